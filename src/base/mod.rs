@@ -1,0 +1,11 @@
+//! Vocabulary without a domain: errors, files, sizes, time.
+//!
+//! Each file is one noun with users in several modules. There is no catch-all here.
+
+pub mod error;
+pub mod fs;
+pub mod progress;
+pub mod size;
+pub mod time;
+
+pub use error::{Context, Error, Hint, Kind, Result};

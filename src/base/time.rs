@@ -1,0 +1,152 @@
+//! Points in time and durations, as Go and Docker write them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Result};
+
+/// Nanoseconds since 1970-01-01 UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The wall clock.
+    pub fn now() -> Self {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
+
+    /// RFC 3339 in UTC with nanoseconds, trailing zeros trimmed, as Go's `time.RFC3339Nano`.
+    pub fn rfc3339(self) -> String {
+        match jiff::Timestamp::from_nanosecond(i128::from(self.0)) {
+            Ok(t) => t.to_string(),
+            Err(_) => "0001-01-01T00:00:00Z".to_owned(),
+        }
+    }
+
+    /// Parses RFC 3339, as image configs and records carry it.
+    ///
+    /// # Errors
+    /// `Invalid` for anything else, or a year outside 1678 to 2261.
+    pub fn parse_rfc3339(text: &str) -> Result<Self> {
+        let t: jiff::Timestamp = text
+            .parse()
+            .map_err(|e| Error::invalid(format!("invalid time {text:?}")).because(e))?;
+        i64::try_from(t.as_nanosecond())
+            .map(Self)
+            .map_err(|_| Error::invalid(format!("time {text:?} is out of range")))
+    }
+
+    /// The time passed since, zero when it lies ahead.
+    pub fn elapsed(self) -> Duration {
+        Duration::from_nanos(u64::try_from(Self::now().0.saturating_sub(self.0)).unwrap_or(0))
+    }
+}
+
+/// Parses a Go duration: `300ms`, `1.5h`, `2h45m`; a bare number is refused, except `0`.
+///
+/// # Errors
+/// `Invalid` for anything else, and for negative durations.
+pub fn parse_duration(text: &str) -> Result<Duration> {
+    let bad = || {
+        Error::invalid(format!("invalid duration {text:?}"))
+            .hint("write it like 300ms, 90s, 5m or 1h30m")
+    };
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    let mut total = 0.0_f64;
+    while !rest.is_empty() {
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(bad)?;
+        let number: f64 = rest[..end].parse().map_err(|_| bad())?;
+        rest = &rest[end..];
+        let end = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
+        total += number
+            * match &rest[..end] {
+                "ns" => 1.0,
+                "us" | "µs" | "μs" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 60e9,
+                "h" => 3600e9,
+                _ => return Err(bad()),
+            };
+        rest = &rest[end..];
+    }
+    if total > 9.2e18 {
+        return Err(bad());
+    }
+    Ok(Duration::from_nanos(total as u64))
+}
+
+/// Docker's `units.HumanDuration`: `Less than a second`, `5 minutes`, `About an hour`.
+pub fn human_duration(d: Duration) -> String {
+    let seconds = d.as_secs();
+    let minutes = seconds / 60;
+    let hours = (d.as_secs_f64() / 3600.0).round() as u64;
+    match () {
+        () if seconds < 1 => "Less than a second".to_owned(),
+        () if seconds == 1 => "1 second".to_owned(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".to_owned(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".to_owned(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_go_reads_them() {
+        for (text, ms) in [
+            ("0", 0),
+            ("300ms", 300),
+            ("1.5h", 5_400_000),
+            ("2h45m", 9_900_000),
+            ("10s", 10_000),
+        ] {
+            assert_eq!(
+                parse_duration(text).unwrap(),
+                Duration::from_millis(ms),
+                "{text}"
+            );
+        }
+        for text in ["", "5", "s", "1x", "-1s", "1.2.3s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_round_trip() {
+        let t = Timestamp::parse_rfc3339("2026-11-23T08:05:42.25Z").unwrap();
+        assert_eq!(t.rfc3339(), "2026-11-23T08:05:42.25Z");
+        assert_eq!(
+            Timestamp::parse_rfc3339("2026-11-23T10:05:42.25+02:00").unwrap(),
+            t
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Files, environment, directories and id ranges: read once, here only.
+
+pub mod dirs;

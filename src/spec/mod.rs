@@ -1,0 +1,13 @@
+//! The specifications' types: digests, references, platforms, image and runtime documents.
+//!
+//! Names nothing of ours but `base`, so that it can be fuzzed and reasoned about alone. A type
+//! here can only be made by a validating parser; paths are built from such types only
+//! (security class H).
+
+pub mod digest;
+pub mod id;
+pub mod idmap;
+pub mod image;
+pub mod platform;
+pub mod reference;
+pub mod runtime;

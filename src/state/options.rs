@@ -1,0 +1,555 @@
+//! What a person asked of a container: the options of `run` and `create`, typed and checked, but
+//! not yet merged with the image.
+//!
+//! The command line fills it (pure), the container record keeps it for good, and
+//! `runtime::generate` merges it with the image's configuration at every start.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::image::Healthcheck;
+use crate::spec::platform::Platform;
+use crate::spec::runtime::{IdMapping, Rlimit};
+
+/// The options of one container. Every field's default is "not given".
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerOptions {
+    /// `--name`.
+    pub name: Option<String>,
+    /// The image as typed; empty with `rootfs`.
+    pub image: String,
+    /// `--rootfs DIR[:O]` in place of an image.
+    pub rootfs: Option<RootfsOption>,
+    /// Words after the image.
+    pub command: Vec<String>,
+    /// `--entrypoint`; an empty list clears the image's.
+    pub entrypoint: Option<Vec<String>>,
+    /// `--env-file` then `--env`, in order, as `KEY=VALUE` (host values already looked up).
+    pub env: Vec<String>,
+    /// `--env-host`: the caller's environment at creation, `KEY=VALUE`.
+    pub env_host: Vec<String>,
+    /// `--http-proxy` (default on): the caller's proxy variables at creation, `KEY=VALUE`.
+    pub env_proxy: Vec<String>,
+    /// `--unsetenv`.
+    pub unset_env: Vec<String>,
+    /// `--unsetenv-all`.
+    pub unset_env_all: bool,
+    /// `--workdir`.
+    pub workdir: Option<String>,
+    /// `--user`, `name|uid[:group|gid]`.
+    pub user: Option<String>,
+    /// `--group-add`, names or ids.
+    pub groups: Vec<String>,
+    /// `--group-add keep-groups`.
+    pub keep_groups: bool,
+    /// `--passwd` (default true): add an entry for an unknown user.
+    pub passwd: Option<bool>,
+    /// `--hostname`.
+    pub hostname: Option<String>,
+    /// `--domainname`.
+    pub domainname: Option<String>,
+    /// `--tty`.
+    pub tty: bool,
+    /// `--interactive`: keep standard input open.
+    pub interactive: bool,
+    /// `--detach-keys`.
+    pub detach_keys: Option<String>,
+    /// `--label`, `--label-file`.
+    pub labels: BTreeMap<String, String>,
+    /// `--annotation`.
+    pub annotations: BTreeMap<String, String>,
+    /// `-v`, `--mount`, `--tmpfs`, in the order given.
+    pub mounts: Vec<MountOption>,
+    /// `--volumes-from`, `container[:options]`.
+    pub volumes_from: Vec<String>,
+    /// `--image-volume`.
+    pub image_volume: ImageVolume,
+    /// `--device`.
+    pub devices: Vec<DeviceOption>,
+    /// `--secret`.
+    pub secrets: Vec<SecretOption>,
+    /// `--cap-add`, without `CAP_`, upper case, or `ALL`.
+    pub cap_add: Vec<String>,
+    /// `--cap-drop`, as `cap_add`.
+    pub cap_drop: Vec<String>,
+    /// `--privileged`.
+    pub privileged: bool,
+    /// `--security-opt`.
+    pub security: SecurityOptions,
+    /// `--read-only`.
+    pub read_only: bool,
+    /// `--read-only-tmpfs` (default true).
+    pub read_only_tmpfs: Option<bool>,
+    /// `--shm-size`, bytes; absent means 64 MiB (`65536k`).
+    pub shm_size: Option<u64>,
+    /// `--init`.
+    pub init: bool,
+    /// `--init-path`.
+    pub init_path: Option<String>,
+    /// `--systemd`.
+    pub systemd: SystemdMode,
+    /// `--pid`.
+    pub pid: NamespaceMode,
+    /// `--ipc`.
+    pub ipc: NamespaceMode,
+    /// `--uts`.
+    pub uts: NamespaceMode,
+    /// `--cgroupns`.
+    pub cgroupns: NamespaceMode,
+    /// `--userns`, `--uidmap`, `--gidmap`.
+    pub userns: UsernsMode,
+    /// `--network` and everything about it.
+    pub network: NetworkOptions,
+    /// `--ulimit`; `host` becomes the caller's limits at creation.
+    pub ulimits: Vec<Rlimit>,
+    /// `--sysctl`.
+    pub sysctls: BTreeMap<String, String>,
+    /// `--oom-score-adj`.
+    pub oom_score_adj: Option<i32>,
+    /// `--umask`, default 0022.
+    pub umask: Option<u32>,
+    /// `--tz`: a zone name, or `local`.
+    pub timezone: Option<String>,
+    /// `--preserve-fds N`: descriptors 3 to 3+N-1 go through.
+    pub preserve_fds: u32,
+    /// Limits of the cgroup.
+    pub resources: Resources,
+    /// `--cgroups` other than the default: `disabled`, `no-conmon`, …
+    pub cgroups: Option<String>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
+    /// `--log-driver`, `--log-opt`.
+    pub log: LogOptions,
+    /// `--stop-signal`, a number; absent means the image's, else 15.
+    pub stop_signal: Option<i32>,
+    /// `--stop-timeout`, seconds; absent means 10.
+    pub stop_timeout: Option<u32>,
+    /// `--timeout`, seconds; 0 means none.
+    pub timeout: u32,
+    /// `--restart`.
+    pub restart: RestartPolicy,
+    /// `--rm`.
+    pub remove: bool,
+    /// `--rmi`.
+    pub remove_image: bool,
+    /// `--health-*` and `--no-healthcheck`, merged over the image's.
+    pub healthcheck: Option<Healthcheck>,
+    /// `--platform`, `--arch`, `--os`, `--variant`.
+    pub platform: Option<Platform>,
+    /// `--cidfile`.
+    pub cidfile: Option<PathBuf>,
+    /// `--pidfile`.
+    pub pidfile: Option<PathBuf>,
+    /// The whole command line, for `inspect`'s `Config.CreateCommand`.
+    pub create_command: Vec<String>,
+}
+
+/// `--rootfs DIR[:O]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootfsOption {
+    /// Absolute host path.
+    pub path: PathBuf,
+    /// `:O`: writes go to an overlay that is thrown away.
+    pub overlay: bool,
+}
+
+/// One mount asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountOption {
+    /// Absolute path inside.
+    pub destination: String,
+    /// What is mounted.
+    pub source: MountSource,
+    /// Read-only.
+    pub read_only: bool,
+    /// `U`: give the tree to the container's user.
+    pub chown: bool,
+    /// `z` or `Z`: relabel for SELinux.
+    pub relabel: Option<Relabel>,
+    /// Everything else, as `mount -o` words: `nosuid`, `noexec`, `nodev`, `rbind`, `rslave`, …
+    pub options: Vec<String>,
+}
+
+/// What a mount shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A host path. `create`: Docker's `-v` makes a missing directory, podman and `--mount` refuse.
+    Bind {
+        /// Absolute host path.
+        path: PathBuf,
+        /// Make a missing directory.
+        create: bool,
+        /// Recursive (`rbind`, the default).
+        recursive: bool,
+    },
+    /// `-v DIR:/x:O[,upperdir=,workdir=]`: a throw-away overlay over a host directory.
+    Overlay {
+        /// Absolute host path.
+        path: PathBuf,
+        /// `upperdir=`.
+        upper: Option<PathBuf>,
+        /// `workdir=`.
+        work: Option<PathBuf>,
+    },
+    /// A volume; without a name an anonymous one (named at creation of the container).
+    Volume {
+        /// Its name.
+        name: Option<String>,
+        /// `volume-nocopy`: no copy-up of the image's content.
+        nocopy: bool,
+        /// Path below the volume.
+        subpath: Option<String>,
+        /// Labels of a volume made for it.
+        labels: BTreeMap<String, String>,
+    },
+    /// A tmpfs.
+    Tmpfs {
+        /// Bytes; absent means the kernel's default, half of the memory.
+        size: Option<u64>,
+        /// Permission bits; absent means 1777.
+        mode: Option<u32>,
+        /// `tmpcopyup`.
+        copy_up: bool,
+    },
+    /// Another image's file system.
+    Image {
+        /// Reference or id.
+        image: String,
+        /// `rw=true`: a throw-away upper on it.
+        writable: bool,
+        /// Path below the image.
+        subpath: Option<String>,
+    },
+    /// A devpts instance.
+    Devpts,
+    /// A ramfs.
+    Ramfs,
+}
+
+/// `z` (shared) or `Z` (private).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Relabel {
+    /// `z`.
+    Shared,
+    /// `Z`.
+    Private,
+}
+
+/// `--image-volume`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageVolume {
+    /// An anonymous volume for each `VOLUME`.
+    #[default]
+    Anonymous,
+    /// A tmpfs for each.
+    Tmpfs,
+    /// Nothing.
+    Ignore,
+}
+
+/// `--device HOST[:INSIDE[:rwm]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceOption {
+    /// Host path.
+    pub host: PathBuf,
+    /// Path inside.
+    pub inside: String,
+    /// `rwm` letters.
+    pub permissions: String,
+}
+
+/// `--secret`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretOption {
+    /// The secret's name.
+    pub name: String,
+    /// As a file or a variable.
+    pub target: SecretTarget,
+}
+
+/// Where a secret shows up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretTarget {
+    /// A file; relative paths are below `/run/secrets`.
+    File {
+        /// Path inside.
+        path: String,
+        /// Owner inside.
+        uid: u32,
+        /// Group inside.
+        gid: u32,
+        /// Permission bits, default 0444.
+        mode: u32,
+    },
+    /// An environment variable.
+    Env {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// `--security-opt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SecurityOptions {
+    /// `seccomp=`: a profile's path, or `unconfined`; absent means the built-in profile.
+    pub seccomp: Option<String>,
+    /// `no-new-privileges`.
+    pub no_new_privileges: bool,
+    /// `apparmor=`.
+    pub apparmor: Option<String>,
+    /// `label=` values.
+    pub label: Vec<String>,
+    /// `mask=` paths.
+    pub mask: Vec<String>,
+    /// `unmask=` paths, or `ALL`.
+    pub unmask: Vec<String>,
+    /// `proc-opts=`.
+    pub proc_opts: Vec<String>,
+}
+
+/// `--systemd`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SystemdMode {
+    /// When the command is an init.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// Always.
+    Always,
+}
+
+/// `--pid`, `--ipc`, `--uts`, `--cgroupns`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamespaceMode {
+    /// Not given: private.
+    #[default]
+    Default,
+    /// The caller's.
+    Host,
+    /// Its own.
+    Private,
+    /// Its own, and others may join (`--ipc shareable`).
+    Shareable,
+    /// None at all (`--ipc none`: private and without /dev/shm).
+    None,
+    /// That of another container, by name or id.
+    Container(String),
+    /// By path.
+    Path(PathBuf),
+}
+
+/// `--userns`, `--uidmap`, `--gidmap`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsernsMode {
+    /// Not given, or `host`: container root is the caller, the rest are subordinate ids.
+    #[default]
+    Host,
+    /// The caller has the same ids inside.
+    KeepId {
+        /// The caller's uid inside, default the same as outside.
+        uid: Option<u32>,
+        /// The caller's gid inside.
+        gid: Option<u32>,
+        /// How many ids.
+        size: Option<u32>,
+    },
+    /// The caller is not mapped.
+    Nomap,
+    /// A range of its own, as large as the image needs.
+    Auto {
+        /// How many ids.
+        size: Option<u32>,
+        /// Fixed lines.
+        uids: Vec<IdMapping>,
+        /// Fixed lines.
+        gids: Vec<IdMapping>,
+    },
+    /// That of another container.
+    Container(String),
+    /// By path.
+    Path(PathBuf),
+    /// `--uidmap`, `--gidmap`: lines relative to the default map, so host id 0 is the caller.
+    Maps {
+        /// User ids.
+        uids: Vec<IdMapping>,
+        /// Group ids.
+        gids: Vec<IdMapping>,
+    },
+}
+
+/// `--network`, `-p`, `--dns` and their like.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkOptions {
+    /// `--network`.
+    pub mode: NetworkMode,
+    /// `-p`.
+    pub publish: Vec<PortMapping>,
+    /// `-P`.
+    pub publish_all: bool,
+    /// `--expose`, `port[-port][/proto]`.
+    pub expose: Vec<String>,
+    /// `--dns`.
+    pub dns: Vec<IpAddr>,
+    /// `--dns none`.
+    pub dns_none: bool,
+    /// `--dns-search`; a single `.` clears.
+    pub dns_search: Vec<String>,
+    /// `--dns-option`.
+    pub dns_options: Vec<String>,
+    /// `--add-host NAME[;NAME]:IP`; the address text may be `host-gateway`.
+    pub add_hosts: Vec<(Vec<String>, String)>,
+    /// `--no-hosts`.
+    pub no_hosts: bool,
+    /// `--hosts-file`: `none`, `image`, or a path.
+    pub hosts_file: Option<String>,
+}
+
+/// `--network`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkMode {
+    /// Not given: pasta, else slirp4netns, else `none` with a notice.
+    #[default]
+    Default,
+    /// Loopback only.
+    None,
+    /// The caller's.
+    Host,
+    /// That of another container.
+    Container(String),
+    /// By path.
+    Path(PathBuf),
+    /// Through pasta, with its own options.
+    Pasta(Vec<String>),
+    /// Through slirp4netns, with its own options.
+    Slirp4netns(Vec<String>),
+}
+
+/// One published port or a range of the same length on both sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// Address to listen on; absent means all.
+    pub host_ip: Option<IpAddr>,
+    /// First host port; 0 means a random free one, chosen at start.
+    pub host_port: u16,
+    /// First port inside.
+    pub container_port: u16,
+    /// How many.
+    pub range: u16,
+    /// tcp or udp.
+    pub protocol: Protocol,
+}
+
+/// A transport protocol.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// `tcp` or `udp`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// Limits of the cgroup, as given; bytes and microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// `--memory`.
+    pub memory: Option<u64>,
+    /// `--memory-reservation`.
+    pub memory_reservation: Option<u64>,
+    /// `--memory-swap`; -1 means unlimited.
+    pub memory_swap: Option<i64>,
+    /// `--memory-swappiness`.
+    pub memory_swappiness: Option<u64>,
+    /// `--cpus`.
+    pub cpus: Option<f64>,
+    /// `--cpu-period`.
+    pub cpu_period: Option<u64>,
+    /// `--cpu-quota`.
+    pub cpu_quota: Option<i64>,
+    /// `--cpu-shares`.
+    pub cpu_shares: Option<u64>,
+    /// `--cpuset-cpus`.
+    pub cpuset_cpus: Option<String>,
+    /// `--cpuset-mems`.
+    pub cpuset_mems: Option<String>,
+    /// `--pids-limit`; -1 or 0 mean unlimited.
+    pub pids_limit: Option<i64>,
+    /// `--blkio-weight`.
+    pub blkio_weight: Option<u16>,
+    /// `--oom-kill-disable`.
+    pub oom_kill_disable: bool,
+}
+
+/// `--log-driver`, `--log-opt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogOptions {
+    /// Which.
+    pub driver: LogDriver,
+    /// `path=`.
+    pub path: Option<PathBuf>,
+    /// `max-size=`, bytes.
+    pub max_size: Option<u64>,
+    /// `max-file=`.
+    pub max_file: Option<u32>,
+    /// `tag=`.
+    pub tag: Option<String>,
+}
+
+/// Where output goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogDriver {
+    /// CRI's format, podman's default.
+    #[default]
+    K8sFile,
+    /// Docker's format.
+    JsonFile,
+    /// The journal.
+    Journald,
+    /// Nowhere.
+    None,
+    /// The container has the caller's descriptors.
+    Passthrough,
+}
+
+/// `--restart`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Never.
+    #[default]
+    No,
+    /// After a failure, at most so many times; absent means without end.
+    OnFailure(Option<u32>),
+    /// Whenever it ends.
+    Always,
+    /// Whenever it ends, unless a person stopped it.
+    UnlessStopped,
+}
