@@ -100,7 +100,7 @@ impl FromStr for Platform {
             "i386" | "i686" => ("386".to_owned(), None),
             other => (other.to_owned(), None),
         };
-        let variant = variant.or(implied).map(|v| v.to_ascii_lowercase());
+        let variant = variant.or(implied).map(str::to_ascii_lowercase);
         let variant = variant.filter(|v| !(architecture == "amd64" && v == "v1"));
         Ok(Self {
             os: os.to_ascii_lowercase(),

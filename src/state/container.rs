@@ -596,7 +596,7 @@ fn link_name(names: &Path, name: &ObjectName, id: &ContainerId) -> Result<()> {
         match std::os::unix::fs::symlink(id.as_str(), &link) {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                files::create_private_dir_all(names)?
+                files::create_private_dir_all(names)?;
             }
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                 // A creation or removal that was killed leaves a name that leads nowhere.

@@ -1,1 +1,18 @@
+//! The one integration binary: one file a capability, the harness in `support`.
+//!
+//! Tests run the real program on the real kernel, each in a root of its own (`support::World`).
+//! What a test needs of the machine it names with `requires!`; on a machine without it the test
+//! says so and passes, unless `REQUIRE=1` (CI sets it), which turns that into a failure.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking, and their helper functions are not test functions"
+)]
+
+#[macro_use]
+mod support;
+
+mod architecture;

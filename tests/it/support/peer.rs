@@ -1,0 +1,218 @@
+//! Other people's programs: what is installed, and the real registry.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Whether a program is on the path (or in the sbin folders, which a plain user's path lacks).
+pub fn installed(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where a program is.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .map(|d| Path::new(d).join(program))
+        .find(|p| p.is_file())
+}
+
+/// Whether this user can map a range of ids: root, or an entry in /etc/subuid and the helpers.
+pub fn has_subids() -> bool {
+    if is_root() {
+        return true;
+    }
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_default();
+    let uid = uid().to_string();
+    let listed = std::fs::read_to_string("/etc/subuid")
+        .unwrap_or_default()
+        .lines()
+        .any(|l| l.split(':').next().is_some_and(|n| n == user || n == uid));
+    listed && installed("newuidmap")
+}
+
+/// The user id of this process.
+pub fn uid() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    uid() == 0
+}
+
+/// How the registry is to be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Plain HTTP.
+    Plain,
+    /// TLS with a certificate authority made for the test.
+    Tls,
+    /// Plain HTTP, user `u`, password `p`.
+    Htpasswd,
+}
+
+/// Debian's docker-registry on a free loopback port; ended when dropped.
+#[derive(Debug)]
+pub struct Registry {
+    child: Child,
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+    /// The folder of its data and certificates.
+    pub dir: PathBuf,
+}
+
+impl Registry {
+    /// Starts one with its data below `dir`.
+    pub fn start(dir: &Path, mode: Mode) -> Self {
+        let dir = dir.join("registry");
+        std::fs::create_dir_all(&dir).unwrap();
+        let port = free_port();
+        let address = format!("127.0.0.1:{port}");
+        let mut config = format!(
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {0}/data\n  delete:\n    enabled: true\nhttp:\n  addr: {address}\n",
+            dir.display()
+        );
+        match mode {
+            Mode::Plain => {}
+            Mode::Tls => {
+                make_certificates(&dir);
+                config.push_str(&format!(
+                    "  tls:\n    certificate: {0}/server.crt\n    key: {0}/server.key\n",
+                    dir.display()
+                ));
+            }
+            Mode::Htpasswd => {
+                let hash = Command::new("htpasswd")
+                    .args(["-Bbn", "u", "p"])
+                    .output()
+                    .unwrap();
+                std::fs::write(dir.join("htpasswd"), hash.stdout).unwrap();
+                config.push_str(&format!(
+                    "auth:\n  htpasswd:\n    realm: test\n    path: {}/htpasswd\n",
+                    dir.display()
+                ));
+            }
+        }
+        let file = dir.join("config.yml");
+        std::fs::write(&file, config).unwrap();
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let registry = Self {
+            child,
+            address,
+            dir,
+        };
+        let target: SocketAddr = registry.address.parse().unwrap();
+        wait_for("the registry to listen", || {
+            TcpStream::connect_timeout(&target, Duration::from_millis(200)).is_ok()
+        });
+        registry
+    }
+
+    /// `address/name`.
+    pub fn image(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn make_certificates(dir: &Path) {
+    let run = |args: &[&str]| {
+        let out = Command::new("openssl")
+            .args(args)
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "openssl {args:?}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    };
+    run(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.crt",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=coracle test CA",
+        "-addext",
+        "basicConstraints=critical,CA:TRUE",
+    ]);
+    run(&[
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.csr",
+        "-subj",
+        "/CN=localhost",
+    ]);
+    let mut ext = std::fs::File::create(dir.join("ext")).unwrap();
+    ext.write_all(b"subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        .unwrap();
+    run(&[
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-out",
+        "server.crt",
+        "-days",
+        "2",
+        "-extfile",
+        "ext",
+    ]);
+}
+
+/// A TCP port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Polls `condition` every 10 ms, for 20 s at most.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited 20 s for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
