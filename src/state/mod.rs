@@ -6,3 +6,4 @@
 
 pub mod container;
 pub mod options;
+pub mod request;

@@ -1,0 +1,1 @@
+//! Capability names and the rules of `--cap-add` and `--cap-drop`. Pure.
