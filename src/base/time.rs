@@ -46,10 +46,55 @@ impl Timestamp {
             .map_err(|_| Error::invalid(format!("time {text:?} is out of range")))
     }
 
+    /// Parses a point in time as `--since`, `--until` and filters take it: RFC 3339 with or without
+    /// zone, a date, seconds since 1970 with or without a fraction, or a Go duration before `now`.
+    /// Without a zone the local one holds.
+    ///
+    /// # Errors
+    /// `Invalid` for anything else.
+    pub fn parse_moment(text: &str, now: Self) -> Result<Self> {
+        let bad = || {
+            Error::invalid(format!("invalid time {text:?}"))
+                .hint("write it like 2026-11-23T08:05:42Z, 2026-11-23, 1795421142 or 10m (that long ago)")
+        };
+        if let Ok(t) = Self::parse_rfc3339(text) {
+            return Ok(t);
+        }
+        if let Some((whole, fraction)) = split_seconds(text) {
+            return whole
+                .checked_mul(1_000_000_000)
+                .and_then(|n| n.checked_add(fraction))
+                .map(Self)
+                .ok_or_else(bad);
+        }
+        if let Ok(d) = parse_duration(text.strip_prefix('-').unwrap_or(text)) {
+            let nanos = i64::try_from(d.as_nanos()).map_err(|_| bad())?;
+            return Ok(Self(now.0.saturating_sub(nanos)));
+        }
+        let civil: jiff::civil::DateTime = text.parse().map_err(|_| bad())?;
+        let zoned = civil
+            .to_zoned(jiff::tz::TimeZone::system())
+            .map_err(|_| bad())?;
+        i64::try_from(zoned.timestamp().as_nanosecond())
+            .map(Self)
+            .map_err(|_| bad())
+    }
+
     /// The time passed since, zero when it lies ahead.
     pub fn elapsed(self) -> Duration {
         Duration::from_nanos(u64::try_from(Self::now().0.saturating_sub(self.0)).unwrap_or(0))
     }
+}
+
+/// `123` or `123.456`: seconds and nanoseconds.
+fn split_seconds(text: &str) -> Option<(i64, i64)> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    let nanos = format!("{fraction:0<9}").parse().ok()?;
+    Some((whole.parse().ok()?, nanos))
 }
 
 /// Parses a Go duration: `300ms`, `1.5h`, `2h45m`; a bare number is refused, except `0`.
@@ -137,6 +182,26 @@ mod tests {
         }
         for text in ["", "5", "s", "1x", "-1s", "1.2.3s"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_read_in_every_form() {
+        let now = Timestamp::parse_rfc3339("2026-11-23T08:00:00Z").unwrap();
+        for (text, expected) in [
+            ("2026-11-23T08:05:42Z", "2026-11-23T08:05:42Z"),
+            ("2026-11-23T10:05:42+02:00", "2026-11-23T08:05:42Z"),
+            ("1795421142", "2026-11-23T08:05:42Z"),
+            ("1795421142.5", "2026-11-23T08:05:42.5Z"),
+            ("10m", "2026-11-23T07:50:00Z"),
+            ("-1h30m", "2026-11-23T06:30:00Z"),
+        ] {
+            assert_eq!(Timestamp::parse_moment(text, now).unwrap().rfc3339(), expected, "{text}");
+        }
+        assert!(Timestamp::parse_moment("2026-11-23", now).is_ok());
+        assert!(Timestamp::parse_moment("2026-11-23T08:05", now).is_ok());
+        for text in ["", "yesterday", "1.2.3"] {
+            assert!(Timestamp::parse_moment(text, now).is_err(), "{text}");
         }
     }
 

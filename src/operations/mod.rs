@@ -1,1 +1,3 @@
-//! (to be written)
+//! The only place where two domains meet: a request comes in, an outcome goes out, nothing is printed.
+
+pub mod container;

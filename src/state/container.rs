@@ -52,6 +52,12 @@ pub struct ContainerRecord {
     /// The storage driver that made its root file system.
     #[serde(default)]
     pub driver: String,
+    /// Entrypoint and arguments as they were resolved at creation.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// The signal that `stop` sends first, as it was resolved at creation; 0 means 15.
+    #[serde(default)]
+    pub stop_signal: i32,
 }
 
 /// The image of a container, as it was at creation.

@@ -1,0 +1,202 @@
+//! What the records say about one container, gathered once: the input of `ps`, filters and `inspect`.
+
+use std::path::Path;
+
+use crate::base::Result;
+use crate::base::time::{Timestamp, human_duration};
+use crate::state::container::{Container, ExitRecord, State, Status};
+use crate::state::options::{MountSource, PortMapping};
+
+/// One container as of now.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Record and folders.
+    pub container: Container,
+    /// What it is doing.
+    pub state: State,
+    /// The monitor's facts, while there are any.
+    pub status: Option<Status>,
+    /// How the last run ended.
+    pub exit: Option<ExitRecord>,
+}
+
+impl Summary {
+    /// Reads status and exit record.
+    ///
+    /// # Errors
+    /// `Corrupt` for damaged records.
+    pub fn of(container: Container) -> Result<Self> {
+        let (mut state, mut status) = container.state_and_status()?;
+        let mut exit = match state {
+            State::Created => None,
+            _ => container.exit()?,
+        };
+        if state == State::Lost {
+            // The monitor writes the exit record, then takes the status away: look again.
+            (state, status) = container.state_and_status()?;
+            exit = container.exit()?;
+        }
+        Ok(Self {
+            container,
+            state,
+            status,
+            exit,
+        })
+    }
+
+    /// Whether it ran and runs no more.
+    pub fn ended(&self) -> bool {
+        matches!(self.state, State::Exited | State::Lost)
+    }
+
+    /// The exit code as listings show it; 0 while it runs.
+    pub fn exit_code(&self) -> i32 {
+        match (self.state, &self.exit) {
+            (State::Lost, _) => -1,
+            (State::Exited, Some(exit)) => exit.code,
+            _ => 0,
+        }
+    }
+
+    /// The value of a label; the image's labels were merged into the options at creation.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.container
+            .record
+            .options
+            .labels
+            .get(key)
+            .map(String::as_str)
+    }
+
+    /// Host paths of binds.
+    pub fn bind_sources(&self) -> impl Iterator<Item = &Path> {
+        self.container
+            .record
+            .options
+            .mounts
+            .iter()
+            .filter_map(|m| match &m.source {
+                MountSource::Bind { path, .. } | MountSource::Overlay { path, .. } => {
+                    Some(path.as_path())
+                }
+                _ => None,
+            })
+    }
+
+    /// The command with its arguments, as it was resolved at creation.
+    pub fn command(&self) -> &[String] {
+        &self.container.record.command
+    }
+
+    /// Published ports: with the random ones filled in while it runs.
+    pub fn ports(&self) -> &[PortMapping] {
+        match &self.status {
+            Some(status) => &status.ports,
+            None => &self.container.record.options.network.publish,
+        }
+    }
+
+    /// healthy, unhealthy, starting, or none.
+    pub fn health(&self) -> &'static str {
+        "none"
+    }
+
+    /// When its present or last run began.
+    pub fn started(&self) -> Option<Timestamp> {
+        match (&self.status, &self.exit) {
+            (Some(status), _) if self.state != State::Lost => Some(status.started),
+            (_, Some(exit)) => Some(exit.started),
+            (Some(status), None) => Some(status.started),
+            (None, None) => None,
+        }
+    }
+
+    /// When its last run ended.
+    pub fn finished(&self) -> Option<Timestamp> {
+        self.exit.as_ref().map(|e| e.finished)
+    }
+
+    /// The process, as the host sees it; 0 when it does not run.
+    pub fn pid(&self) -> i32 {
+        match self.state {
+            State::Running | State::Paused => self
+                .status
+                .as_ref()
+                .and_then(|s| s.init.as_ref())
+                .map_or(0, |i| i.pid),
+            _ => 0,
+        }
+    }
+
+    /// podman's and Docker's sentence: `Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`.
+    pub fn status_text(&self) -> String {
+        let ago = |t: Option<Timestamp>| {
+            t.map_or_else(String::new, |t| human_duration(t.elapsed()))
+        };
+        match self.state {
+            State::Created => "Created".to_owned(),
+            State::Restarting => match &self.exit {
+                Some(e) => format!("Restarting ({}) {} ago", e.code, ago(Some(e.finished))),
+                None => "Restarting".to_owned(),
+            },
+            State::Running => format!("Up {}", ago(self.started())),
+            State::Paused => format!("Up {} (Paused)", ago(self.started())),
+            State::Exited => format!("Exited ({}) {} ago", self.exit_code(), ago(self.finished())),
+            State::Lost => "Exited (-1)".to_owned(),
+        }
+    }
+}
+
+/// Docker's and podman's text for published ports: `0.0.0.0:8080->80/tcp`, ranges as one.
+pub fn ports_text(ports: &[PortMapping]) -> String {
+    let all: Vec<String> = ports
+        .iter()
+        .map(|p| {
+            let ip = p
+                .host_ip
+                .map_or_else(|| "0.0.0.0".to_owned(), |ip| match ip {
+                    std::net::IpAddr::V4(v4) => v4.to_string(),
+                    std::net::IpAddr::V6(v6) => format!("[{v6}]"),
+                });
+            let span = |first: u16| match p.range {
+                0 | 1 => first.to_string(),
+                n => format!("{first}-{}", u32::from(first) + u32::from(n) - 1),
+            };
+            format!(
+                "{ip}:{}->{}/{}",
+                span(p.host_port),
+                span(p.container_port),
+                p.protocol.name()
+            )
+        })
+        .collect();
+    all.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::options::Protocol;
+
+    #[test]
+    fn ports_read_as_podman_prints_them() {
+        let one = PortMapping {
+            host_ip: None,
+            host_port: 8080,
+            container_port: 80,
+            range: 1,
+            protocol: Protocol::Tcp,
+        };
+        let many = PortMapping {
+            host_ip: Some("::1".parse().unwrap()),
+            host_port: 9000,
+            container_port: 9000,
+            range: 3,
+            protocol: Protocol::Udp,
+        };
+        assert_eq!(
+            ports_text(&[one, many]),
+            "0.0.0.0:8080->80/tcp, [::1]:9000-9002->9000-9002/udp"
+        );
+    }
+}
