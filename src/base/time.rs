@@ -54,8 +54,9 @@ impl Timestamp {
     /// `Invalid` for anything else.
     pub fn parse_moment(text: &str, now: Self) -> Result<Self> {
         let bad = || {
-            Error::invalid(format!("invalid time {text:?}"))
-                .hint("write it like 2026-11-23T08:05:42Z, 2026-11-23, 1795421142 or 10m (that long ago)")
+            Error::invalid(format!("invalid time {text:?}")).hint(
+                "write it like 2026-11-23T08:05:42Z, 2026-11-23, 1795421142 or 10m (that long ago)",
+            )
         };
         if let Ok(t) = Self::parse_rfc3339(text) {
             return Ok(t);
@@ -196,7 +197,11 @@ mod tests {
             ("10m", "2026-11-23T07:50:00Z"),
             ("-1h30m", "2026-11-23T06:30:00Z"),
         ] {
-            assert_eq!(Timestamp::parse_moment(text, now).unwrap().rfc3339(), expected, "{text}");
+            assert_eq!(
+                Timestamp::parse_moment(text, now).unwrap().rfc3339(),
+                expected,
+                "{text}"
+            );
         }
         assert!(Timestamp::parse_moment("2026-11-23", now).is_ok());
         assert!(Timestamp::parse_moment("2026-11-23T08:05", now).is_ok());

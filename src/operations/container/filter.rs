@@ -43,7 +43,10 @@ pub struct Filters {
 enum Test {
     Id(String),
     Name(Pattern),
-    Label { key: String, value: Option<String> },
+    Label {
+        key: String,
+        value: Option<String>,
+    },
     Exited(i32),
     Status(String),
     Ancestor(String),
@@ -55,7 +58,10 @@ enum Test {
     Network(String),
     RestartPolicy(String),
     Command(String),
-    Port { number: u16, protocol: Option<String> },
+    Port {
+        number: u16,
+        protocol: Option<String>,
+    },
 }
 
 impl Filters {
@@ -133,8 +139,18 @@ fn parse_test(
         "exited" => Test::Exited(value.parse().map_err(|_| bad("an exit code is a number"))?),
         "status" => {
             const STATES: &[&str] = &[
-                "created", "configured", "initialized", "running", "paused", "exited", "stopped",
-                "restarting", "removing", "stopping", "dead", "unknown",
+                "created",
+                "configured",
+                "initialized",
+                "running",
+                "paused",
+                "exited",
+                "stopped",
+                "restarting",
+                "removing",
+                "stopping",
+                "dead",
+                "unknown",
             ];
             let value = value.to_ascii_lowercase();
             if !STATES.contains(&value.as_str()) {
@@ -163,7 +179,9 @@ fn parse_test(
                 None => (value, None),
             };
             Test::Port {
-                number: number.parse().map_err(|_| bad("write it as PORT[/PROTOCOL]"))?,
+                number: number
+                    .parse()
+                    .map_err(|_| bad("write it as PORT[/PROTOCOL]"))?,
                 protocol,
             }
         }
@@ -194,14 +212,20 @@ impl Test {
                     .volumes
                     .iter()
                     .any(|v| v.name == *value || v.destination == *value)
-                    || record.options.mounts.iter().any(|m| m.destination == *value)
+                    || record
+                        .options
+                        .mounts
+                        .iter()
+                        .any(|m| m.destination == *value)
                     || s.bind_sources().any(|p| p == value.as_str())
             }
             Self::Health(value) => s.health() == value,
             // There are no pods, so nothing is in one.
             Self::Pod => false,
-            Self::Network(value) => network_name(&record.options.network.mode) == *value
-                || s.status.as_ref().is_some_and(|st| st.network == *value),
+            Self::Network(value) => {
+                network_name(&record.options.network.mode) == *value
+                    || s.status.as_ref().is_some_and(|st| st.network == *value)
+            }
             Self::RestartPolicy(value) => {
                 let policy = policy_name(&record.options.restart);
                 policy == *value
@@ -209,9 +233,10 @@ impl Test {
             }
             Self::Command(value) => s.command().first().is_some_and(|c| c == value),
             Self::Port { number, protocol } => s.ports().iter().any(|p| {
-                (p.container_port..p.container_port.saturating_add(p.range.max(1)))
-                    .contains(number)
-                    && protocol.as_deref().is_none_or(|want| want == p.protocol.name())
+                (p.container_port..p.container_port.saturating_add(p.range.max(1))).contains(number)
+                    && protocol
+                        .as_deref()
+                        .is_none_or(|want| want == p.protocol.name())
             }),
         }
     }
@@ -230,7 +255,10 @@ fn is_ancestor(s: &Summary, value: &str) -> bool {
         return false;
     };
     // Without a tag any tag will do.
-    let tagged = value.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    let tagged = value
+        .rsplit('/')
+        .next()
+        .is_some_and(|last| last.contains([':', '@']));
     let wanted = wanted.to_string();
     if tagged {
         return image.name == wanted

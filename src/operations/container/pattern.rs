@@ -27,7 +27,10 @@ struct Piece {
 enum Atom {
     Char(char),
     Any,
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
     Group(Alternatives),
     Start,
     End,
@@ -191,9 +194,7 @@ fn repeat(
                 .any(|a| matches_here(a, chars, at, budget, &mut once_more)),
             Atom::Start => at == 0 && once_more(at, budget),
             Atom::End => at == chars.len() && once_more(at, budget),
-            single => {
-                chars.get(at).is_some_and(|c| fits(single, *c)) && once_more(at + 1, budget)
-            }
+            single => chars.get(at).is_some_and(|c| fits(single, *c)) && once_more(at + 1, budget),
         };
         if hit {
             return true;

@@ -130,9 +130,8 @@ impl Summary {
 
     /// podman's and Docker's sentence: `Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`.
     pub fn status_text(&self) -> String {
-        let ago = |t: Option<Timestamp>| {
-            t.map_or_else(String::new, |t| human_duration(t.elapsed()))
-        };
+        let ago =
+            |t: Option<Timestamp>| t.map_or_else(String::new, |t| human_duration(t.elapsed()));
         match self.state {
             State::Created => "Created".to_owned(),
             State::Restarting => match &self.exit {
@@ -152,12 +151,13 @@ pub fn ports_text(ports: &[PortMapping]) -> String {
     let all: Vec<String> = ports
         .iter()
         .map(|p| {
-            let ip = p
-                .host_ip
-                .map_or_else(|| "0.0.0.0".to_owned(), |ip| match ip {
+            let ip = p.host_ip.map_or_else(
+                || "0.0.0.0".to_owned(),
+                |ip| match ip {
                     std::net::IpAddr::V4(v4) => v4.to_string(),
                     std::net::IpAddr::V6(v6) => format!("[{v6}]"),
-                });
+                },
+            );
             let span = |first: u16| match p.range {
                 0 | 1 => first.to_string(),
                 n => format!("{first}-{}", u32::from(first) + u32::from(n) - 1),
