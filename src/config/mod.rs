@@ -1,3 +1,9 @@
 //! Files, environment, directories and id ranges: read once, here only.
 
+pub mod containers_conf;
 pub mod dirs;
+pub mod env;
+pub mod storage_conf;
+pub mod subid;
+mod tables;
+pub mod user;

@@ -1,0 +1,262 @@
+//! `containers.conf`, the configuration that podman users have already.
+//!
+//! Order, later wins: `/usr/share/containers/containers.conf`, `/etc/containers/containers.conf`,
+//! `/etc/containers/containers.conf.d/*.conf`, for a plain user also
+//! `/etc/containers/containers.rootless.conf(.d)`, then `~/.config/containers/containers.conf` and
+//! `containers.conf.d/*.conf`, then `$CONTAINERS_CONF_OVERRIDE`. `$CONTAINERS_CONF` replaces all
+//! but the last.
+//!
+//! Read once, when first asked for. Keys of features that coracle does not have are ignored here;
+//! every field is `None` or empty when no file sets it, so that callers know a default from a wish.
+//!
+//! Spec: containers.conf(5).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use super::env::Env;
+use super::tables::Layers;
+use super::user::{self, User};
+use crate::base::{Error, Result};
+
+/// The merged configuration.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ContainersConf {
+    /// `[containers]`.
+    pub containers: Containers,
+    /// `[network]`.
+    pub network: Network,
+    /// `[engine]`.
+    pub engine: Engine,
+}
+
+/// `[containers]`: defaults of `run` and `create`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "each field is the key of that name in containers.conf(5)"
+)]
+pub struct Containers {
+    pub annotations: Vec<String>,
+    pub apparmor_profile: Option<String>,
+    pub base_hosts_file: Option<String>,
+    pub cgroups: Option<String>,
+    pub cgroupns: Option<String>,
+    pub container_name_as_hostname: Option<bool>,
+    pub default_capabilities: Option<Vec<String>>,
+    pub default_sysctls: Option<Vec<String>>,
+    pub default_ulimits: Vec<String>,
+    pub devices: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub dns_searches: Vec<String>,
+    pub dns_servers: Vec<String>,
+    pub env: Option<Vec<String>>,
+    pub env_host: Option<bool>,
+    pub host_containers_internal_ip: Option<String>,
+    pub http_proxy: Option<bool>,
+    pub init: Option<bool>,
+    pub init_path: Option<String>,
+    pub ipcns: Option<String>,
+    pub label: Option<bool>,
+    pub log_driver: Option<String>,
+    pub log_path: Option<String>,
+    pub log_size_max: Option<i64>,
+    pub log_tag: Option<String>,
+    pub mounts: Vec<String>,
+    pub netns: Option<String>,
+    pub no_hosts: Option<bool>,
+    pub oom_score_adj: Option<i32>,
+    pub pidns: Option<String>,
+    pub pids_limit: Option<i64>,
+    pub privileged: Option<bool>,
+    pub read_only: Option<bool>,
+    pub seccomp_profile: Option<String>,
+    pub shm_size: Option<String>,
+    pub tz: Option<String>,
+    pub umask: Option<String>,
+    pub userns: Option<String>,
+    pub utsns: Option<String>,
+    pub volumes: Vec<String>,
+}
+
+/// `[network]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "each field is the key of that name in containers.conf(5)"
+)]
+pub struct Network {
+    pub default_rootless_network_cmd: Option<String>,
+    pub pasta_options: Vec<String>,
+    pub default_host_ips: Vec<String>,
+}
+
+/// `[engine]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "each field is the key of that name in containers.conf(5)"
+)]
+pub struct Engine {
+    pub cgroup_manager: Option<String>,
+    pub detach_keys: Option<String>,
+    pub env: Vec<String>,
+    pub events_logfile_path: Option<String>,
+    pub events_logfile_max_size: Option<String>,
+    pub events_logger: Option<String>,
+    pub helper_binaries_dir: Vec<String>,
+    pub image_default_transport: Option<String>,
+    pub image_parallel_copies: Option<u32>,
+    pub image_volume_mode: Option<String>,
+    pub image_copy_tmp_dir: Option<String>,
+    pub init_path: Option<String>,
+    pub multi_image_archive: Option<bool>,
+    pub network_cmd_path: Option<String>,
+    pub network_cmd_options: Vec<String>,
+    pub pull_policy: Option<String>,
+    pub retry: Option<u32>,
+    pub retry_delay: Option<String>,
+    pub stop_timeout: Option<u32>,
+    pub compression_format: Option<String>,
+    pub compression_level: Option<i32>,
+    pub volume_path: Option<PathBuf>,
+    /// Known runtimes; coracle is its own, so this is only for `info`.
+    pub runtimes: BTreeMap<String, Vec<String>>,
+}
+
+/// The configuration of this process, read when first asked for.
+///
+/// # Errors
+/// A file that cannot be read, is not TOML, or has a key of the wrong type; the file is named.
+pub fn load() -> Result<&'static ContainersConf> {
+    static CONF: OnceLock<std::result::Result<ContainersConf, String>> = OnceLock::new();
+    CONF.get_or_init(|| {
+        load_from(&Env::process(), user::current(), Path::new("/")).map_err(|e| e.one_line())
+    })
+    .as_ref()
+    .map_err(|text| Error::invalid(text.clone()))
+}
+
+/// Reads the files below `system` (`/` but in tests).
+///
+/// # Errors
+/// As [`load`].
+pub fn load_from(env: &Env, user: &User, system: &Path) -> Result<ContainersConf> {
+    let mut layers = Layers::default();
+    if let Some(path) = env.containers_conf() {
+        layers.add_named(&path, "CONTAINERS_CONF")?;
+    } else {
+        for folder in ["usr/share/containers", "etc/containers"] {
+            let file = system.join(folder).join("containers.conf");
+            layers.add(&file)?;
+            layers.add_folder(&file.with_extension("conf.d"))?;
+            if !user.is_root {
+                let file = system.join(folder).join("containers.rootless.conf");
+                layers.add(&file)?;
+                layers.add_folder(&file.with_extension("conf.d"))?;
+            }
+        }
+        let file = env
+            .config_home(&user.home)
+            .join("containers/containers.conf");
+        layers.add(&file)?;
+        layers.add_folder(&file.with_extension("conf.d"))?;
+    }
+    if let Some(path) = env.containers_conf_override() {
+        layers.add_named(&path, "CONTAINERS_CONF_OVERRIDE")?;
+    }
+    if layers.files.is_empty() {
+        return Ok(ContainersConf::default());
+    }
+    layers.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn user(home: &Path) -> User {
+        User {
+            uid: 1000,
+            gid: 1000,
+            name: "dev".into(),
+            home: home.to_owned(),
+            is_root: false,
+        }
+    }
+
+    fn write(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn files_are_merged_in_the_documented_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let home = root.join("home");
+        write(
+            &root.join("usr/share/containers/containers.conf"),
+            "[containers]\nlog_driver='a'\ntz='a'\ndns_servers=['1.1.1.1']\npids_limit=7\n[engine]\nunknown_key=1\n",
+        );
+        write(
+            &root.join("etc/containers/containers.conf"),
+            "[containers]\nlog_driver='b'\ndns_servers=['2.2.2.2',{append=true}]\n",
+        );
+        write(
+            &root.join("etc/containers/containers.conf.d/10-x.conf"),
+            "[containers]\nlog_driver='c'\n",
+        );
+        write(
+            &root.join("etc/containers/containers.conf.d/ignored.txt"),
+            "no toml",
+        );
+        write(
+            &home.join(".config/containers/containers.conf"),
+            "[containers]\nlog_driver='d'\n[network]\npasta_options=['-4']\n",
+        );
+        write(&root.join("over.conf"), "[containers]\ntz='over'\n");
+        write(&root.join("only.conf"), "[containers]\ntz='only'\n");
+        let none: [(&str, &str); 0] = [];
+        let conf = load_from(&Env::fixed(none), &user(&home), root).unwrap();
+        assert_eq!(conf.containers.log_driver.as_deref(), Some("d"));
+        assert_eq!(conf.containers.tz.as_deref(), Some("a"));
+        assert_eq!(conf.containers.dns_servers, ["1.1.1.1", "2.2.2.2"]);
+        assert_eq!(conf.containers.pids_limit, Some(7));
+        assert_eq!(conf.network.pasta_options, ["-4"]);
+        let only = root.join("only.conf");
+        let env = Env::fixed([("CONTAINERS_CONF", &only)]);
+        let conf = load_from(&env, &user(&home), root).unwrap();
+        assert_eq!(conf.containers.tz.as_deref(), Some("only"));
+        assert_eq!(conf.containers.log_driver, None);
+        let over = root.join("over.conf");
+        let env = Env::fixed([
+            ("CONTAINERS_CONF", &only),
+            ("CONTAINERS_CONF_OVERRIDE", &over),
+        ]);
+        let conf = load_from(&env, &user(&home), root).unwrap();
+        assert_eq!(conf.containers.tz.as_deref(), Some("over"));
+    }
+
+    #[test]
+    fn a_bad_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["[containers\n", "[containers]\npids_limit='many'\n"] {
+            write(&dir.path().join("etc/containers/containers.conf"), text);
+            let none: [(&str, &str); 0] = [];
+            let e = load_from(&Env::fixed(none), &user(dir.path()), dir.path()).unwrap_err();
+            assert!(e.what().contains("etc/containers/containers.conf"), "{e:?}");
+        }
+        let env = Env::fixed([("CONTAINERS_CONF", "/nowhere.conf")]);
+        let e = load_from(&env, &user(dir.path()), dir.path()).unwrap_err();
+        assert!(e.what().contains("CONTAINERS_CONF"));
+    }
+}
