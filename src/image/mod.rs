@@ -1,1 +1,16 @@
-//! (to be written)
+//! Images on this machine: names, records, manifests, configurations, and what can be said of them.
+//!
+//! `store/images/<hex of the id>.json` is one image; `store/names.json` is the only index. Both are
+//! replaced atomically under one lock, readers take none. Blobs and unpacked layers are storage's;
+//! a record names them by digest and chain id.
+//!
+//! This domain moves no bytes: pulling, loading and saving are operations.
+
+pub mod change;
+pub mod filter;
+pub mod manifest;
+pub mod record;
+pub mod store;
+
+pub use record::{ImageRecord, LayerRecord, StoredManifest};
+pub use store::{Found, Images, NameEntry, Names};

@@ -1,3 +1,4 @@
 //! The only place where two domains meet: a request comes in, an outcome goes out, nothing is printed.
 
 pub mod container;
+pub mod image;

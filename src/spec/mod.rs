@@ -8,6 +8,7 @@ pub mod digest;
 pub mod id;
 pub mod idmap;
 pub mod image;
+pub mod manifest;
 pub mod platform;
 pub mod reference;
 pub mod runtime;

@@ -1,0 +1,1 @@
+//! Filters and order of image listings. Pure.
