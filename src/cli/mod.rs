@@ -1,1 +1,74 @@
-//! (to be written)
+//! The command line: words typed by a person to requests, results to text.
+//!
+//! [`frame`] says how a command is added. Nothing here does the work: `operations` does.
+
+use clap::Command;
+
+use crate::base::Result;
+use crate::operations::session::Session;
+use crate::noun;
+
+pub mod args;
+pub mod container;
+pub mod frame;
+pub mod globals;
+pub mod image;
+pub mod output;
+pub mod secret;
+pub mod system;
+pub mod usage;
+pub mod volume;
+
+use frame::Entry;
+use output::Out;
+
+/// The nouns.
+const NOUNS: &[Entry] = &[
+    noun!("container", "Manage containers", container::NOUN),
+    noun!("image", "Manage images", image::NOUN),
+    noun!("volume", "Manage volumes", volume::NOUN),
+    noun!("secret", "Manage secrets", secret::NOUN),
+    noun!("system", "Manage coracle itself", system::NOUN),
+];
+
+/// Everything that may stand first on a command line.
+const TABLES: &[&[Entry]] = &[
+    container::TOP,
+    image::TOP,
+    volume::TOP,
+    secret::TOP,
+    system::TOP,
+    NOUNS,
+];
+
+/// The whole tree; the commands' own options are built when they are needed.
+pub fn tree() -> Command {
+    let mut command = globals::root();
+    for table in TABLES {
+        command = frame::add(command, table);
+    }
+    command
+}
+
+/// Runs a command line and answers the exit code of the process.
+pub fn main(words: Vec<String>) -> u8 {
+    let mut out = Out::standard();
+    let result = interpret(words, &mut out).and_then(|code| out.flush().map(|()| code));
+    match result {
+        Ok(code) => code,
+        Err(_) if out.is_closed() => 0,
+        Err(error) => {
+            out.error(&error);
+            output::report::exit_code(&error)
+        }
+    }
+}
+
+fn interpret(words: Vec<String>, out: &mut Out) -> Result<u8> {
+    let matches = match usage::parse(tree, &words) {
+        Ok(matches) => matches,
+        Err(error) => return usage::answer(&error, out),
+    };
+    let mut session: Session = globals::session(&matches, words)?;
+    frame::dispatch(TABLES, matches, &mut session, out)
+}

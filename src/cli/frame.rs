@@ -1,0 +1,252 @@
+//! The frame that every command hangs in: a table of entries instead of a tree of enums.
+//!
+//! How to add a command: one file, `cli/<noun>/<verb>.rs`, with
+//!
+//! ```ignore
+//! /// First paragraph (replaced by the entry's line). Second paragraph on: the long help.
+//! #[derive(Debug, clap::Args)]
+//! pub struct PauseArgs { /* the fields' doc comments are the help */ }
+//!
+//! /// Runs `pause`; answers the exit code.
+//! pub fn run(args: PauseArgs, session: &mut Session, out: &mut Out) -> Result<u8> { … }
+//! ```
+//!
+//! then one line in the tables of `cli/<noun>/mod.rs`: in `TOP` (`coracle pause`), in `NOUN`
+//! (`coracle container pause`), or in both:
+//!
+//! ```ignore
+//! command!("pause", "Freeze all processes of containers", pause::PauseArgs, pause::run),
+//! command!("ps", "List containers", ps::PsArgs, ps::run).aliases(&["ls", "list"]),
+//! command!("cleanup", "…", cleanup::CleanupArgs, cleanup::run).hidden(),
+//! ```
+//!
+//! What the frame does to every command, so that no command has to:
+//! - its options are built only when it is the one that runs (`Command::defer`);
+//! - every `bool` takes `--flag`, `--flag=true`, `--flag=false`; so does every `Option<bool>`;
+//! - an option's value may begin with a hyphen; an option given again replaces (or adds to) the
+//!   first; an option with the letter `h` takes it away from help.
+//!
+//! A command line that ends its options at the first word (`run IMAGE …`, `exec CONTAINER …`)
+//! takes ONE positional `Vec<String>` with `#[arg(required = true, trailing_var_arg = true)]` and
+//! without `allow_hyphen_values`: then unknown options before the image are refused, and
+//! everything after it is left alone.
+
+use std::cell::Cell;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::output::Out;
+use crate::base::Result;
+use crate::operations::session::Session;
+
+/// One command, or a noun with commands below it.
+pub struct Entry {
+    /// The word typed.
+    pub name: &'static str,
+    /// Other words for it.
+    pub aliases: &'static [&'static str],
+    /// One line, imperative, at most 72 characters, no full stop.
+    pub about: &'static str,
+    /// Whether help and completion leave it out.
+    pub hidden: bool,
+    /// Adds the options, or the commands below.
+    pub augment: fn(Command) -> Command,
+    /// What runs.
+    pub action: Action,
+}
+
+/// What an entry does.
+pub enum Action {
+    /// A command.
+    Run(fn(&mut ArgMatches, &mut Session, &mut Out) -> Result<u8>),
+    /// A noun.
+    Group(&'static [Entry]),
+}
+
+impl Entry {
+    /// Other words for it.
+    #[must_use]
+    pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// Left out of help and completion.
+    #[must_use]
+    pub const fn hidden(mut self) -> Self {
+        self.hidden = true;
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.name)
+            .about(self.about)
+            .hide(self.hidden)
+            .defer(self.augment);
+        for alias in self.aliases {
+            command = command.visible_alias(*alias);
+        }
+        command
+    }
+
+    fn answers_to(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
+}
+
+/// An entry of a command: `command!(name, about, ArgsType, run_function)`.
+#[macro_export]
+macro_rules! command {
+    ($name:literal, $about:literal, $args:ty, $run:path) => {
+        $crate::cli::frame::Entry {
+            name: $name,
+            aliases: &[],
+            about: $about,
+            hidden: false,
+            augment: $crate::cli::frame::augment::<$args>,
+            action: $crate::cli::frame::Action::Run(|matches, session, out| {
+                $run($crate::cli::frame::parse::<$args>(matches)?, session, out)
+            }),
+        }
+    };
+}
+
+/// An entry of a noun: `noun!(name, about, TABLE)`.
+#[macro_export]
+macro_rules! noun {
+    ($name:literal, $about:literal, $table:path) => {
+        $crate::cli::frame::Entry {
+            name: $name,
+            aliases: &[],
+            about: $about,
+            hidden: false,
+            augment: |command| {
+                $crate::cli::frame::add(command, $table)
+                    .subcommand_required(true)
+                    .disable_help_subcommand(true)
+            },
+            action: $crate::cli::frame::Action::Group($table),
+        }
+    };
+}
+
+/// Adds the commands of a table.
+pub fn add(command: Command, table: &[Entry]) -> Command {
+    command.subcommands(table.iter().map(Entry::command))
+}
+
+/// Adds the options of a command and applies the rules of the frame.
+pub fn augment<A: clap::Args>(command: Command) -> Command {
+    let about = command.get_about().cloned();
+    let mut command = prepare(A::augment_args(command));
+    if let Some(about) = about {
+        command = command.about(about);
+    }
+    command
+}
+
+/// Reads a command's arguments from what clap matched.
+///
+/// # Errors
+/// `Internal` when the struct and the tree disagree, which the tests exclude.
+pub fn parse<A: clap::Args>(matches: &mut ArgMatches) -> Result<A> {
+    A::from_arg_matches_mut(matches).map_err(|e| super::usage::explain(&e))
+}
+
+thread_local! {
+    /// Whether plain flags also take `=true` and `=false`. Off at first, so that help shows
+    /// `--rm` and not `--rm[=…]`; on for the second try at a command line.
+    static FLAGS_TAKE_VALUES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on, trees are built whose flags take `=true` and `=false`.
+pub fn let_flags_take_values(on: bool) {
+    FLAGS_TAKE_VALUES.set(on);
+}
+
+/// Applies the rules of podman's and docker's flag grammar to a command.
+pub fn prepare(mut command: Command) -> Command {
+    let takes_values = FLAGS_TAKE_VALUES.get();
+    let mut h_is_taken = false;
+    command = command
+        .args_override_self(true)
+        .mut_args(|arg| grammar(arg, takes_values));
+    for arg in command.get_arguments() {
+        h_is_taken |= arg.get_short() == Some('h');
+    }
+    if h_is_taken {
+        command = command.disable_help_flag(true).arg(
+            Arg::new("help")
+                .long("help")
+                .help("Print help")
+                .action(ArgAction::Help),
+        );
+    }
+    command
+}
+
+fn grammar(arg: Arg, takes_values: bool) -> Arg {
+    if arg.is_positional() {
+        return arg;
+    }
+    match arg.get_action() {
+        ArgAction::SetTrue if takes_values => optional_bool(arg)
+            .action(ArgAction::Set)
+            .default_value("false"),
+        ArgAction::Set if arg.get_value_parser().type_id() == ValueParser::bool().type_id() => {
+            optional_bool(arg)
+        }
+        ArgAction::Set | ArgAction::Append if arg.get_num_args().is_none() => {
+            arg.allow_hyphen_values(true)
+        }
+        _ => arg,
+    }
+}
+
+fn optional_bool(arg: Arg) -> Arg {
+    arg.num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .value_name("true|false")
+        .hide_possible_values(true)
+        .value_parser(ValueParser::new(go_bool))
+}
+
+/// Reads a boolean as Go's `strconv.ParseBool`.
+///
+/// # Errors
+/// The sentence for the person.
+pub fn go_bool(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+/// Runs the command that clap matched.
+///
+/// # Errors
+/// What the command says; `Internal` when clap matched a command that no table has.
+pub fn dispatch(
+    tables: &[&'static [Entry]],
+    mut matches: ArgMatches,
+    session: &mut Session,
+    out: &mut Out,
+) -> Result<u8> {
+    let Some((name, mut below)) = matches.remove_subcommand() else {
+        return Err(crate::base::Error::invalid("missing command").hint("coracle --help"));
+    };
+    for table in tables {
+        if let Some(entry) = table.iter().find(|e| e.answers_to(&name)) {
+            return match &entry.action {
+                Action::Run(run) => run(&mut below, session, out),
+                Action::Group(table) => dispatch(&[table], below, session, out),
+            };
+        }
+    }
+    Err(crate::base::Error::internal(format!(
+        "no command named {name:?}"
+    )))
+}

@@ -1,0 +1,50 @@
+//! What every operation needs: the directories, the global options, who hears of progress.
+//!
+//! Invariants: opening a session reads no file and starts nothing, so that a command pays only
+//! for what it uses; stores are opened by the operations that need them. No setters: a command
+//! line is decided once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::progress::Progress;
+use crate::config::dirs::Dirs;
+
+/// The options that stand before a command, typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GlobalOptions {
+    /// `--storage-driver`, `STORAGE_DRIVER`.
+    pub storage_driver: Option<String>,
+    /// `--storage-opt`.
+    pub storage_options: Vec<String>,
+    /// `--cgroup-manager`: `cgroupfs` or `systemd`.
+    pub cgroup_manager: Option<String>,
+    /// `--events-backend`: `file` or `none`.
+    pub events_backend: Option<String>,
+    /// `--tmpdir`: scratch space in place of the store's own.
+    pub tmpdir: Option<PathBuf>,
+    /// docker's `--config DIR`, `DOCKER_CONFIG`: where `config.json` with credentials is.
+    pub docker_config: Option<PathBuf>,
+}
+
+/// One run of the program.
+#[derive(Clone)]
+pub struct Session {
+    /// Where everything is.
+    pub dirs: Dirs,
+    /// Options that hold for every command.
+    pub options: GlobalOptions,
+    /// Who hears of long work. A command replaces it by `base::progress::Silent` for `--quiet`.
+    pub progress: Arc<dyn Progress>,
+    /// The words typed, program name first, for `Config.CreateCommand`.
+    pub command_line: Vec<String>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("dirs", &self.dirs)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
