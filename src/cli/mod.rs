@@ -5,8 +5,8 @@
 use clap::Command;
 
 use crate::base::Result;
-use crate::operations::session::Session;
 use crate::noun;
+use crate::operations::session::Session;
 
 pub mod args;
 pub mod container;

@@ -1,8 +1,54 @@
-//! Command lines that do not parse: clap's errors in the words of the project.
+//! Command lines that do not parse, and help: clap's answers in the words of the project.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Command};
 
-use crate::base::Error;
+use super::frame;
+use super::output::Out;
+use crate::base::{Error, Result};
+
+/// Parses a command line. Flags with a value (`--rm=false`) are rare: only they pay for a second
+/// tree.
+///
+/// # Errors
+/// Clap's, of the first try, unless the second one knows better.
+pub fn parse(tree: fn() -> Command, words: &[String]) -> Result<ArgMatches, clap::Error> {
+    let first = match tree().try_get_matches_from(words) {
+        Ok(matches) => return Ok(matches),
+        Err(error) => error,
+    };
+    let valued = words.iter().any(|w| w.starts_with('-') && w.contains('='));
+    if !valued
+        || !matches!(
+            first.kind(),
+            ErrorKind::TooManyValues | ErrorKind::UnknownArgument
+        )
+    {
+        return Err(first);
+    }
+    frame::let_flags_take_values(true);
+    let second = tree().try_get_matches_from(words);
+    frame::let_flags_take_values(false);
+    match second {
+        Err(error) if error.kind() == ErrorKind::UnknownArgument => Err(first),
+        other => other,
+    }
+}
+
+/// Answers a command line that clap did not turn into a command: prints help or the version, or
+/// says what is wrong.
+///
+/// # Errors
+/// `Invalid` for everything but help and version.
+pub fn answer(error: &clap::Error, out: &mut Out) -> Result<u8> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            out.text(&error.render().to_string())?;
+            Ok(0)
+        }
+        _ => Err(explain(error)),
+    }
+}
 
 /// Turns clap's error into ours: one sentence and a hint, exit code 125.
 pub fn explain(error: &clap::Error) -> Error {
@@ -11,16 +57,45 @@ pub fn explain(error: &clap::Error) -> Error {
         Some(ContextValue::Strings(texts)) => texts.join(", "),
         _ => String::new(),
     };
-    let argument = context(ContextKind::InvalidArg);
+    let command = command_of_usage(error);
     let what = match error.kind() {
-        ErrorKind::UnknownArgument => format!("unknown flag: {argument}"),
+        ErrorKind::UnknownArgument => {
+            format!("unknown flag: {}", context(ContextKind::InvalidArg))
+        }
         ErrorKind::InvalidSubcommand => format!(
-            "unrecognized command {:?}",
+            "unrecognized command `{command} {}`",
             context(ContextKind::InvalidSubcommand)
         ),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            format!("missing command `{command} COMMAND`")
+        }
         _ => first_sentence(error),
     };
-    Error::invalid(what)
+    let mut result = Error::invalid(what);
+    for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg] {
+        let suggestion = context(kind);
+        if !suggestion.is_empty() {
+            result = result.hint(format!("did you mean `{suggestion}`?"));
+        }
+    }
+    result.hint(format!("see `{command} --help`"))
+}
+
+/// `coracle container run` from `Usage: coracle container run [OPTIONS] …`.
+fn command_of_usage(error: &clap::Error) -> String {
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => String::new(),
+    };
+    let words: Vec<&str> = usage
+        .trim_start_matches("Usage:")
+        .split_whitespace()
+        .take_while(|w| w.starts_with(|c: char| c.is_ascii_lowercase()))
+        .collect();
+    if words.is_empty() {
+        return "coracle".to_owned();
+    }
+    words.join(" ")
 }
 
 /// The first paragraph of clap's message, without its lead.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use crate::base::progress::Progress;
 use crate::config::dirs::Dirs;
+use crate::config::env::Env;
+use crate::config::user::User;
 
 /// The options that stand before a command, typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct GlobalOptions {
     pub events_backend: Option<String>,
     /// `--tmpdir`: scratch space in place of the store's own.
     pub tmpdir: Option<PathBuf>,
+    /// `--registries-conf FILE` (hidden, as in podman).
+    pub registries_conf: Option<PathBuf>,
     /// docker's `--config DIR`, `DOCKER_CONFIG`: where `config.json` with credentials is.
     pub docker_config: Option<PathBuf>,
 }
@@ -32,6 +36,10 @@ pub struct GlobalOptions {
 pub struct Session {
     /// Where everything is.
     pub dirs: Dirs,
+    /// The caller's environment.
+    pub env: Env,
+    /// The caller.
+    pub user: &'static User,
     /// Options that hold for every command.
     pub options: GlobalOptions,
     /// Who hears of long work. A command replaces it by `base::progress::Silent` for `--quiet`.

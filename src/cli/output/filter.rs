@@ -112,8 +112,9 @@ pub fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp> {
         return Ok(time);
     }
     let bad = || {
-        Error::invalid(format!("invalid time {text:?}"))
-            .hint("write 2026-01-31T10:00:00Z, 2026-01-31, seconds since 1970, or a duration like 10m")
+        Error::invalid(format!("invalid time {text:?}")).hint(
+            "write 2026-01-31T10:00:00Z, 2026-01-31, seconds since 1970, or a duration like 10m",
+        )
     };
     let local: jiff::civil::DateTime = if text.len() == 10 {
         let date: jiff::civil::Date = text.parse().map_err(|_| bad())?;
@@ -136,7 +137,10 @@ fn unix_seconds(text: &str) -> Option<Timestamp> {
     }
     let seconds: i64 = whole.parse().ok()?;
     let nanos: i64 = format!("{fraction:0<9}").parse().ok()?;
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanos).map(Timestamp)
+    seconds
+        .checked_mul(1_000_000_000)?
+        .checked_add(nanos)
+        .map(Timestamp)
 }
 
 #[cfg(test)]

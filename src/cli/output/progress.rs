@@ -22,3 +22,8 @@ fn say(text: &str) {
     // Nobody is left to tell when standard error fails.
     drop(std::io::stderr().write_all(format!("{}\n", super::clean(text)).as_bytes()));
 }
+
+/// The progress that fits standard error.
+pub fn for_standard_error(_env: &crate::config::env::Env) -> Box<dyn Progress> {
+    Box::new(Plain)
+}

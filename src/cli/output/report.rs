@@ -2,8 +2,9 @@
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
+use std::io::Write as _;
 
-use crate::base::Error;
+use crate::base::{Error, Result};
 
 /// The lines for the person, each ended. The first one begins with `Error: `, as podman's does,
 /// and carries the last cause's text when there is only one short cause.
@@ -36,10 +37,52 @@ pub fn exit_code(error: &Error) -> u8 {
     error.asked_exit_code().unwrap_or(125)
 }
 
+/// Sends messages of the `log` crate at or above `level` (default `warn`) to standard error.
+///
+/// # Errors
+/// `Invalid` for a level that does not exist.
+pub fn start_logging(level: Option<&str>) -> Result<()> {
+    let filter = match level.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("warn" | "warning") => log::LevelFilter::Warn,
+        Some("trace") => log::LevelFilter::Trace,
+        Some("debug") => log::LevelFilter::Debug,
+        Some("info") => log::LevelFilter::Info,
+        Some("error" | "fatal" | "panic") => log::LevelFilter::Error,
+        Some(other) => {
+            return Err(Error::invalid(format!("invalid log level {other:?}"))
+                .hint("use one of trace, debug, info, warn, error"));
+        }
+    };
+    // A second session of the same process (tests) keeps the first logger.
+    drop(log::set_logger(&Logger));
+    log::set_max_level(filter);
+    Ok(())
+}
+
+/// Writes messages as podman does: `WARN[...]` is its logrus form; ours is `WARN: text`.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        // Libraries talk too much: theirs are shown only with trace.
+        metadata.target().starts_with("coracle") || log::max_level() == log::LevelFilter::Trace
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = super::clean(&format!("{}: {}", record.level(), record.args()));
+            // Nobody is left to tell when standard error fails.
+            drop(std::io::stderr().write_all(format!("{line}\n").as_bytes()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Context as _, Result};
+    use crate::base::Context as _;
     use crate::sys;
 
     #[test]

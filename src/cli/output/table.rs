@@ -57,7 +57,10 @@ mod tests {
             align("NAME\tSIZE\na-long-name-of-it\t1\n", 12, 2),
             "NAME               SIZE\na-long-name-of-it  1\n"
         );
-        assert_eq!(align("A\tB\n1\t2\n", 12, 2), "A           B\n1           2\n");
+        assert_eq!(
+            align("A\tB\n1\t2\n", 12, 2),
+            "A           B\n1           2\n"
+        );
     }
 
     #[test]
