@@ -16,3 +16,9 @@
 mod support;
 
 mod architecture;
+mod crowd;
+mod debian;
+mod diskfull;
+mod isolation;
+mod killed;
+mod users;

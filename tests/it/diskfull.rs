@@ -1,0 +1,36 @@
+//! A full disk: a clear error, nothing damaged, and room made lets the work go on.
+
+use std::process::Command;
+
+use crate::support::{Outcome, World, fixture};
+
+#[test]
+fn a_full_disk_is_reported_and_harms_nothing() {
+    requires!("unshare");
+    let world = World::new();
+    let tar = fixture::busybox_file(world.path());
+    let coracle = env!("CARGO_BIN_EXE_coracle");
+    let data = world.data();
+    std::fs::create_dir_all(&data).unwrap();
+    // 3 MB hold the compressed copy or the tree, not both.
+    let script = format!(
+        r#"set -e
+        mount -t tmpfs -o size=3m tmpfs {data}
+        if {coracle} import -q {tar} busybox 2>err; then echo "it fitted"; exit 1; fi
+        cat err
+        {coracle} images -q
+        {coracle} ps -aq
+        mount -o remount,size=64m {data}
+        {coracle} import -q {tar} busybox >/dev/null
+        {coracle} run --rm --network none busybox echo then it went on
+        {coracle} system reset -f"#,
+        data = data.display(),
+        tar = tar.display(),
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-Urm", "sh", "-c", &script]);
+    world.settle(&mut command);
+    let out = Outcome::of(&["(on a tmpfs of 3 MB)"], command.output().unwrap()).code(0);
+    assert!(out.stdout.contains("No space left") || out.stdout.contains("ENOSPC"), "{out:?}");
+    assert!(out.stdout.contains("then it went on"), "{out:?}");
+}
