@@ -31,6 +31,9 @@ fn a_full_disk_is_reported_and_harms_nothing() {
     command.args(["-Urm", "sh", "-c", &script]);
     world.settle(&mut command);
     let out = Outcome::of(&["(on a tmpfs of 3 MB)"], command.output().unwrap()).code(0);
-    assert!(out.stdout.contains("No space left") || out.stdout.contains("ENOSPC"), "{out:?}");
+    assert!(
+        out.stdout.contains("No space left") || out.stdout.contains("ENOSPC"),
+        "{out:?}"
+    );
     assert!(out.stdout.contains("then it went on"), "{out:?}");
 }

@@ -7,12 +7,29 @@ fn a_container_has_namespaces_of_its_own() {
     let world = World::with_busybox();
     let script = "for n in user pid mnt net ipc uts cgroup; do readlink /proc/self/ns/$n; done";
     let inside = world.ok(&["run", "--rm", "busybox", "sh", "-c", script]);
-    for (name, line) in ["user", "pid", "mnt", "net", "ipc", "uts", "cgroup"].iter().zip(inside.lines()) {
+    for (name, line) in ["user", "pid", "mnt", "net", "ipc", "uts", "cgroup"]
+        .iter()
+        .zip(inside.lines())
+    {
         let outside = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
         assert_ne!(outside.to_str().unwrap(), line, "{name}");
     }
-    assert_eq!(world.ok(&["run", "--rm", "busybox", "sh", "-c", "echo $$"]), "1");
-    assert_eq!(world.ok(&["run", "--rm", "--network", "none", "busybox", "ls", "/sys/class/net"]), "lo");
+    assert_eq!(
+        world.ok(&["run", "--rm", "busybox", "sh", "-c", "echo $$"]),
+        "1"
+    );
+    assert_eq!(
+        world.ok(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "busybox",
+            "ls",
+            "/sys/class/net"
+        ]),
+        "lo"
+    );
 }
 
 #[test]
@@ -20,13 +37,29 @@ fn the_first_process_has_only_the_descriptors_asked_for() {
     let world = World::with_busybox();
     let script = "ls /proc/self/fd; echo; ls -l /proc/1/fd >/dev/null; readlink /proc/1/cwd";
     // ls itself opens one more, to read the folder.
-    assert_eq!(world.ok(&["run", "--rm", "busybox", "ls", "/proc/self/fd"]), "0\n1\n2\n3");
-    assert_eq!(world.ok(&["run", "--rm", "busybox", "sh", "-c", script]).lines().last(), Some("/"));
+    assert_eq!(
+        world.ok(&["run", "--rm", "busybox", "ls", "/proc/self/fd"]),
+        "0\n1\n2\n3"
+    );
+    assert_eq!(
+        world
+            .ok(&["run", "--rm", "busybox", "sh", "-c", script])
+            .lines()
+            .last(),
+        Some("/")
+    );
     world.ok(&["run", "-d", "--name", "c", "busybox", "sleep", "100"]);
-    assert_eq!(world.ok(&["exec", "c", "ls", "/proc/self/fd"]), "0\n1\n2\n3");
+    assert_eq!(
+        world.ok(&["exec", "c", "ls", "/proc/self/fd"]),
+        "0\n1\n2\n3"
+    );
     assert_eq!(world.ok(&["exec", "c", "ls", "/proc/1/fd"]), "0\n1\n2");
     // Nor does it know our binary.
-    assert!(!world.ok(&["exec", "c", "readlink", "/proc/1/exe"]).contains("coracle"));
+    assert!(
+        !world
+            .ok(&["exec", "c", "readlink", "/proc/1/exe"])
+            .contains("coracle")
+    );
 }
 
 #[test]
@@ -35,11 +68,20 @@ fn capabilities_and_flags_are_the_default_set() {
     let status = |args: &[&str]| {
         let mut all = vec!["run", "--rm"];
         all.extend_from_slice(args);
-        all.extend_from_slice(&["busybox", "grep", "-E", "^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|Seccomp|NoNewPrivs):", "/proc/self/status"]);
+        all.extend_from_slice(&[
+            "busybox",
+            "grep",
+            "-E",
+            "^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|Seccomp|NoNewPrivs):",
+            "/proc/self/status",
+        ]);
         world.ok(&all)
     };
     let field = |text: &str, name: &str| {
-        text.lines().find_map(|l| l.strip_prefix(name)).map(|v| v.trim().to_owned()).unwrap_or_default()
+        text.lines()
+            .find_map(|l| l.strip_prefix(name))
+            .map(|v| v.trim().to_owned())
+            .unwrap_or_default()
     };
     let default = status(&[]);
     // chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service sys_chroot setfcap
@@ -56,7 +98,17 @@ fn capabilities_and_flags_are_the_default_set() {
     assert_eq!(field(&one, "CapEff:"), "0000000000002000");
     let open = status(&["--security-opt", "seccomp=unconfined"]);
     assert_eq!(field(&open, "Seccomp:"), "0");
-    world.run(&["run", "--rm", "--cap-add", "CAP_NONSENSE", "busybox", "true"]).code(125).says("NONSENSE");
+    world
+        .run(&[
+            "run",
+            "--rm",
+            "--cap-add",
+            "CAP_NONSENSE",
+            "busybox",
+            "true",
+        ])
+        .code(125)
+        .says("NONSENSE");
 }
 
 #[test]
@@ -75,7 +127,10 @@ fn the_kernel_s_knobs_are_out_of_reach() {
         mount -t tmpfs none /tmp 2>/dev/null && echo "mounted"
         mount -o remount,rw /proc/sys 2>/dev/null && echo "remounted"
         echo end"#;
-    assert_eq!(world.ok(&["run", "--rm", "busybox", "sh", "-c", script]), "end");
+    assert_eq!(
+        world.ok(&["run", "--rm", "busybox", "sh", "-c", script]),
+        "end"
+    );
 }
 
 #[test]
@@ -86,18 +141,49 @@ fn hostile_layouts_of_dev_proc_and_sys_are_refused_or_contained() {
     for victim in ["dev", "proc", "sys", "dev/pts", "dev/shm", "etc", "run"] {
         let mut tar = tar::Builder::new(Vec::new());
         fixture::add_dir(&mut tar, "bin", 0o755);
-        fixture::add_file(&mut tar, "bin/busybox", 0o755, (0, 0), &std::fs::read("/bin/busybox").unwrap());
+        fixture::add_file(
+            &mut tar,
+            "bin/busybox",
+            0o755,
+            (0, 0),
+            &std::fs::read("/bin/busybox").unwrap(),
+        );
         fixture::add_link(&mut tar, tar::EntryType::Symlink, "bin/sh", "busybox");
         if victim.contains('/') {
             fixture::add_dir(&mut tar, "dev", 0o755);
         }
-        fixture::add_link(&mut tar, tar::EntryType::Symlink, victim, canary.to_str().unwrap());
+        fixture::add_link(
+            &mut tar,
+            tar::EntryType::Symlink,
+            victim,
+            canary.to_str().unwrap(),
+        );
         let file = world.path().join("hostile.tar");
         std::fs::write(&file, tar.into_inner().unwrap()).unwrap();
         world.ok(&["import", "-q", file.to_str().unwrap(), "hostile"]);
-        let out = world.run(&["run", "--rm", "--network", "none", "hostile", "/bin/busybox", "sh", "-c", "echo ran"]);
-        assert!(out.code == 0 && out.stdout == "ran\n" || out.code == 125 || out.code == 126 || out.code == 127, "{victim}: {out:?}");
-        assert_eq!(std::fs::read_dir(&canary).unwrap().count(), 0, "{victim}: something was written outside");
+        let out = world.run(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "hostile",
+            "/bin/busybox",
+            "sh",
+            "-c",
+            "echo ran",
+        ]);
+        assert!(
+            out.code == 0 && out.stdout == "ran\n"
+                || out.code == 125
+                || out.code == 126
+                || out.code == 127,
+            "{victim}: {out:?}"
+        );
+        assert_eq!(
+            std::fs::read_dir(&canary).unwrap().count(),
+            0,
+            "{victim}: something was written outside"
+        );
         assert_eq!(world.ok(&["ps", "-aq"]), "");
     }
 }
@@ -105,11 +191,27 @@ fn hostile_layouts_of_dev_proc_and_sys_are_refused_or_contained() {
 #[test]
 fn a_working_directory_that_leads_outside_is_refused() {
     let world = World::with_busybox();
-    for dir in ["/proc/self/fd/3", "/proc/self/fd/7", "/proc/thread-self/cwd/../../../..", "/proc/1/root"] {
+    for dir in [
+        "/proc/self/fd/3",
+        "/proc/self/fd/7",
+        "/proc/thread-self/cwd/../../../..",
+        "/proc/1/root",
+    ] {
         let out = world.run(&["run", "--rm", "-w", dir, "busybox", "pwd"]);
         let harmless = out.code == 0 && !out.stdout.contains("unreachable");
-        assert!(harmless || (125..=127).contains(&out.code), "{dir}: {out:?}");
-        let host = world.run(&["run", "--rm", "-w", dir, "busybox", "ls", world.path().to_str().unwrap()]);
+        assert!(
+            harmless || (125..=127).contains(&out.code),
+            "{dir}: {out:?}"
+        );
+        let host = world.run(&[
+            "run",
+            "--rm",
+            "-w",
+            dir,
+            "busybox",
+            "ls",
+            world.path().to_str().unwrap(),
+        ]);
         assert_ne!(host.code, 0, "{dir} shows the host: {host:?}");
     }
 }
@@ -124,10 +226,21 @@ fn passwd_and_group_files_that_are_links_fifos_or_huge_do_no_harm() {
         for dir in ["bin", "etc"] {
             fixture::add_dir(&mut tar, dir, 0o755);
         }
-        fixture::add_file(&mut tar, "bin/busybox", 0o755, (0, 0), &std::fs::read("/bin/busybox").unwrap());
+        fixture::add_file(
+            &mut tar,
+            "bin/busybox",
+            0o755,
+            (0, 0),
+            &std::fs::read("/bin/busybox").unwrap(),
+        );
         fixture::add_link(&mut tar, tar::EntryType::Symlink, "bin/id", "busybox");
         match kind {
-            "link" => fixture::add_link(&mut tar, tar::EntryType::Symlink, "etc/passwd", secret.to_str().unwrap()),
+            "link" => fixture::add_link(
+                &mut tar,
+                tar::EntryType::Symlink,
+                "etc/passwd",
+                secret.to_str().unwrap(),
+            ),
             "fifo" => fixture::add_link(&mut tar, tar::EntryType::Fifo, "etc/passwd", ""),
             _ => fixture::add_file(&mut tar, "etc/passwd", 0o644, (0, 0), &vec![b'x'; 40 << 20]),
         }
@@ -144,9 +257,16 @@ fn passwd_and_group_files_that_are_links_fifos_or_huge_do_no_harm() {
 fn environment_of_the_caller_stays_outside() {
     let world = World::with_busybox();
     let mut command = world.command(&["run", "--rm", "busybox", "env"]);
-    let out = command.env("AWS_SECRET", "s3cret").env("LD_PRELOAD", "").output().unwrap();
+    let out = command
+        .env("AWS_SECRET", "s3cret")
+        .env("LD_PRELOAD", "")
+        .output()
+        .unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
-    assert!(!text.contains("AWS_SECRET") && !text.contains("CORACLE"), "{text}");
+    assert!(
+        !text.contains("AWS_SECRET") && !text.contains("CORACLE"),
+        "{text}"
+    );
     let mut names: Vec<_> = text.lines().filter_map(|l| l.split('=').next()).collect();
     names.sort_unstable();
     assert_eq!(names, ["HOME", "HOSTNAME", "PATH", "container"], "{text}");

@@ -9,13 +9,25 @@ fn leftovers(world: &World) -> Vec<String> {
     let marker = world.runtime();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<u32>().ok())
+        else {
+            continue;
+        };
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let ours = environment.windows(marker.as_os_str().len()).any(|w| w == marker.as_os_str().as_encoded_bytes());
+        let ours = environment
+            .windows(marker.as_os_str().len())
+            .any(|w| w == marker.as_os_str().as_encoded_bytes());
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         if ours && !line.is_empty() {
             let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            found.push(format!("{pid} {} {}", comm.trim(), String::from_utf8_lossy(&line).replace('\0', " ")));
+            found.push(format!(
+                "{pid} {} {}",
+                comm.trim(),
+                String::from_utf8_lossy(&line).replace('\0', " ")
+            ));
         }
     }
     found.retain(|l| !l.contains("holder"));
@@ -33,7 +45,12 @@ fn walk(world: &World, args: &[&str], delays: impl Iterator<Item = u64>) {
         drop(child.kill());
         drop(child.wait());
         let after = world.run(&["run", "--rm", "busybox", "echo", "well"]);
-        assert_eq!((after.code, after.stdout.as_str()), (0, "well\n"), "after {micros} µs of {args:?}: {}", after.stderr);
+        assert_eq!(
+            (after.code, after.stdout.as_str()),
+            (0, "well\n"),
+            "after {micros} µs of {args:?}: {}",
+            after.stderr
+        );
         world.run(&["ps", "-a"]).code(0);
     }
 }
@@ -41,7 +58,11 @@ fn walk(world: &World, args: &[&str], delays: impl Iterator<Item = u64>) {
 #[test]
 fn a_killed_run_leaves_a_working_store() {
     let world = World::with_busybox();
-    walk(&world, &["run", "--rm", "busybox", "true"], (0..40).map(|i| i * 700));
+    walk(
+        &world,
+        &["run", "--rm", "busybox", "true"],
+        (0..40).map(|i| i * 700),
+    );
     let removed = world.run(&["rm", "-fa"]);
     assert_eq!(removed.code, 0, "{}", removed.stderr);
     peer::wait_for("all processes to end", || leftovers(&world).is_empty());
@@ -53,10 +74,18 @@ fn a_killed_create_start_and_rm_leave_a_working_store() {
     let world = World::with_busybox();
     for i in 0..12_u64 {
         let name = format!("c{i}");
-        walk(&world, &["create", "--name", &name, "busybox", "sleep", "100"], std::iter::once(i * 900));
+        walk(
+            &world,
+            &["create", "--name", &name, "busybox", "sleep", "100"],
+            std::iter::once(i * 900),
+        );
         if world.run(&["container", "exists", &name]).code == 0 {
             walk(&world, &["start", &name], std::iter::once(i * 1200));
-            walk(&world, &["rm", "-f", "-t", "0", &name], std::iter::once(i * 1200));
+            walk(
+                &world,
+                &["rm", "-f", "-t", "0", &name],
+                std::iter::once(i * 1200),
+            );
         }
         // Whatever was reached: the name is free after one more removal.
         world.run(&["rm", "-f", "-i", "-t", "0", &name]).code(0);
@@ -73,13 +102,24 @@ fn a_killed_import_leaves_no_half_image() {
     let args = ["import", "-q", tar.to_str().unwrap(), "second"];
     walk(&world, &args, (0..20).map(|i| i * 2500));
     world.ok(&args);
-    assert_eq!(world.ok(&["run", "--rm", "second", "cat", "/data/file"]), "from the image");
+    assert_eq!(
+        world.ok(&["run", "--rm", "second", "cat", "/data/file"]),
+        "from the image"
+    );
 }
 
 #[test]
 fn a_command_killed_leaves_the_container_well() {
     let world = World::with_busybox();
-    let mut child = world.spawn(&["run", "--name", "c", "busybox", "sh", "-c", "while :; do echo tick; sleep 0.1; done"]);
+    let mut child = world.spawn(&[
+        "run",
+        "--name",
+        "c",
+        "busybox",
+        "sh",
+        "-c",
+        "while :; do echo tick; sleep 0.1; done",
+    ]);
     world.wait_state("c", "running");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -89,7 +129,10 @@ fn a_command_killed_leaves_the_container_well() {
     assert_eq!(world.inspect("c", "{{.State.Status}}"), "running");
     assert_eq!(world.ok(&["exec", "c", "echo", "in"]), "in");
     world.ok(&["stop", "-t", "0", "c"]);
-    assert_eq!(world.inspect("c", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+    assert_eq!(
+        world.inspect("c", "{{.State.Status}} {{.State.ExitCode}}"),
+        "exited 137"
+    );
 }
 
 #[test]
@@ -99,8 +142,13 @@ fn a_killed_monitor_takes_the_container_along_and_is_noticed() {
     let pid: i32 = world.inspect("c", "{{.State.Pid}}").parse().unwrap();
     let monitor: i32 = world.inspect("c", "{{.State.ConmonPid}}").parse().unwrap();
     kill(monitor);
-    peer::wait_for("the container to end", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
-    assert_eq!(world.inspect("c", "{{.State.Status}} {{.State.Running}}"), "exited false");
+    peer::wait_for("the container to end", || {
+        !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    });
+    assert_eq!(
+        world.inspect("c", "{{.State.Status}} {{.State.Running}}"),
+        "exited false"
+    );
     // It can be started again, and removed, without a word of repair.
     world.ok(&["start", "c"]);
     assert_eq!(world.inspect("c", "{{.State.Status}}"), "running");

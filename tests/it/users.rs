@@ -10,19 +10,65 @@ fn container_root_is_the_caller() {
     let dir = world.path().join("shared");
     std::fs::create_dir(&dir).unwrap();
     let volume = format!("{}:/shared", dir.display());
-    world.ok(&["run", "--rm", "-v", &volume, "busybox", "sh", "-c", "id -u; touch /shared/file"]);
+    world.ok(&[
+        "run",
+        "--rm",
+        "-v",
+        &volume,
+        "busybox",
+        "sh",
+        "-c",
+        "id -u; touch /shared/file",
+    ]);
     use std::os::unix::fs::MetadataExt as _;
-    assert_eq!(std::fs::metadata(dir.join("file")).unwrap().uid(), peer::uid());
+    assert_eq!(
+        std::fs::metadata(dir.join("file")).unwrap().uid(),
+        peer::uid()
+    );
 }
 
 #[test]
 fn other_users_of_the_container_are_subordinate_ids() {
     requires_subids!();
     let world = World::with_busybox();
-    assert_eq!(world.ok(&["run", "--rm", "--user", "1000:10", "busybox", "id"]), "uid=1000(user) gid=10(wheel) groups=10(wheel)");
-    assert_eq!(world.ok(&["run", "--rm", "--user", "user", "busybox", "stat", "-c", "%u:%g %a", "/data/file"]), "1000:1000 640");
-    assert_eq!(world.ok(&["run", "--rm", "--user", "user", "busybox", "cat", "/data/file"]), "from the image");
-    world.ok(&["run", "--rm", "busybox", "sh", "-c", "touch /x && chown 1000:1000 /x && su user -c 'test -O /x'"]);
+    assert_eq!(
+        world.ok(&["run", "--rm", "--user", "1000:10", "busybox", "id"]),
+        "uid=1000(user) gid=10(wheel) groups=10(wheel)"
+    );
+    assert_eq!(
+        world.ok(&[
+            "run",
+            "--rm",
+            "--user",
+            "user",
+            "busybox",
+            "stat",
+            "-c",
+            "%u:%g %a",
+            "/data/file"
+        ]),
+        "1000:1000 640"
+    );
+    assert_eq!(
+        world.ok(&[
+            "run",
+            "--rm",
+            "--user",
+            "user",
+            "busybox",
+            "cat",
+            "/data/file"
+        ]),
+        "from the image"
+    );
+    world.ok(&[
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "touch /x && chown 1000:1000 /x && su user -c 'test -O /x'",
+    ]);
 }
 
 #[test]
@@ -33,28 +79,111 @@ fn keep_id_gives_the_caller_its_own_number_inside() {
     std::fs::create_dir(&dir).unwrap();
     let volume = format!("{}:/shared", dir.display());
     let uid = peer::uid().to_string();
-    let out = world.ok(&["run", "--rm", "--userns", "keep-id", "-v", &volume, "busybox", "sh", "-c", "id -u; touch /shared/mine; stat -c %u /shared/mine /data/file /bin/busybox"]);
+    let out = world.ok(&[
+        "run",
+        "--rm",
+        "--userns",
+        "keep-id",
+        "-v",
+        &volume,
+        "busybox",
+        "sh",
+        "-c",
+        "id -u; touch /shared/mine; stat -c %u /shared/mine /data/file /bin/busybox",
+    ]);
     // The image's owners are what they are in every other mode: 1000 and 0.
     assert_eq!(out, format!("{uid}\n{uid}\n1000\n0"));
-    let other = world.ok(&["run", "--rm", "--userns", "keep-id:uid=200,gid=300", "busybox", "sh", "-c", "id -u; id -g"]);
+    let other = world.ok(&[
+        "run",
+        "--rm",
+        "--userns",
+        "keep-id:uid=200,gid=300",
+        "busybox",
+        "sh",
+        "-c",
+        "id -u; id -g",
+    ]);
     assert_eq!(other, "200\n300");
     // Root is there as well, for those who ask.
-    assert_eq!(world.ok(&["run", "--rm", "--userns", "keep-id", "--user", "0", "busybox", "sh", "-c", "touch /f && stat -c %u /f /bin/busybox"]), "0\n0");
+    assert_eq!(
+        world.ok(&[
+            "run",
+            "--rm",
+            "--userns",
+            "keep-id",
+            "--user",
+            "0",
+            "busybox",
+            "sh",
+            "-c",
+            "touch /f && stat -c %u /f /bin/busybox"
+        ]),
+        "0\n0"
+    );
 }
 
 #[test]
 fn nomap_auto_and_free_maps_work() {
     requires_subids!();
     let world = World::with_busybox();
-    assert_eq!(world.ok(&["run", "--rm", "--userns", "nomap", "busybox", "stat", "-c", "%u", "/bin/busybox"]), "0");
-    assert_eq!(world.ok(&["run", "--rm", "--userns", "auto", "busybox", "stat", "-c", "%u", "/bin/busybox"]), "0");
-    let map = world.ok(&["run", "--rm", "--userns", "auto:size=2000", "busybox", "cat", "/proc/self/uid_map"]);
-    let total: u64 = map.lines().map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(
+        world.ok(&[
+            "run",
+            "--rm",
+            "--userns",
+            "nomap",
+            "busybox",
+            "stat",
+            "-c",
+            "%u",
+            "/bin/busybox"
+        ]),
+        "0"
+    );
+    assert_eq!(
+        world.ok(&[
+            "run",
+            "--rm",
+            "--userns",
+            "auto",
+            "busybox",
+            "stat",
+            "-c",
+            "%u",
+            "/bin/busybox"
+        ]),
+        "0"
+    );
+    let map = world.ok(&[
+        "run",
+        "--rm",
+        "--userns",
+        "auto:size=2000",
+        "busybox",
+        "cat",
+        "/proc/self/uid_map",
+    ]);
+    let total: u64 = map
+        .lines()
+        .map(|l| l.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap())
+        .sum();
     assert_eq!(total, 2000, "{map}");
-    let free = world.ok(&["run", "--rm", "--uidmap", "0:1:500", "--gidmap", "0:1:500", "busybox", "cat", "/proc/self/uid_map"]);
+    let free = world.ok(&[
+        "run",
+        "--rm",
+        "--uidmap",
+        "0:1:500",
+        "--gidmap",
+        "0:1:500",
+        "busybox",
+        "cat",
+        "/proc/self/uid_map",
+    ]);
     assert_eq!(free.split_whitespace().next(), Some("0"));
     assert_eq!(free.split_whitespace().nth(2), Some("500"));
-    world.run(&["run", "--rm", "--uidmap", "0:1:99999999", "busybox", "true"]).code(125);
+    world
+        .run(&["run", "--rm", "--uidmap", "0:1:99999999", "busybox", "true"])
+        .code(125);
 }
 
 #[test]
@@ -70,12 +199,25 @@ fn without_the_map_helpers_one_id_serves() {
         Outcome::of(args, command.env("PATH", "/nonexistent").output().unwrap())
     };
     let out = run(&["run", "--rm", "hello"]).code(0);
-    assert!(out.stderr.contains("uidmap"), "it says what installing would add: {}", out.stderr);
+    assert!(
+        out.stderr.contains("uidmap"),
+        "it says what installing would add: {}",
+        out.stderr
+    );
     let tar = crate::support::fixture::busybox_file(world.path());
     run(&["import", "-q", tar.to_str().unwrap(), "busybox"]).code(0);
-    assert_eq!(run(&["run", "--rm", "busybox", "cat", "/proc/self/uid_map"]).ok().split_whitespace().nth(2), Some("1"));
+    assert_eq!(
+        run(&["run", "--rm", "busybox", "cat", "/proc/self/uid_map"])
+            .ok()
+            .split_whitespace()
+            .nth(2),
+        Some("1")
+    );
     // The image's other owners are squashed, not lost: what comes out has them.
-    assert_eq!(run(&["run", "--rm", "busybox", "cat", "/data/file"]).ok(), "from the image");
+    assert_eq!(
+        run(&["run", "--rm", "busybox", "cat", "/data/file"]).ok(),
+        "from the image"
+    );
 }
 
 #[test]
@@ -84,7 +226,10 @@ fn it_runs_inside_another_user_namespace() {
     let world = World::new();
     let tar = crate::support::fixture::busybox_file(world.path());
     let coracle = env!("CARGO_BIN_EXE_coracle");
-    let script = format!("{coracle} import -q {} busybox && {coracle} run --rm --network none busybox echo inside && {coracle} system reset -f", tar.display());
+    let script = format!(
+        "{coracle} import -q {} busybox && {coracle} run --rm --network none busybox echo inside && {coracle} system reset -f",
+        tar.display()
+    );
     let mut command = Command::new("unshare");
     command.args(["-Ur", "sh", "-c", &script]);
     world.settle(&mut command);
@@ -96,8 +241,34 @@ fn it_runs_inside_another_user_namespace() {
 fn it_runs_inside_a_container_of_its_own() {
     let world = World::with_busybox();
     let coracle = env!("CARGO_BIN_EXE_coracle");
-    let args = ["run", "--rm", "-v", &format!("{coracle}:/bin/coracle:ro"), "--security-opt", "unmask=ALL", "--security-opt", "seccomp=unconfined",
-        "--cap-add", "ALL", "--tmpfs", "/tmp", "-e", "CORACLE_ROOT=/tmp/data", "-e", "CORACLE_RUNROOT=/tmp/run", "busybox", "coracle", "run", "--rm", "--network", "none", "hello"];
+    let args = [
+        "run",
+        "--rm",
+        "-v",
+        &format!("{coracle}:/bin/coracle:ro"),
+        "--security-opt",
+        "unmask=ALL",
+        "--security-opt",
+        "seccomp=unconfined",
+        "--cap-add",
+        "ALL",
+        "--tmpfs",
+        "/tmp",
+        "-e",
+        "CORACLE_ROOT=/tmp/data",
+        "-e",
+        "CORACLE_RUNROOT=/tmp/run",
+        "busybox",
+        "coracle",
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "hello",
+    ];
     let out = world.run(&args).code(0);
-    assert!(out.stdout.contains("hello") || out.stdout.contains("Hello"), "{out:?}");
+    assert!(
+        out.stdout.contains("hello") || out.stdout.contains("Hello"),
+        "{out:?}"
+    );
 }
