@@ -1,1 +1,10 @@
-//! (to be written)
+//! The same binary as another process. Roles never touch clap.
+//!
+//! `coracle-init`: pid 1 of a container with `--init`; started by `runtime::launch` only. All other
+//! roles (monitor, holder) are forks without an exec.
+
+/// Runs the role that argv names; `None` when this is a person's command. The value is the exit
+/// code of the process.
+pub fn dispatch() -> Option<u8> {
+    None
+}

@@ -10,5 +10,6 @@
 
 mod error;
 pub mod process;
+pub mod seccomp;
 
 pub use error::{Call, Error, Result};
