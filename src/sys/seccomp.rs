@@ -2,19 +2,8 @@
 
 use super::error::{Error, Result};
 
-/// One instruction of classic BPF, laid out as the kernel's `struct sock_filter`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// Operation.
-    pub code: u16,
-    /// Jump if true, in instructions.
-    pub jt: u8,
-    /// Jump if false, in instructions.
-    pub jf: u8,
-    /// Operand.
-    pub k: u32,
-}
+/// One instruction of classic BPF.
+pub type Instruction = libc::sock_filter;
 
 /// The longest filter that the kernel takes (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
