@@ -3,6 +3,7 @@
 //! Each file is one noun with users in several modules. There is no catch-all here.
 
 pub mod error;
+pub mod failpoint;
 pub mod fs;
 pub mod progress;
 pub mod size;

@@ -103,6 +103,16 @@ pub fn pause(time: Duration) {
     drop(rustix::thread::nanosleep(&until));
 }
 
+/// Ends this process as `kill -9` would: nothing is unwound, flushed or cleaned up.
+pub fn kill_self() {
+    if let Some(me) = rustix::process::Pid::from_raw(std::process::id().cast_signed()) {
+        drop(rustix::process::kill_process(
+            me,
+            rustix::process::Signal::KILL,
+        ));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
