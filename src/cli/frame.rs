@@ -98,7 +98,7 @@ impl Entry {
 /// An entry of a command: `command!(name, about, ArgsType, run_function)`.
 #[macro_export]
 macro_rules! command {
-    ($name:literal, $about:literal, $args:ty, $run:path) => {
+    ($name:literal, $about:literal, $args:ty, $run:path $(,)?) => {
         $crate::cli::frame::Entry {
             name: $name,
             aliases: &[],
@@ -115,7 +115,7 @@ macro_rules! command {
 /// An entry of a noun: `noun!(name, about, TABLE)`.
 #[macro_export]
 macro_rules! noun {
-    ($name:literal, $about:literal, $table:path) => {
+    ($name:literal, $about:literal, $table:path $(,)?) => {
         $crate::cli::frame::Entry {
             name: $name,
             aliases: &[],
@@ -125,6 +125,7 @@ macro_rules! noun {
                 $crate::cli::frame::add(command, $table)
                     .subcommand_required(true)
                     .disable_help_subcommand(true)
+                    .args_override_self(true)
             },
             action: $crate::cli::frame::Action::Group($table),
         }
@@ -139,7 +140,7 @@ pub fn add(command: Command, table: &[Entry]) -> Command {
 /// Adds the options of a command and applies the rules of the frame.
 pub fn augment<A: clap::Args>(command: Command) -> Command {
     let about = command.get_about().cloned();
-    let mut command = prepare(A::augment_args(command));
+    let mut command = prepare(super::globals::add_persistent(A::augment_args(command)));
     if let Some(about) = about {
         command = command.about(about);
     }
@@ -249,4 +250,141 @@ pub fn dispatch(
     Err(crate::base::Error::internal(format!(
         "no command named {name:?}"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::usage;
+
+    /// Long text of run.
+    #[derive(Debug, clap::Args)]
+    struct RunArgs {
+        /// Keep input open
+        #[arg(short, long)]
+        interactive: bool,
+        /// A terminal
+        #[arg(short, long)]
+        tty: bool,
+        /// Remove it
+        #[arg(long)]
+        rm: bool,
+        /// Proxy
+        #[arg(long, default_value_t = true)]
+        sig_proxy: bool,
+        /// Verify
+        #[arg(long)]
+        tls_verify: Option<bool>,
+        /// Variables
+        #[arg(short, long)]
+        env: Vec<String>,
+        /// Host name
+        #[arg(short = 'h', long, visible_alias = "host-name")]
+        hostname: Option<String>,
+        /// Swap
+        #[arg(long)]
+        memory_swap: Option<String>,
+        /// Image and command
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            value_name = "IMAGE [COMMAND]"
+        )]
+        words: Vec<String>,
+    }
+
+    fn run(args: RunArgs, _session: &mut Session, _out: &mut Out) -> Result<u8> {
+        Ok(args.words.len() as u8)
+    }
+
+    const NOUN: &[Entry] = &[crate::command!("run", "Run a command", RunArgs, run)];
+    const TOP: &[Entry] = &[
+        crate::command!("run", "Run a command", RunArgs, run).aliases(&["start-new"]),
+        crate::noun!("container", "Manage containers", NOUN),
+    ];
+
+    fn tree() -> Command {
+        add(crate::cli::globals::root(), TOP)
+    }
+
+    fn parsed(line: &str) -> Result<RunArgs, clap::Error> {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let mut matches = usage::parse(tree, &words)?;
+        while let Some((_, below)) = matches.remove_subcommand() {
+            matches = below;
+        }
+        Ok(super::parse::<RunArgs>(&mut matches).unwrap())
+    }
+
+    #[test]
+    fn the_flag_grammar_is_podmans() {
+        let a = parsed("c run -it -e=A=1 -eB=2 -e C --env D=4 -h box alpine -x --rm -- y").unwrap();
+        assert!(a.interactive && a.tty && !a.rm && a.sig_proxy);
+        assert_eq!(a.env, ["A=1", "B=2", "C", "D=4"]);
+        assert_eq!(a.hostname.as_deref(), Some("box"));
+        assert_eq!(a.words, ["alpine", "-x", "--rm", "--", "y"]);
+
+        let a = parsed("c container run --rm=false --tty=true --sig-proxy=false alpine").unwrap();
+        assert!(!a.rm && a.tty && !a.sig_proxy);
+        let a = parsed("c run --rm --rm=F -i=1 alpine").unwrap();
+        assert!(!a.rm && a.interactive);
+        let a = parsed("c run --tls-verify=0 --memory-swap -1 alpine sh -c x=1").unwrap();
+        assert_eq!(a.tls_verify, Some(false));
+        assert_eq!(a.memory_swap.as_deref(), Some("-1"));
+        assert_eq!(a.words, ["alpine", "sh", "-c", "x=1"]);
+        assert_eq!(
+            parsed("c run --tls-verify x").unwrap().tls_verify,
+            Some(true)
+        );
+        let a = parsed("c run -- --odd-image --rm").unwrap();
+        assert_eq!(a.words, ["--odd-image", "--rm"]);
+        let a = parsed("c run -itealpine=1 alpine").unwrap();
+        assert!(a.interactive && a.tty);
+        assert_eq!(a.env, ["alpine=1"]);
+        // The last one counts.
+        let a = parsed("c start-new --hostname a --hostname=b --log-level debug x").unwrap();
+        assert_eq!(a.hostname.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn bad_lines_are_explained() {
+        for (line, what) in [
+            ("c run --bogus alpine", "unknown flag: --bogus"),
+            ("c run --bogus=1 alpine", "unknown flag: --bogus"),
+            ("c run -q alpine", "unknown flag: -q"),
+            ("c runn", "unrecognized command `coracle runn`"),
+            (
+                "c container bogus",
+                "unrecognized command `coracle container bogus`",
+            ),
+            ("c container", "missing command `coracle container COMMAND`"),
+            ("c", "missing command `coracle COMMAND`"),
+        ] {
+            let error = usage::explain(&parsed(line).unwrap_err());
+            assert_eq!(error.what(), what, "{line}");
+        }
+        let error = usage::explain(&parsed("c run --rm=maybe alpine").unwrap_err());
+        assert!(error.what().contains("maybe"), "{error}");
+        let error = usage::explain(&parsed("c runn").unwrap_err());
+        assert_eq!(
+            error.hints(),
+            ["did you mean `run`?", "see `coracle --help`"]
+        );
+        let error = usage::explain(&parsed("c container run").unwrap_err());
+        assert!(
+            error
+                .hints()
+                .contains(&"see `coracle container run --help`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn help_shows_plain_flags_and_hides_global_options_below_the_root() {
+        let error = parsed("c run --help").unwrap_err();
+        let text = error.render().to_string();
+        assert!(text.contains("--rm "), "{text}");
+        assert!(!text.contains("--root"), "{text}");
+        assert!(text.starts_with("Run a command"), "{text}");
+    }
 }

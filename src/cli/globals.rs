@@ -1,246 +1,280 @@
 //! Options that stand before a command (podman's also after it): those that work, and those of
 //! podman and docker that are understood and refused with the reason.
+//!
+//! One table describes them. They are not clap's global options, which would be copied into every
+//! command of the tree on each start: [`frame::augment`] adds them to the one command that runs,
+//! and [`session`] reads them at every level, the innermost last.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches as _};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::frame;
-use super::output::progress;
+use super::output::{progress, report};
 use crate::base::{Error, Result};
 use crate::config::dirs::Dirs;
 use crate::config::env::Env;
 use crate::config::user;
 use crate::operations::session::{GlobalOptions, Session};
 
-/// The global options.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct GlobalArgs {
-    /// Folder of images, containers and volumes
-    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
-    root: Option<PathBuf>,
-    /// Folder of runtime state
-    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
-    runroot: Option<PathBuf>,
-    /// Storage driver in place of the one that probing chooses
-    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
-    storage_driver: Option<String>,
-    /// Option of the storage driver
-    #[arg(long, global = true, value_name = "KEY=VALUE", hide_short_help = true)]
-    storage_opt: Vec<String>,
-    /// Log messages at or above this level: trace, debug, info, warn, error
-    #[arg(long, global = true, value_name = "LEVEL", hide_short_help = true)]
-    log_level: Option<String>,
-    /// Folder for temporary files
-    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
-    tmpdir: Option<PathBuf>,
-    /// How cgroups are made: cgroupfs or systemd
-    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
-    cgroup_manager: Option<String>,
-    /// Where events go: file or none
-    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
-    events_backend: Option<String>,
-    /// Registries' configuration in place of registries.conf
-    #[arg(long, global = true, value_name = "FILE", hide = true)]
-    registries_conf: Option<PathBuf>,
-    /// Folder of docker's client configuration
-    #[arg(long, value_name = "DIR", hide = true)]
-    config: Option<PathBuf>,
-    /// Log at level debug
-    #[arg(short = 'D', long, hide = true)]
-    debug: bool,
-    /// Log level, as docker spells it
-    #[arg(short = 'l', value_name = "LEVEL", hide = true)]
-    docker_log_level: Option<String>,
-    #[command(flatten)]
-    foreign: ForeignArgs,
+/// One option.
+struct Global {
+    /// Unlike any id of a command's own option.
+    id: &'static str,
+    long: &'static str,
+    short: Option<char>,
+    /// What it takes; empty for a flag.
+    value: &'static str,
+    help: &'static str,
+    /// podman's may follow the command, docker's may not.
+    everywhere: bool,
+    /// Why it does not work.
+    refused: &'static str,
 }
 
-/// Options of podman and docker that mean something coracle does not have.
-#[derive(Debug, Default, Args)]
-struct ForeignArgs {
-    /// Address of a daemon (refused, except a local socket: there is no daemon)
-    #[arg(short = 'H', long, hide = true)]
-    host: Vec<String>,
-    /// docker context (only `default`)
-    #[arg(short = 'c', long, hide = true)]
-    context: Option<String>,
-    /// TLS to a daemon (refused)
-    #[arg(long, hide = true)]
-    tls: bool,
-    /// TLS to a daemon (refused)
-    #[arg(long, hide = true)]
-    tlsverify: bool,
-    /// TLS to a daemon (refused)
-    #[arg(long, hide = true, value_name = "FILE")]
-    tlscacert: Option<String>,
-    /// TLS to a daemon (refused)
-    #[arg(long, hide = true, value_name = "FILE")]
-    tlscert: Option<String>,
-    /// TLS to a daemon (refused)
-    #[arg(long, hide = true, value_name = "FILE")]
-    tlskey: Option<String>,
-    /// Remote service (refused)
-    #[arg(short = 'r', long, hide = true)]
-    remote: bool,
-    /// Remote service (refused)
-    #[arg(long, hide = true)]
-    url: Option<String>,
-    /// Remote service (refused)
-    #[arg(long, hide = true)]
-    connection: Option<String>,
-    /// Remote service (refused)
-    #[arg(long, hide = true)]
-    identity: Option<String>,
-    /// Remote service (refused)
-    #[arg(long, hide = true)]
-    ssh: Option<String>,
-    /// OCI runtime (refused: coracle is its own)
-    #[arg(long, global = true, hide = true)]
-    runtime: Option<String>,
-    /// OCI runtime's flags (refused)
-    #[arg(long, global = true, hide = true)]
-    runtime_flag: Vec<String>,
-    /// conmon (refused: coracle has its own monitor)
-    #[arg(long, global = true, hide = true)]
-    conmon: Option<String>,
-    /// OCI hooks (refused)
-    #[arg(long, global = true, hide = true)]
-    hooks_dir: Vec<String>,
-    /// CDI specifications (refused)
-    #[arg(long, global = true, hide = true)]
-    cdi_spec_dir: Vec<String>,
-    /// Network configurations (refused)
-    #[arg(long, global = true, hide = true)]
-    network_config_dir: Option<String>,
-    /// Path of slirp4netns (refused)
-    #[arg(long, global = true, hide = true)]
-    network_cmd_path: Option<String>,
-    /// Volumes' folder (refused)
-    #[arg(long, global = true, hide = true)]
-    volumepath: Option<String>,
-    /// Images' folder (refused)
-    #[arg(long, global = true, hide = true)]
-    imagestore: Option<String>,
-    /// Volatile containers (refused)
-    #[arg(long, global = true, hide = true)]
-    transient_store: bool,
-    /// containers.conf module (refused)
-    #[arg(long, global = true, hide = true)]
-    module: Vec<String>,
-    /// Log to syslog (refused)
-    #[arg(long, global = true, hide = true)]
-    syslog: bool,
+macro_rules! works {
+    ($long:literal, $value:literal, $help:literal $(,)?) => {
+        Global {
+            id: concat!("global ", $long),
+            long: $long,
+            short: None,
+            value: $value,
+            help: $help,
+            everywhere: true,
+            refused: "",
+        }
+    };
 }
 
-impl ForeignArgs {
-    /// Refuses what would change the meaning of the command; lets through what asks for the
-    /// default.
-    fn check(&self) -> Result<()> {
-        const NO_DAEMON: &str = "coracle has no daemon and no remote client";
-        for host in &self.host {
-            if !host.starts_with("unix://") {
-                return refuse("--host", host, NO_DAEMON);
-            }
+macro_rules! refused {
+    ($long:literal, $value:literal, $why:expr $(,)?) => {
+        Global {
+            id: concat!("global ", $long),
+            long: $long,
+            short: None,
+            value: $value,
+            help: "",
+            everywhere: true,
+            refused: $why,
         }
-        if let Some(context) = self.context.as_deref().filter(|c| *c != "default") {
-            return refuse("--context", context, NO_DAEMON);
-        }
-        let own = "coracle starts containers itself";
-        let given: &[(&str, bool, &str)] = &[
-            ("--tls", self.tls, NO_DAEMON),
-            ("--tlsverify", self.tlsverify, NO_DAEMON),
-            ("--tlscacert", self.tlscacert.is_some(), NO_DAEMON),
-            ("--tlscert", self.tlscert.is_some(), NO_DAEMON),
-            ("--tlskey", self.tlskey.is_some(), NO_DAEMON),
-            ("--remote", self.remote, NO_DAEMON),
-            ("--url", self.url.is_some(), NO_DAEMON),
-            ("--connection", self.connection.is_some(), NO_DAEMON),
-            ("--identity", self.identity.is_some(), NO_DAEMON),
-            ("--ssh", self.ssh.is_some(), NO_DAEMON),
-            ("--runtime", self.runtime.is_some(), own),
-            ("--runtime-flag", !self.runtime_flag.is_empty(), own),
-            ("--conmon", self.conmon.is_some(), own),
-            (
-                "--hooks-dir",
-                !self.hooks_dir.is_empty(),
-                "coracle runs no OCI hooks",
-            ),
-            (
-                "--cdi-spec-dir",
-                !self.cdi_spec_dir.is_empty(),
-                "coracle reads no CDI files",
-            ),
-            (
-                "--network-config-dir",
-                self.network_config_dir.is_some(),
-                "networks are kept below --root",
-            ),
-            (
-                "--network-cmd-path",
-                self.network_cmd_path.is_some(),
-                "pasta and slirp4netns are found in PATH",
-            ),
-            (
-                "--volumepath",
-                self.volumepath.is_some(),
-                "volumes are kept below --root",
-            ),
-            (
-                "--imagestore",
-                self.imagestore.is_some(),
-                "images are kept below --root",
-            ),
-            (
-                "--transient-store",
-                self.transient_store,
-                "use --root and --runroot on a tmpfs",
-            ),
-            (
-                "--module",
-                !self.module.is_empty(),
-                "coracle reads no containers.conf modules",
-            ),
-            (
-                "--syslog",
-                self.syslog,
-                "messages go to standard error; use `2> >(logger)`",
-            ),
-        ];
-        match given.iter().find(|(_, given, _)| *given) {
-            Some((flag, _, why)) => refuse(flag, "", why),
-            None => Ok(()),
-        }
+    };
+}
+
+impl Global {
+    const fn short(mut self, letter: char) -> Self {
+        self.short = Some(letter);
+        self
+    }
+
+    /// Only before the command.
+    const fn first(mut self) -> Self {
+        self.everywhere = false;
+        self
     }
 }
 
-fn refuse(flag: &str, value: &str, why: &str) -> Result<()> {
-    let value = if value.is_empty() {
-        String::new()
-    } else {
-        format!(" {value:?}")
+const NO_DAEMON: &str = "coracle has no daemon and no remote client";
+const OWN_RUNTIME: &str = "coracle starts containers itself";
+
+const GLOBALS: &[Global] = &[
+    works!("root", "DIR", "Folder of images, containers and volumes"),
+    works!("runroot", "DIR", "Folder of runtime state"),
+    works!(
+        "storage-driver",
+        "NAME",
+        "Storage driver in place of the one that probing chooses",
+    ),
+    works!("storage-opt", "KEY=VALUE", "Option of the storage driver"),
+    works!(
+        "log-level",
+        "LEVEL",
+        "Log from this level on: trace, debug, info, warn, error",
+    ),
+    works!("tmpdir", "DIR", "Folder for temporary files"),
+    works!(
+        "cgroup-manager",
+        "NAME",
+        "How cgroups are made: cgroupfs or systemd",
+    ),
+    works!("events-backend", "NAME", "Where events go: file or none"),
+    works!("registries-conf", "FILE", ""),
+    works!("config", "DIR", "").first(),
+    works!("debug", "", "").short('D').first(),
+    works!("docker-log-level", "LEVEL", "").short('l').first(),
+    works!("host", "ADDRESS", "").short('H').first(),
+    works!("context", "NAME", "").short('c').first(),
+    refused!("tls", "", NO_DAEMON).first(),
+    refused!("tlsverify", "", NO_DAEMON).first(),
+    refused!("tlscacert", "FILE", NO_DAEMON).first(),
+    refused!("tlscert", "FILE", NO_DAEMON).first(),
+    refused!("tlskey", "FILE", NO_DAEMON).first(),
+    refused!("remote", "", NO_DAEMON).short('r').first(),
+    refused!("url", "URL", NO_DAEMON).first(),
+    refused!("connection", "NAME", NO_DAEMON).first(),
+    refused!("identity", "FILE", NO_DAEMON).first(),
+    refused!("ssh", "MODE", NO_DAEMON).first(),
+    refused!("runtime", "PATH", OWN_RUNTIME),
+    refused!("runtime-flag", "FLAG", OWN_RUNTIME),
+    refused!("conmon", "PATH", "coracle has its own monitor"),
+    refused!("hooks-dir", "DIR", "coracle runs no OCI hooks"),
+    refused!("cdi-spec-dir", "DIR", "coracle reads no CDI files"),
+    refused!(
+        "network-config-dir",
+        "DIR",
+        "networks are kept below --root",
+    ),
+    refused!(
+        "network-cmd-path",
+        "PATH",
+        "pasta and slirp4netns are found in PATH",
+    ),
+    refused!("volumepath", "DIR", "volumes are kept below --root"),
+    refused!("imagestore", "DIR", "images are kept below --root"),
+    refused!(
+        "transient-store",
+        "",
+        "give --root and --runroot folders on a tmpfs",
+    ),
+    refused!("module", "FILE", "coracle reads no containers.conf modules"),
+    refused!(
+        "syslog",
+        "",
+        "messages go to standard error; pipe them to logger",
+    ),
+];
+
+fn argument(global: &Global) -> Arg {
+    let arg = Arg::new(global.id)
+        .help(global.help)
+        .hide(global.help.is_empty());
+    let arg = match global.long {
+        // A spelling of docker's for which podman has no long form.
+        "docker-log-level" => arg,
+        long => arg.long(long),
     };
-    Err(Error::unsupported(format!("{flag}{value} is not supported")).because(why))
+    let arg = match global.short {
+        Some(letter) => arg.short(letter),
+        None => arg,
+    };
+    if global.value.is_empty() {
+        arg.action(ArgAction::SetTrue)
+    } else {
+        arg.action(ArgAction::Append).value_name(global.value)
+    }
 }
 
 /// The program itself with its global options, without commands.
 pub fn root() -> Command {
-    let command = Command::new("coracle")
+    let mut command = Command::new("coracle")
         .bin_name("coracle")
         .about("Containers for one person: no daemon, no root, one static binary")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true)
-        .subcommand_required(true)
-        .arg(
-            clap::Arg::new("version")
-                .short('v')
-                .long("version")
-                .help("Print the version")
-                .action(clap::ArgAction::Version),
-        );
-    frame::prepare(GlobalArgs::augment_args(command))
+        .subcommand_required(true);
+    for global in GLOBALS {
+        command = command.arg(argument(global).help_heading("Global options"));
+    }
+    frame::prepare(command).arg(
+        Arg::new("version")
+            .short('v')
+            .long("version")
+            .help("Print the version")
+            .action(ArgAction::Version),
+    )
+}
+
+/// Adds to a command what may also follow it, hidden, unless it has an option of that name.
+pub fn add_persistent(mut command: Command) -> Command {
+    for global in GLOBALS.iter().filter(|g| g.everywhere) {
+        let taken = command
+            .get_arguments()
+            .any(|a| a.get_long() == Some(global.long));
+        if !taken {
+            command = command.arg(argument(global).hide(true));
+        }
+    }
+    command
+}
+
+/// The values given, at any level.
+#[derive(Debug, Default)]
+struct Given(BTreeMap<&'static str, Vec<String>>);
+
+impl Given {
+    fn read(matches: &ArgMatches) -> Self {
+        let mut given = Self::default();
+        let mut level = Some(matches);
+        while let Some(matches) = level {
+            for global in GLOBALS {
+                if global.value.is_empty() {
+                    if let Ok(Some(true)) = matches.try_get_one::<bool>(global.id) {
+                        given.0.insert(global.long, Vec::new());
+                    }
+                } else if let Ok(Some(values)) = matches.try_get_many::<String>(global.id) {
+                    given
+                        .0
+                        .entry(global.long)
+                        .or_default()
+                        .extend(values.cloned());
+                }
+            }
+            level = matches.subcommand().map(|(_, below)| below);
+        }
+        given
+    }
+
+    fn has(&self, long: &str) -> bool {
+        self.0.contains_key(long)
+    }
+
+    fn all(&self, long: &str) -> Vec<String> {
+        self.0.get(long).cloned().unwrap_or_default()
+    }
+
+    fn last(&self, long: &str) -> Option<&str> {
+        self.0.get(long)?.last().map(String::as_str)
+    }
+
+    fn path(&self, long: &str) -> Option<PathBuf> {
+        self.last(long).map(PathBuf::from)
+    }
+
+    /// Refuses what would change the meaning of the command and does not work.
+    fn check(&self) -> Result<()> {
+        for global in GLOBALS {
+            if !global.refused.is_empty() && self.has(global.long) {
+                return refuse(&format!("--{}", global.long), global.refused);
+            }
+        }
+        for host in self.all("host") {
+            // A local socket is the default: the command then means the same without a daemon.
+            if !host.starts_with("unix://") {
+                return refuse(&format!("--host {host:?}"), NO_DAEMON);
+            }
+        }
+        match self.last("context") {
+            None | Some("default") => {}
+            Some(other) => return refuse(&format!("--context {other:?}"), NO_DAEMON),
+        }
+        self.one_of("cgroup-manager", &["cgroupfs", "systemd"])?;
+        self.one_of("events-backend", &["file", "none"])
+    }
+
+    fn one_of(&self, long: &str, known: &[&str]) -> Result<()> {
+        match self.last(long) {
+            Some(value) if !known.contains(&value) => refuse(
+                &format!("--{long} {value:?}"),
+                &format!("it is one of {}", known.join(", ")),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn refuse(what: &str, why: &str) -> Result<()> {
+    Err(Error::unsupported(format!("{what} is not supported")).because(why))
 }
 
 /// Opens the session that the global options ask for.
@@ -249,39 +283,34 @@ pub fn root() -> Command {
 /// `Unsupported` for an option that would change the meaning and does not work; `Invalid` for a
 /// bad value; what finding the directories says.
 pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
-    let args = GlobalArgs::from_arg_matches(matches).map_err(|e| super::usage::explain(&e))?;
-    args.foreign.check()?;
+    let given = Given::read(matches);
+    given.check()?;
+    let level = given
+        .last("log-level")
+        .or_else(|| given.last("docker-log-level"))
+        .or_else(|| given.has("debug").then_some("debug"));
+    report::start_logging(level)?;
     let env = Env::process();
-    let level = args
-        .log_level
-        .as_deref()
-        .or(args.docker_log_level.as_deref());
-    super::output::report::start_logging(match level {
-        None if args.debug => Some("debug"),
-        level => level,
-    })?;
-    one_of(
-        "--cgroup-manager",
-        args.cgroup_manager.as_deref(),
-        &["cgroupfs", "systemd"],
-    )?;
-    one_of(
-        "--events-backend",
-        args.events_backend.as_deref(),
-        &["file", "none"],
-    )?;
     let user = user::current();
-    let dirs = Dirs::resolve(args.root.as_deref(), args.runroot.as_deref(), &env, user)?;
+    let dirs = Dirs::resolve(
+        given.path("root").as_deref(),
+        given.path("runroot").as_deref(),
+        &env,
+        user,
+    )?;
     Ok(Session {
         dirs,
         options: GlobalOptions {
-            storage_driver: args.storage_driver.or_else(|| env.storage_driver()),
-            storage_options: args.storage_opt,
-            cgroup_manager: args.cgroup_manager,
-            events_backend: args.events_backend,
-            tmpdir: args.tmpdir,
-            registries_conf: args.registries_conf,
-            docker_config: args.config,
+            storage_driver: given
+                .last("storage-driver")
+                .map(str::to_owned)
+                .or_else(|| env.storage_driver()),
+            storage_options: given.all("storage-opt"),
+            cgroup_manager: given.last("cgroup-manager").map(str::to_owned),
+            events_backend: given.last("events-backend").map(str::to_owned),
+            tmpdir: given.path("tmpdir"),
+            registries_conf: given.path("registries-conf"),
+            docker_config: given.path("config"),
         },
         progress: Arc::from(progress::for_standard_error(&env)),
         env,
@@ -290,12 +319,53 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
     })
 }
 
-fn one_of(flag: &str, value: Option<&str>, known: &[&str]) -> Result<()> {
-    match value {
-        Some(value) if !known.contains(&value) => Err(Error::unsupported(format!(
-            "{flag} {value:?} is not supported"
-        ))
-        .because(format!("it is one of {}", known.join(", ")))),
-        _ => Ok(()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(words: &[&str]) -> Result<Given> {
+        let tree = root().subcommand(
+            Command::new("ps").defer(|c| frame::prepare(add_persistent(c.arg(Arg::new("x"))))),
+        );
+        let matches = tree.try_get_matches_from(words).unwrap();
+        let given = Given::read(&matches);
+        given.check().map(|()| given)
+    }
+
+    #[test]
+    fn podmans_options_may_follow_the_command_and_the_last_one_counts() {
+        let g = given(&[
+            "c",
+            "--root",
+            "/a",
+            "ps",
+            "--root=/b",
+            "--log-level",
+            "debug",
+        ])
+        .unwrap();
+        assert_eq!(g.last("root"), Some("/b"));
+        assert_eq!(g.last("log-level"), Some("debug"));
+        let g = given(&["c", "-l", "debug", "-D", "-H", "unix:///run/x.sock", "ps"]).unwrap();
+        assert_eq!(g.last("docker-log-level"), Some("debug"));
+        assert!(g.has("debug"));
+    }
+
+    #[test]
+    fn what_would_change_the_meaning_is_refused_with_the_reason() {
+        for words in [
+            &["c", "-H", "tcp://1.2.3.4:2375", "ps"] as &[&str],
+            &["c", "--context", "remote", "ps"],
+            &["c", "--tls", "ps"],
+            &["c", "--remote", "ps"],
+            &["c", "ps", "--runtime", "runc"],
+            &["c", "--cgroup-manager", "docker", "ps"],
+            &["c", "--events-backend=journald", "ps"],
+        ] {
+            let error = given(words).unwrap_err();
+            assert!(error.what().contains("not supported"), "{words:?}");
+            assert!(std::error::Error::source(&error).is_some());
+        }
+        assert!(given(&["c", "--context=default", "ps"]).is_ok());
     }
 }
