@@ -197,7 +197,8 @@ impl AuthFiles {
                 Credentials::IdentityToken(token) => ("<token>", token.as_str()),
                 Credentials::Anonymous => return Ok(()),
             };
-            let input = json!({"ServerURL": server_url(registry), "Username": user, "Secret": secret});
+            let input =
+                json!({"ServerURL": server_url(registry), "Username": user, "Secret": secret});
             self.run_helper(&helper, "store", &input.to_string())?;
             return Ok(());
         }
@@ -281,8 +282,7 @@ impl AuthFiles {
         if name.contains('/') {
             return None;
         }
-        self.env
-            .find_program(&format!("docker-credential-{name}"))
+        self.env.find_program(&format!("docker-credential-{name}"))
     }
 
     fn ask_helper(&self, helper: &str, registry: &str) -> Result<Credentials> {
@@ -306,13 +306,11 @@ impl AuthFiles {
 
     fn run_helper(&self, helper: &str, verb: &str, input: &str) -> Result<String> {
         let what = || format!("cannot run credential helper {helper:?}");
-        let program = self
-            .helper_path(helper)
-            .ok_or_else(|| {
-                Error::new(Kind::Unavailable, what())
-                    .because(format!("no program docker-credential-{helper} in PATH"))
-                    .hint("install it, or remove it from the credential file")
-            })?;
+        let program = self.helper_path(helper).ok_or_else(|| {
+            Error::new(Kind::Unavailable, what())
+                .because(format!("no program docker-credential-{helper} in PATH"))
+                .hint("install it, or remove it from the credential file")
+        })?;
         let output = duct::cmd(&program, [verb])
             .stdin_bytes(input)
             .stdout_capture()
@@ -330,11 +328,12 @@ impl AuthFiles {
         } else {
             text.trim().to_owned()
         };
-        let kind = if reason.contains("not found in native keychain") || reason.contains("not found") {
-            Kind::NotFound
-        } else {
-            Kind::Unavailable
-        };
+        let kind =
+            if reason.contains("not found in native keychain") || reason.contains("not found") {
+                Kind::NotFound
+            } else {
+                Kind::Unavailable
+            };
         Err(Error::new(kind, what()).because(reason))
     }
 }
@@ -487,7 +486,10 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("HttpHeaders"), "{text}");
         use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         files.erase_all().unwrap();
         assert_eq!(files.find("other/repo").unwrap(), Credentials::Anonymous);
     }
@@ -506,11 +508,18 @@ mod tests {
         .unwrap();
         std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = dir.path().join("auth.json");
-        std::fs::write(&path, json!({"credHelpers": {"reg.example": "fake"}, "credsStore": "fake"}).to_string()).unwrap();
+        std::fs::write(
+            &path,
+            json!({"credHelpers": {"reg.example": "fake"}, "credsStore": "fake"}).to_string(),
+        )
+        .unwrap();
         let env = Env::fixed([("PATH", format!("{}:/usr/bin:/bin", dir.path().display()))]);
         let files = AuthFiles::new(Some(&path), &env);
         assert_eq!(files.find("reg.example/x").unwrap(), basic("u"));
-        assert_eq!(files.find("none.example/x").unwrap(), Credentials::Anonymous);
+        assert_eq!(
+            files.find("none.example/x").unwrap(),
+            Credentials::Anonymous
+        );
     }
 
     #[test]

@@ -80,10 +80,7 @@ impl Resolver {
         }
         // RFC 6761: never asked outside.
         if host == "localhost" || host.ends_with(".localhost") {
-            return Ok(vec![
-                Ipv4Addr::LOCALHOST.into(),
-                Ipv6Addr::LOCALHOST.into(),
-            ]);
+            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
         if let Ok(known) = self.known.lock()
             && let Some(addresses) = known.get(&host)
@@ -127,12 +124,11 @@ impl Resolver {
             }
         }
         let cause = last.unwrap_or_else(|| Error::new(Kind::Unavailable, "no name server"));
-        Err(Error::new(
-            Kind::Unavailable,
-            format!("cannot look up host {name:?}"),
+        Err(
+            Error::new(Kind::Unavailable, format!("cannot look up host {name:?}"))
+                .because(cause)
+                .hint("check the network, and the name servers in /etc/resolv.conf"),
         )
-        .because(cause)
-        .hint("check the network, and the name servers in /etc/resolv.conf"))
     }
 }
 
@@ -439,10 +435,7 @@ mod tests {
         assert_eq!(conf.names("x.y"), ["x.y.a.example", "x.y.b.example", "x.y"]);
         assert_eq!(conf.names("x.y.z")[0], "x.y.z");
         assert_eq!((conf.attempts, conf.tcp_only), (5, true));
-        assert_eq!(
-            ResolvConf::parse("").servers[0].to_string(),
-            "127.0.0.1:53"
-        );
+        assert_eq!(ResolvConf::parse("").servers[0].to_string(), "127.0.0.1:53");
     }
 
     #[test]
@@ -480,16 +473,25 @@ mod tests {
                 reply.questions = question.questions.clone();
                 let name = |text: &'static str| Name::new_unchecked(text);
                 let alias = RData::CNAME(CNAME(name("real.example")));
-                reply.answers.push(ResourceRecord::new(name("reg.example"), CLASS::IN, 9, alias));
+                reply.answers.push(ResourceRecord::new(
+                    name("reg.example"),
+                    CLASS::IN,
+                    9,
+                    alias,
+                ));
                 if question.questions[0].qtype == TYPE::A.into() {
                     for (owner, last) in [("real.example", 9), ("other.example", 8)] {
                         let rdata = RData::A(A {
                             address: u32::from_be_bytes([127, 0, 0, last]),
                         });
-                        reply.answers.push(ResourceRecord::new(name(owner), CLASS::IN, 9, rdata));
+                        reply
+                            .answers
+                            .push(ResourceRecord::new(name(owner), CLASS::IN, 9, rdata));
                     }
                 }
-                server.send_to(&reply.build_bytes_vec().unwrap(), from).unwrap();
+                server
+                    .send_to(&reply.build_bytes_vec().unwrap(), from)
+                    .unwrap();
             }
         });
         let soon = Instant::now() + Duration::from_secs(5);
