@@ -1,1 +1,175 @@
-//! (to be written)
+//! The monitor: the parent of one container's first process.
+//!
+//! Started by: `operations::container`, through [`spawn`]: a fork of the command, no exec.
+//! Namespaces: the user's own user namespace and the command's mount namespace; host network and
+//! pids. Holds: stdio pipes or the pty's master, the log, the control socket, the pidfd, and what
+//! the launch asked it to hold. Writes: `status.json`, `exit.json`, the log; and the events
+//! `start`, `died` and `restart`.
+//! Ends: after the exit record is stored and clean-up ran. Never before the container.
+//! If killed: the container's first process dies with it (PDEATHSIG); the next command that takes
+//! the container's lock sees a dead monitor, stores exit "unknown" and runs the same clean-up.
+//!
+//! Invariants: one thread; no allocation grows with output; no error of a log or a client stops
+//! the container.
+
+use std::any::Any;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::{Error, Result};
+use crate::events::Event;
+use crate::handoff::control::AttachRequest;
+use crate::handoff::output::Sink;
+use crate::handoff::terminal::Size;
+use crate::state::container::{Container, ExitRecord};
+use crate::state::options::{PortMapping, RestartPolicy};
+use crate::sys::process::Identity;
+
+/// Everything that a monitor needs to know.
+///
+/// The closures run in the monitor: single-threaded, in a session of its own, standard streams on
+/// /dev/null. What they captured is the fork's own copy.
+pub struct MonitorPlan<'a> {
+    /// The container: folders, records, lock.
+    pub container: Container,
+    /// Starts the container's first process, uplink included. Called again for every restart, so
+    /// it makes mounts and network anew; on an error it has undone what it did. The child must
+    /// reset its signal mask: the monitor blocks signals.
+    pub launch: Box<dyn FnMut(Attempt) -> Result<Running> + 'a>,
+    /// The process has ended, or could not be started (`error` is set): what must be done before
+    /// anybody hears of it, in microseconds. Frees the name with `--rm`, stops the uplink so that
+    /// its ports are free. Not called between two starts of a restart policy.
+    pub on_exit: Box<dyn FnMut(&ExitRecord) + 'a>,
+    /// The rest, after everybody was told: removing trees.
+    pub cleanup: Box<dyn FnMut(&ExitRecord) + 'a>,
+    /// Where output goes: `logs::open`.
+    pub log: Box<dyn Sink + 'a>,
+    /// The kind of standard streams.
+    pub stdio: StdioPlan,
+    /// The command wants to be a client from the first byte on: [`Started::client`] is its end.
+    pub attach: Option<AttachRequest>,
+    /// When to start it again.
+    pub restart: RestartPolicy,
+    /// `--timeout`: SIGKILL after so long.
+    pub timeout: Option<Duration>,
+    /// The signal that asks it to end, when the monitor itself is asked to (SIGTERM at logout).
+    pub stop_signal: i32,
+    /// How long it may take then, before SIGKILL.
+    pub stop_timeout: Duration,
+    /// `--pidfile`: gets the container's pid.
+    pub pidfile: Option<PathBuf>,
+    /// `--conmon-pidfile`: gets the monitor's pid.
+    pub monitor_pidfile: Option<PathBuf>,
+    /// The container's events are copies of this one (type, id, name, image, attributes), and go
+    /// to this journal; `None` writes none.
+    pub events: Option<(crate::events::Journal, Event)>,
+    /// Descriptors of this process that the monitor must not keep, above all the container's lock.
+    /// (What the command inherited without close-on-exec is closed anyway.)
+    pub foreign: Vec<BorrowedFd<'a>>,
+}
+
+/// The kind of standard streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StdioPlan {
+    /// Pipes through the monitor; standard input is /dev/null unless it is to be open (`-i`).
+    Pipes {
+        /// `--interactive`.
+        stdin: bool,
+    },
+    /// A pty of the container's own devpts; the launch returns its master.
+    Terminal {
+        /// Its first size.
+        size: Option<Size>,
+    },
+    /// The launch knows (log driver `passthrough`): the monitor sees nothing.
+    Passthrough,
+}
+
+/// One start.
+#[derive(Debug)]
+pub struct Attempt {
+    /// 0 for the first start, then 1, 2, … under the restart policy.
+    pub number: u32,
+    /// What the process gets as its standard streams.
+    pub stdio: AttemptStdio,
+}
+
+/// The container's side of the standard streams.
+#[derive(Debug)]
+pub enum AttemptStdio {
+    /// Descriptors 0, 1 and 2. The launch gives pipes to the container's user (fchown), else
+    /// `/dev/stdout` cannot be opened by anybody but root.
+    Fds([OwnedFd; 3]),
+    /// A pty of this size.
+    Terminal(Option<Size>),
+    /// What the closure captured.
+    Passthrough,
+}
+
+/// A started container.
+pub struct Running {
+    /// Its first process, as this process sees it.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// The master of its terminal.
+    pub pty: Option<OwnedFd>,
+    /// The uplink's process.
+    pub uplink: Option<Identity>,
+    /// Published ports with random ones filled in.
+    pub ports: Vec<PortMapping>,
+    /// Kind of network in effect.
+    pub network: String,
+    /// Address inside.
+    pub ip_address: Option<String>,
+    /// Path of the cgroup.
+    pub cgroup: Option<String>,
+    /// Asked once after the exit: whether the out-of-memory killer ended it.
+    pub oom_killed: Option<Box<dyn FnMut() -> bool>>,
+    /// Held while it runs and dropped in order when it has ended, before `on_exit`: the uplink's
+    /// guard, namespace descriptors.
+    pub held: Vec<Box<dyn Any>>,
+}
+
+impl Running {
+    /// A process without network and cgroup.
+    pub fn new(pid: i32, pidfd: OwnedFd) -> Self {
+        Self {
+            pid,
+            pidfd,
+            pty: None,
+            uplink: None,
+            ports: Vec::new(),
+            network: String::new(),
+            ip_address: None,
+            cgroup: None,
+            oom_killed: None,
+            held: Vec::new(),
+        }
+    }
+}
+
+/// What the command learns.
+#[derive(Debug)]
+pub struct Started {
+    /// The monitor, a child of this process.
+    pub monitor: Identity,
+    /// The container's first process. It may have ended already.
+    pub pid: i32,
+    /// The command's end of the attach stream, for `handoff::relay::attached`.
+    pub client: Option<UnixStream>,
+}
+
+/// Forks the monitor and waits until the container runs or could not be started.
+///
+/// This process must have one thread. On failure the monitor has recorded it in `exit.json` and
+/// run `on_exit` and `cleanup`.
+///
+/// # Errors
+/// The launch's own error, exit code and hints included.
+pub fn spawn(plan: MonitorPlan<'_>) -> Result<Started> {
+    let _ = plan;
+    Err(Error::unsupported("monitor"))
+}
