@@ -303,11 +303,17 @@ mod tests {
         for request in [
             Request::Attach(AttachRequest {
                 stdin: true,
-                size: Some(Size { rows: 24, columns: 80 }),
+                size: Some(Size {
+                    rows: 24,
+                    columns: 80,
+                }),
                 ..AttachRequest::default()
             }),
             Request::Resize {
-                size: Size { rows: 1, columns: 2 },
+                size: Size {
+                    rows: 1,
+                    columns: 2,
+                },
             },
             Request::Stopping,
             Request::Paused { paused: true },

@@ -42,7 +42,9 @@ pub fn wait_ended(process: &Identity, patience: Option<Duration>) -> Result<bool
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return Ok(true),
             Err(e) => {
-                return Err(e).call("poll", || format!("pidfd of {}", process.pid)).map_err(Into::into);
+                return Err(e)
+                    .call("poll", || format!("pidfd of {}", process.pid))
+                    .map_err(Into::into);
             }
         }
     }

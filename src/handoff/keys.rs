@@ -106,7 +106,10 @@ mod tests {
         for (text, bytes) in [
             ("ctrl-p,ctrl-q", vec![16, 17]),
             ("ctrl-P", vec![16]),
-            ("ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_", vec![0, 27, 28, 29, 30, 31]),
+            (
+                "ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_",
+                vec![0, 27, 28, 29, 30, 31],
+            ),
             ("a,B", vec![b'a', b'B']),
             ("", vec![]),
         ] {
@@ -135,7 +138,11 @@ mod tests {
             for piece in typed {
                 found |= matcher.feed(piece, &mut out);
             }
-            assert_eq!((out.as_slice(), found), (expected, detached), "{keys} {typed:?}");
+            assert_eq!(
+                (out.as_slice(), found),
+                (expected, detached),
+                "{keys} {typed:?}"
+            );
         }
     }
 
