@@ -295,3 +295,67 @@ pub fn network_name(mode: &NetworkMode) -> String {
         NetworkMode::Slirp4netns(_) => "slirp4netns".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::container::summary::tests::sample;
+
+    #[test]
+    fn filters_hold_as_podman_has_them() {
+        let s = sample();
+        let now = Timestamp(s.container.record.created.0 + 60_000_000_000);
+        let created = s.container.record.created;
+        let moment_of = |name: &str| {
+            Ok(match name {
+                "older" => Timestamp(created.0 - 1),
+                _ => Timestamp(created.0 + 1),
+            })
+        };
+        for (words, expected) in [
+            (&["id=abab"][..], true),
+            (&["id=cd"], false),
+            (&["name=we"], true),
+            (&["name=^web$"], true),
+            (&["name=db"], false),
+            (&["name=db", "name=web"], true),
+            (&["label=app"], true),
+            (&["label=app=demo"], true),
+            (&["label=app=other"], false),
+            (&["label=app", "label=none"], false),
+            (&["label!=app"], false),
+            (&["label!=other"], true),
+            (&["status=created"], true),
+            (&["status=running"], false),
+            (&["status=running", "status=created"], true),
+            (&["exited=0"], false),
+            (&["ancestor=alpine"], true),
+            (&["ancestor=alpine:latest"], true),
+            (&["ancestor=docker.io/library/alpine:latest"], true),
+            (&["ancestor=alpine:3.20"], false),
+            (&["ancestor=cccccc"], true),
+            (&["ancestor=debian"], false),
+            (&["since=older"], true),
+            (&["since=newer"], false),
+            (&["before=newer"], true),
+            (&["until=30s"], true),
+            (&["until=5m"], false),
+            (&["restart-policy=no"], true),
+            (&["command=/bin/sh"], true),
+            (&["command=sh"], false),
+            (&["publish=80"], true),
+            (&["publish=81/tcp"], false),
+            (&["health=none"], true),
+            (&["pod=x"], false),
+            (&["network=pasta"], true),
+            (&["name=web", "status=running"], false),
+        ] {
+            let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+            let filters = Filters::parse(&words, now, &moment_of).unwrap();
+            assert_eq!(filters.accept(&s), expected, "{words:?}");
+        }
+        for bad in ["x", "colour=red", "status=happy", "exited=x", "name=("] {
+            assert!(Filters::parse(&[bad.to_owned()], now, &moment_of).is_err(), "{bad}");
+        }
+    }
+}

@@ -174,9 +174,49 @@ pub fn ports_text(ports: &[PortMapping]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
-    use crate::state::options::Protocol;
+    use crate::config::dirs::Dirs;
+    use crate::state::container::{ContainerRecord, Containers};
+    use crate::state::options::{ContainerOptions, Protocol};
+
+    /// A container that was created, with a label and a published port.
+    pub fn sample() -> Summary {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = ContainerOptions {
+            image: "alpine".to_owned(),
+            ..Default::default()
+        };
+        options.labels.insert("app".to_owned(), "demo".to_owned());
+        options.network.publish.push(PortMapping {
+            host_ip: None,
+            host_port: 8080,
+            container_port: 80,
+            range: 1,
+            protocol: Protocol::Tcp,
+        });
+        let record = ContainerRecord {
+            version: 1,
+            id: "ab".repeat(32).parse().unwrap(),
+            name: "web".parse().unwrap(),
+            created: Timestamp(1_795_421_142_000_000_000),
+            options,
+            image: Some(crate::state::container::ContainerImage {
+                id: format!("sha256:{}", "c".repeat(64)).parse().unwrap(),
+                name: "docker.io/library/alpine:latest".to_owned(),
+                digest: None,
+            }),
+            volumes: Vec::new(),
+            driver: "overlay".to_owned(),
+            command: vec!["/bin/sh".to_owned(), "-c".to_owned(), "true".to_owned()],
+            stop_signal: 15,
+        };
+        let containers = Containers::new(&Dirs {
+            data: dir.path().join("data"),
+            runtime: dir.path().join("run"),
+        });
+        Summary::of(containers.create(record).unwrap()).unwrap()
+    }
 
     #[test]
     fn ports_read_as_podman_prints_them() {
