@@ -355,7 +355,10 @@ mod tests {
             assert_eq!(filters.accept(&s), expected, "{words:?}");
         }
         for bad in ["x", "colour=red", "status=happy", "exited=x", "name=("] {
-            assert!(Filters::parse(&[bad.to_owned()], now, &moment_of).is_err(), "{bad}");
+            assert!(
+                Filters::parse(&[bad.to_owned()], now, &moment_of).is_err(),
+                "{bad}"
+            );
         }
     }
 }

@@ -55,7 +55,10 @@ pub fn parse(text: &str) -> Result<i32> {
             .hint("write a name such as TERM or SIGKILL, or a number from 1 to 64")
     };
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=MAX).contains(&number).then_some(number).ok_or_else(bad);
+        return (1..=MAX)
+            .contains(&number)
+            .then_some(number)
+            .ok_or_else(bad);
     }
     let upper = text.to_ascii_uppercase();
     let word = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -69,7 +72,10 @@ pub fn parse(text: &str) -> Result<i32> {
     } else {
         return Err(bad());
     };
-    (RTMIN..=MAX).contains(&number).then_some(number).ok_or_else(bad)
+    (RTMIN..=MAX)
+        .contains(&number)
+        .then_some(number)
+        .ok_or_else(bad)
 }
 
 fn offset(rest: &str, sign: char) -> Option<i32> {
@@ -107,7 +113,9 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
-        for text in ["", "0", "65", "-1", "SIG", "KILLED", "RTMIN+99", "RTMIN-1", "RTMIN+-1"] {
+        for text in [
+            "", "0", "65", "-1", "SIG", "KILLED", "RTMIN+99", "RTMIN-1", "RTMIN+-1",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert_eq!(name(15), "SIGTERM");

@@ -5,9 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Context;
 use crate::operations::container::filter::{network_name, policy_name};
 use crate::operations::container::summary::Summary;
-use crate::state::options::{
-    LogDriver, MountSource, NamespaceMode, RestartPolicy, UsernsMode,
-};
+use crate::state::options::{LogDriver, MountSource, NamespaceMode, RestartPolicy, UsernsMode};
 
 pub(super) fn host_config(s: &Summary, cx: &Context<'_>) -> Value {
     let record = &s.container.record;

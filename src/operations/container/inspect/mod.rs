@@ -270,6 +270,9 @@ mod tests {
             assert_eq!(actual, kind, "{pointer}");
         }
         assert_eq!(v["Config"]["Labels"]["app"], "demo");
-        assert_eq!(v["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"], "8080");
+        assert_eq!(
+            v["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"],
+            "8080"
+        );
     }
 }

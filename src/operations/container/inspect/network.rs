@@ -10,7 +10,9 @@ use crate::state::options::{NetworkMode, PortMapping};
 pub(super) fn settings(s: &Summary, image: Option<&ImageConfig>) -> Value {
     let o = &s.container.record.options.network;
     let status = s.status.as_ref().filter(|_| s.state.is_active());
-    let ip = status.and_then(|st| st.ip_address.clone()).unwrap_or_default();
+    let ip = status
+        .and_then(|st| st.ip_address.clone())
+        .unwrap_or_default();
     let mut ports = ports_map(s.ports());
     // Exposed, not published: null.
     let exposed = image
