@@ -52,7 +52,7 @@ pub fn tree() -> Command {
 
 /// Runs a command line and answers the exit code of the process.
 pub fn main(words: Vec<String>) -> u8 {
-    let mut out = Out::standard();
+    let mut out = Out::standard().as_docker(called_as(&words) == "docker");
     let result = interpret(words, &mut out).and_then(|code| out.flush().map(|()| code));
     match result {
         Ok(code) => code,
@@ -71,4 +71,10 @@ fn interpret(words: Vec<String>, out: &mut Out) -> Result<u8> {
     };
     let mut session: Session = globals::session(&matches, words)?;
     frame::dispatch(TABLES, matches, &mut session, out)
+}
+
+/// The last part of the program's own name.
+fn called_as(words: &[String]) -> &str {
+    let name = words.first().map_or("", String::as_str);
+    name.rsplit('/').next().unwrap_or(name)
 }

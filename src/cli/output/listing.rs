@@ -1,4 +1,4 @@
-//! Lists of objects: `--format`, `--quiet`, `--noheading`, and the default table, in one place.
+//! Lists of objects: `--format`, `--noheading` and the default table, in one place.
 
 use serde_json::Value;
 
@@ -19,19 +19,33 @@ pub struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    /// Prints `rows` by the template, or `json` for `--format json`.
+    /// Prints `rows` by the template, or `json` (made only then) for `--format json`.
     ///
     /// # Errors
     /// `Invalid` for a template that does not parse or names a field that the rows lack.
     pub fn print(&self, out: &mut Out, rows: &[Value], json: impl FnOnce() -> Value) -> Result<()> {
-        let format = self.format.unwrap_or(self.default);
-        if format.trim() == "json" {
-            return out.json(&json());
+        match self.format.unwrap_or(self.default).trim() {
+            "" | "table" => self.lines(out, self.default, rows),
+            // docker prints an object a line, podman a list.
+            format if is_json(format) && out.is_docker() => {
+                for row in rows {
+                    out.line(row.to_string())?;
+                }
+                Ok(())
+            }
+            format if is_json(format) => out.json(&json()),
+            _ => self.lines(out, self.format.unwrap_or(self.default), rows),
         }
+    }
+
+    fn lines(&self, out: &mut Out, format: &str, rows: &[Value]) -> Result<()> {
         let template = Template::parse(format)?;
+        if template.wants_list() {
+            return out.text(&template.render(&Value::Array(rows.to_vec()))?);
+        }
         let mut text = String::new();
         if template.is_table() && !self.no_heading {
-            text.push_str(&template.headers(self.headers)?);
+            text.push_str(&template.headers(self.headers));
             text.push('\n');
         }
         for row in rows {
@@ -42,5 +56,69 @@ impl Listing<'_> {
             text = table::align(&text, 12, 2);
         }
         out.text(&text)
+    }
+}
+
+/// `json` or `{{json .}}`.
+pub fn is_json(format: &str) -> bool {
+    let format = format.trim();
+    let inside = format
+        .strip_prefix("{{")
+        .and_then(|f| f.strip_suffix("}}"))
+        .map(|f| f.split_whitespace().collect::<Vec<_>>());
+    format == "json" || matches!(inside.as_deref(), Some(["json"] | ["json", "."]))
+}
+
+/// Prints one object by `--format` (`inspect`, `info`, `version`): JSON for none and `json`.
+///
+/// # Errors
+/// As [`Listing::print`].
+pub fn print_object(out: &mut Out, format: Option<&str>, value: &Value) -> Result<()> {
+    match format {
+        None => out.json(value),
+        Some(format) if is_json(format) => out.json(value),
+        Some(format) => {
+            let line = Template::parse(format)?.render(value)?;
+            out.line(line)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::output::tests::captured;
+
+    fn list(format: Option<&str>, no_heading: bool) -> String {
+        let listing = Listing {
+            default: "table {{.Driver}} {{.Name}}",
+            headers: &[("Name", "VOLUME NAME")],
+            format,
+            no_heading,
+        };
+        let rows = [
+            json!({"Driver": "local", "Name": "data"}),
+            json!({"Driver": "a-very-long-driver", "Name": "x"}),
+        ];
+        captured(|out| listing.print(out, &rows, || json!([1]))).0
+    }
+
+    #[test]
+    fn lists_are_tables_json_or_templates() {
+        assert_eq!(
+            list(None, false),
+            "DRIVER              VOLUME NAME\nlocal               data\na-very-long-driver  x\n"
+        );
+        assert_eq!(list(Some("table"), true).lines().count(), 2);
+        assert_eq!(list(Some("{{.Name}}"), false), "data\nx\n");
+        assert_eq!(
+            list(Some("table {{.Name}}"), false),
+            "VOLUME NAME\ndata\nx\n"
+        );
+        assert_eq!(list(Some("{{range .}}{{.Name}} {{end}}"), false), "data x ");
+        assert_eq!(list(Some("{{ json . }}"), false), "[\n  1\n]\n");
+        assert_eq!(list(Some("json"), false), "[\n  1\n]\n");
     }
 }

@@ -27,6 +27,7 @@ pub struct Out {
     stdout_terminal: bool,
     stderr_terminal: bool,
     closed: bool,
+    docker: bool,
 }
 
 impl Out {
@@ -38,6 +39,7 @@ impl Out {
             stdout: Box::new(std::io::BufWriter::new(std::io::stdout())),
             stderr: Box::new(std::io::stderr()),
             closed: false,
+            docker: false,
         }
     }
 
@@ -49,7 +51,20 @@ impl Out {
             stdout_terminal: false,
             stderr_terminal: false,
             closed: false,
+            docker: false,
         }
+    }
+
+    /// Follow docker where it and podman disagree: we were called by the name `docker`.
+    #[must_use]
+    pub fn as_docker(mut self, docker: bool) -> Self {
+        self.docker = docker;
+        self
+    }
+
+    /// Whether docker's way holds where it and podman disagree.
+    pub fn is_docker(&self) -> bool {
+        self.docker
     }
 
     /// Whether standard output is a terminal.
@@ -93,7 +108,7 @@ impl Out {
         self.bytes(b"\n")
     }
 
-    /// Writes a value as podman does: indented by four, with a line end.
+    /// Writes a value as podman does: indented by two, with a line end.
     ///
     /// # Errors
     /// As [`Out::bytes`].
@@ -157,8 +172,32 @@ pub fn clean(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a function writes to standard output and to standard error.
+    pub(crate) fn captured(write: impl FnOnce(&mut Out) -> Result<()>) -> (String, String) {
+        let (stdout, stderr) = (Shared::default(), Shared::default());
+        let mut out = Out::to(Box::new(stdout.clone()), Box::new(stderr.clone()));
+        write(&mut out).unwrap();
+        let text = |s: Shared| String::from_utf8(s.0.lock().unwrap().clone()).unwrap();
+        (text(stdout), text(stderr))
+    }
 
     #[test]
     fn control_characters_are_taken_out() {
