@@ -8,8 +8,24 @@
     reason = "this is the one module that talks to the kernel by hand"
 )]
 
+pub mod attributes;
+pub mod caps;
+pub mod clone;
 mod error;
+pub mod event;
+pub mod exec;
+pub mod fd;
+pub mod interface;
+pub mod memfd;
+pub mod mount;
+pub mod namespace;
+pub mod pidfd;
 pub mod process;
+pub mod pty;
+pub mod resolve;
 pub mod seccomp;
+pub mod signal;
+pub mod termios;
+pub mod xattr;
 
 pub use error::{Call, Error, Result};

@@ -1,0 +1,172 @@
+//! Making processes without an exec: `fork` and `clone3` for callers that have one thread.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use super::error::{Error, Result};
+
+/// Not fit for libc's 32-bit type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub enum Fork {
+    /// The new process.
+    Child,
+    /// The caller.
+    Parent(Child),
+}
+
+/// A new process, as its parent sees it.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid, as the caller's pid namespace counts.
+    pub pid: i32,
+    /// Its pidfd, close-on-exec.
+    pub pidfd: OwnedFd,
+}
+
+/// What `clone3` shall do besides copying the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clone<'a> {
+    /// `CLONE_NEW*` and `CLONE_PARENT` bits.
+    pub flags: u64,
+    /// A cgroup v2 directory to be born in (`CLONE_INTO_CGROUP`).
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// The signal that the parent gets at its end; 0 means none, and then only waits with
+    /// `__WALL` find it.
+    pub exit_signal: i32,
+}
+
+/// How many threads this process has; `None` when /proc does not tell.
+pub fn thread_count() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+}
+
+/// Copies the process into new namespaces or another cgroup.
+///
+/// Kernel: clone3(2).
+///
+/// # Safety
+/// The caller has one thread. Else the child may find the allocator locked by a thread that it
+/// does not have.
+///
+/// # Errors
+/// What the kernel says: `EPERM` without the right to a namespace, `ENOSPC` for too many.
+pub unsafe fn clone(what: Clone<'_>) -> Result<Fork> {
+    let mut pidfd: i32 = -1;
+    let mut flags = what.flags | libc::CLONE_PIDFD as u64;
+    let mut args = libc::clone_args {
+        flags: 0,
+        pidfd: (&raw mut pidfd) as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: u64::from(what.exit_signal.unsigned_abs()),
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    if let Some(cgroup) = what.cgroup {
+        flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    }
+    args.flags = flags;
+    // SAFETY: `args` is a valid structure of the size given; no CLONE_VM, so parent and child each
+    // go on with their own copy of this stack. The caller promises a single thread.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    match pid {
+        -1 => Err(Error::last("clone3", format!("{:#x}", what.flags))),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(Child {
+            pid: i32::try_from(pid).unwrap_or(-1),
+            // SAFETY: CLONE_PIDFD succeeded: the kernel stored a descriptor that nobody else owns.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        })),
+    }
+}
+
+/// Copies the process. The C library's handlers run, so its allocator works in the child even if
+/// the caller had several threads; locks of our own that another thread held stay locked.
+///
+/// # Safety
+/// No other thread holds a lock that the child will take: in practice, the caller has one thread.
+///
+/// # Errors
+/// `EAGAIN` or `ENOMEM`.
+pub unsafe fn fork() -> Result<Fork> {
+    // SAFETY: passed on to the caller.
+    match unsafe { libc::fork() } {
+        -1 => Err(Error::last("fork", "")),
+        0 => Ok(Fork::Child),
+        pid => {
+            let id = rustix::process::Pid::from_raw(pid)
+                .ok_or_else(|| Error::new("fork", "", libc::EINVAL))?;
+            // The child is ours and not waited for: its pid cannot be reused meanwhile.
+            let pidfd = rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty())
+                .map_err(|e| Error::new("pidfd_open", pid.to_string(), e.raw_os_error()))?;
+            Ok(Fork::Parent(Child { pid, pidfd }))
+        }
+    }
+}
+
+/// Runs `body` in a forked child and ends it with the returned code, without running exit handlers
+/// or destructors of the caller's frames.
+///
+/// # Safety
+/// As [`fork`].
+///
+/// # Errors
+/// As [`fork`].
+pub unsafe fn fork_with(body: impl FnOnce() -> u8) -> Result<Child> {
+    // SAFETY: passed on to the caller.
+    match unsafe { fork()? } {
+        Fork::Parent(child) => Ok(child),
+        Fork::Child => exit_now(body()),
+    }
+}
+
+/// Ends the process at once: no exit handlers, no buffers flushed.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::pidfd;
+
+    #[test]
+    fn a_forked_child_ends_with_the_code_of_its_body() {
+        // SAFETY: the child does nothing but return.
+        let child = unsafe { fork_with(|| 7) }.unwrap();
+        assert_eq!(pidfd::wait(&child.pidfd).unwrap(), pidfd::Ended::Exited(7));
+    }
+
+    #[test]
+    fn a_clone_reports_its_pid_and_status() {
+        // SAFETY: the child ends at once and allocates nothing.
+        match unsafe {
+            clone(Clone {
+                exit_signal: libc::SIGCHLD,
+                ..Clone::default()
+            })
+        }
+        .unwrap()
+        {
+            Fork::Child => exit_now(3),
+            Fork::Parent(child) => {
+                assert!(child.pid > 0);
+                assert_eq!(pidfd::wait(&child.pidfd).unwrap(), pidfd::Ended::Exited(3));
+            }
+        }
+    }
+}
