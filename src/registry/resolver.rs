@@ -278,10 +278,7 @@ fn query(id: u16, name: &str, kind: TYPE) -> Result<Vec<u8>> {
 fn random_ids() -> [u16; 2] {
     let mut bytes = [0_u8; 4];
     // Early in boot the pool may be empty: the source port is random as well.
-    drop(rustix::rand::getrandom(
-        &mut bytes[..],
-        rustix::rand::GetRandomFlags::empty(),
-    ));
+    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
     let first = u16::from_ne_bytes([bytes[0], bytes[1]]);
     [first, first.wrapping_add(1 + u16::from(bytes[2]))]
 }

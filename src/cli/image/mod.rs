@@ -1,9 +1,111 @@
 //! Commands about images: words to requests, results to text.
 
+use std::io::BufRead as _;
+
 use super::frame::Entry;
+use super::output::Out;
+use crate::base::{Context as _, Result};
+use crate::command;
+
+pub mod args;
+pub mod exists;
+pub mod history;
+pub mod import;
+pub mod inspect;
+pub mod list;
+pub mod prune;
+pub mod rmi;
+pub mod tag;
+pub mod tree;
 
 /// `coracle VERB`.
-pub const TOP: &[Entry] = &[];
+pub const TOP: &[Entry] = &[
+    command!("images", "List images", list::ImagesArgs, list::run),
+    command!(
+        "history",
+        "Show how an image was made",
+        history::HistoryArgs,
+        history::run
+    ),
+    command!(
+        "import",
+        "Make an image from a root file system",
+        import::ImportArgs,
+        import::run
+    ),
+    command!("rmi", "Remove images", rmi::RmiArgs, rmi::run),
+    command!("tag", "Give an image more names", tag::TagArgs, tag::tag),
+    command!(
+        "untag",
+        "Take names away from an image",
+        tag::UntagArgs,
+        tag::untag
+    ),
+];
 
 /// `coracle image VERB`.
-pub const NOUN: &[Entry] = &[];
+pub const NOUN: &[Entry] = &[
+    command!(
+        "exists",
+        "Tell whether an image is here",
+        exists::ExistsArgs,
+        exists::run
+    ),
+    command!(
+        "history",
+        "Show how an image was made",
+        history::HistoryArgs,
+        history::run
+    ),
+    command!(
+        "import",
+        "Make an image from a root file system",
+        import::ImportArgs,
+        import::run
+    ),
+    command!(
+        "inspect",
+        "Show everything about images",
+        inspect::InspectArgs,
+        inspect::run
+    ),
+    command!("ls", "List images", list::ImagesArgs, list::run).aliases(&["list"]),
+    command!(
+        "prune",
+        "Remove images that nothing uses",
+        prune::PruneArgs,
+        prune::run
+    ),
+    command!("rm", "Remove images", rmi::RmiArgs, rmi::run).aliases(&["remove"]),
+    command!("tag", "Give an image more names", tag::TagArgs, tag::tag),
+    command!(
+        "tree",
+        "Show the layers of an image",
+        tree::TreeArgs,
+        tree::run
+    ),
+    command!(
+        "untag",
+        "Take names away from an image",
+        tag::UntagArgs,
+        tag::untag
+    ),
+];
+
+/// Asks a person; anything but yes is no, and so is the end of the input.
+///
+/// # Errors
+/// When standard input cannot be read.
+pub fn confirm(question: &str, out: &mut Out) -> Result<bool> {
+    out.text(question)?;
+    out.flush()?;
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .what(|| "cannot read the answer")?;
+    Ok(matches!(
+        answer.trim().to_ascii_lowercase().as_str(),
+        "y" | "yes"
+    ))
+}

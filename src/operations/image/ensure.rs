@@ -1,8 +1,9 @@
 //! The image that `run` and `create` need: here already, or brought here.
 
+use super::hello;
 use super::policy::{PullPolicy, RegistryOptions};
 use crate::base::{Error, Kind, Result};
-use crate::image::{Found, Images};
+use crate::image::Found;
 use crate::operations::session::Session;
 use crate::spec::platform::Platform;
 
@@ -26,8 +27,18 @@ pub struct Ensure<'a> {
 /// `NotFound` when it is not here and may not be pulled, or no registry has it.
 pub fn ensure(session: &Session, want: &Ensure<'_>) -> Result<Found> {
     let local = match super::lookup(session, want.name) {
+        Ok(found) if hello::is_hello(want.name) && found.name.is_some() => {
+            return if hello::is_stale(&found) {
+                hello::make(session)
+            } else {
+                Ok(found)
+            };
+        }
         Ok(found) if fits(&found, want.platform) => Some(found),
         Ok(_) => None,
+        Err(e) if e.kind() == Kind::NotFound && hello::is_hello(want.name) => {
+            return hello::make(session);
+        }
         Err(e) if e.kind() == Kind::NotFound => None,
         Err(e) => return Err(e),
     };
@@ -64,9 +75,4 @@ fn fits(found: &Found, wish: Option<&Platform>) -> bool {
     };
     let own = found.record.platform();
     own.architecture.is_empty() || wish.rank(&own).is_some()
-}
-
-/// The images of a session.
-pub fn images(session: &Session) -> Images {
-    Images::open(&session.dirs)
 }

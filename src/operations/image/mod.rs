@@ -1,15 +1,53 @@
 //! What people do with images: bring them here, look at them, give them away, remove them.
 
 pub mod ensure;
+pub mod hello;
+pub mod import;
+pub mod inspect;
+pub mod list;
+pub mod make;
 pub mod policy;
 pub mod pull;
+pub mod release;
+pub mod remove;
+pub mod source;
 
-pub use ensure::{Ensure, ensure, images};
+pub use ensure::{Ensure, ensure};
 pub use policy::{PullPolicy, RegistryOptions};
 
 use crate::base::Result;
-use crate::image::Found;
+use crate::config::user;
+use crate::image::{Found, Images};
 use crate::operations::session::Session;
+use crate::runtime::userns;
+use crate::storage::Store;
+
+/// The images of a session.
+pub fn images(session: &Session) -> Images {
+    Images::open(&session.dirs)
+}
+
+/// The store of a session.
+///
+/// # Errors
+/// `Invalid` for an unknown driver.
+pub fn store(session: &Session) -> Result<Store> {
+    Store::open(&session.dirs, session.options.storage_driver.as_deref())
+}
+
+/// Enters the caller's user namespace, where everything is written, and opens the store.
+///
+/// # Errors
+/// `Denied` or `Unsupported` when the kernel refuses user namespaces.
+pub fn enter_store(session: &Session) -> Result<Store> {
+    // The caller's name and home are asked before the ids change their meaning.
+    let _ = user::current();
+    let entered = userns::enter(&session.dirs, userns::Want::Default)?;
+    if let Some(notice) = &entered.notice {
+        session.progress.message(notice);
+    }
+    store(session)
+}
 
 /// Finds an image that is here, by name, digest, id or id prefix.
 ///
@@ -17,4 +55,33 @@ use crate::operations::session::Session;
 /// `NotFound`; `Invalid` when an id prefix fits several.
 pub fn lookup(session: &Session, text: &str) -> Result<Found> {
     images(session).find_named(text, &[])
+}
+
+/// Takes names away from an image; without names all of them. The image stays.
+///
+/// # Errors
+/// `NotFound` when there is no such image, or it has no such name.
+pub fn untag(session: &Session, text: &str, names: &[String]) -> Result<()> {
+    let images = images(session);
+    let found = lookup(session, text)?;
+    let index = images.names()?;
+    let mut away = Vec::new();
+    if names.is_empty() {
+        away.extend(index.of(&found.record.id).cloned());
+    }
+    for name in names {
+        let matching = crate::image::store::candidates(name)
+            .into_iter()
+            .find(|n| index.0.get(n).is_some_and(|e| e.id == found.record.id));
+        match matching {
+            Some(name) => away.push(name),
+            None => {
+                return Err(crate::base::Error::not_found(format!(
+                    "image {text:?} has no name {name:?}"
+                )));
+            }
+        }
+    }
+    images.untag(&away)?;
+    Ok(())
 }

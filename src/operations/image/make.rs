@@ -1,0 +1,161 @@
+//! Images made here: a configuration, layers that exist, perhaps a new one on top.
+
+use std::io::{self, Read, Write};
+
+use crate::base::{Context as _, Error, Kind, Result};
+use crate::image::manifest::{self, Format};
+use crate::image::{ImageRecord, LayerRecord, NameEntry};
+use crate::operations::session::Session;
+use crate::spec::digest::Digest;
+use crate::spec::image::ImageConfig;
+use crate::spec::manifest::Compression;
+use crate::spec::reference::Reference;
+use crate::storage::Store;
+use crate::storage::blob::BlobSink;
+use crate::storage::layer::{Limits, Unpack};
+
+/// Zstandard's level for layers made here: a third of gzip's time, and smaller.
+const LEVEL: i32 = 3;
+
+/// Unpacks a tar on top of `parent` and keeps it as a blob: as it comes when it is compressed,
+/// else compressed with Zstandard. Inside the user namespace.
+///
+/// # Errors
+/// `Invalid` for a hostile or damaged tar; what the kernel says.
+pub fn layer<R: Read + Send>(
+    store: &Store,
+    parent: Option<&Digest>,
+    mut tar: R,
+) -> Result<LayerRecord> {
+    let mut start = [0_u8; 4];
+    let have = fill(&mut tar, &mut start).what(|| "cannot read the archive")?;
+    let start = &start[..have];
+    let compression = match Compression::sniff(start) {
+        Compression::None => Compression::Zstd,
+        other => other,
+    };
+    let recompress = Compression::sniff(start) == Compression::None;
+    let sink = store.blobs().sink()?;
+    let keep = if recompress {
+        Keep::Zstd(
+            zstd::Encoder::new(sink, LEVEL)
+                .what_kind(Kind::Internal, || "cannot compress the layer")?,
+        )
+    } else {
+        Keep::Raw(sink)
+    };
+    let mut tee = Tee {
+        from: start.chain(tar),
+        to: keep,
+    };
+    let info = store.layers().unpack(
+        &Unpack {
+            parent,
+            diff_id: None,
+            limits: Limits::default(),
+        },
+        &mut tee,
+    )?;
+    // Whatever follows the end of the archive belongs to the blob all the same.
+    io::copy(&mut tee, &mut io::sink()).what(|| "cannot read the archive")?;
+    let sink = match tee.to {
+        Keep::Raw(sink) => sink,
+        Keep::Zstd(encoder) => encoder.finish().what(|| "cannot write the layer's blob")?,
+    };
+    let (digest, size) = sink.commit()?;
+    Ok(LayerRecord {
+        digest,
+        media_type: compression.oci_layer().to_owned(),
+        size,
+        diff_id: info.diff_id,
+        chain_id: info.chain_id,
+    })
+}
+
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
+    while have < buffer.len() {
+        match from.read(&mut buffer[have..]) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(have)
+}
+
+enum Keep {
+    Raw(BlobSink),
+    Zstd(zstd::Encoder<'static, BlobSink>),
+}
+
+/// Copies what is read into the blob.
+struct Tee<R> {
+    from: R,
+    to: Keep,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        match &mut self.to {
+            Keep::Raw(sink) => sink.write_all(&buffer[..n])?,
+            Keep::Zstd(encoder) => encoder.write_all(&buffer[..n])?,
+        }
+        Ok(n)
+    }
+}
+
+/// Stores an image with this configuration and these layers, under these names.
+///
+/// The configuration's diff ids are set from the layers. Inside the user namespace.
+///
+/// # Errors
+/// What the kernel says.
+pub fn image(
+    session: &Session,
+    mut config: ImageConfig,
+    layers: &[LayerRecord],
+    parent: Option<Digest>,
+    names: &[Reference],
+) -> Result<ImageRecord> {
+    config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id.clone()).collect();
+    let raw = serde_json::to_string(&config)
+        .what_kind(Kind::Internal, || "cannot write the image's configuration")?;
+    let manifest = manifest::build(Format::Oci, &raw, layers)?;
+    let triples = layers
+        .iter()
+        .map(|l| (l.digest.clone(), l.media_type.clone(), l.size))
+        .collect();
+    let mut record = ImageRecord::new(raw, manifest, triples)?;
+    record.parent = parent;
+    record.size = unpacked_size(session, &record)?;
+    let entries: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let entry = NameEntry {
+                id: record.id.clone(),
+                digest: record.manifest_digest().cloned(),
+            };
+            (name.clone(), entry)
+        })
+        .collect();
+    super::images(session).add(&record, &entries)?;
+    Ok(record)
+}
+
+/// Bytes of all layers of an image, unpacked.
+///
+/// # Errors
+/// `Corrupt` for a damaged layer record.
+pub fn unpacked_size(session: &Session, record: &ImageRecord) -> Result<u64> {
+    let store = super::store(session)?;
+    let mut size = 0_u64;
+    for layer in &record.layers {
+        if let Some(info) = store.layers().get(&layer.chain_id)? {
+            size = size.saturating_add(info.size);
+        }
+    }
+    Ok(size)
+}

@@ -1,0 +1,350 @@
+//! `rmi` and `image prune`: names go first, then the image, then what nothing reaches any more.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use crate::base::fs as files;
+use crate::base::{Context as _, Error, Kind, Result};
+use crate::image::filter::Listed;
+use crate::image::{Found, Images, Names};
+use crate::operations::session::Session;
+use crate::spec::digest::Digest;
+use crate::spec::reference::Reference;
+use crate::state::container::{Container, Containers};
+use crate::storage::gc::{Collected, Reachable};
+
+/// What `rmi` may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Remove containers of the image, and an image with several names by its id.
+    pub force: bool,
+    /// Keep untagged images that it was made from.
+    pub no_prune: bool,
+}
+
+/// One line of `rmi`'s answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// A name went.
+    Untagged(String),
+    /// An image went.
+    Deleted(Digest),
+}
+
+impl Removed {
+    /// As docker and podman print it.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Untagged(name) => format!("Untagged: {name}"),
+            // podman prints the bare hex, docker the digest: a script can read either.
+            Self::Deleted(id) => format!("Deleted: {}", id.hex()),
+        }
+    }
+}
+
+/// The exit code of an image that is in use.
+const IN_USE: u8 = 2;
+
+/// Removes a name, or an image with its last one. Enters the user namespace.
+///
+/// # Errors
+/// `NotFound` (exit code 1); `InUse` (exit code 2) when a container or another image needs it.
+pub fn remove(session: &Session, text: &str, options: Options) -> Result<Vec<Removed>> {
+    let images = super::images(session);
+    let found = super::lookup(session, text).map_err(|e| {
+        if e.kind() == Kind::NotFound {
+            e.exit_code(1)
+        } else {
+            e
+        }
+    })?;
+    let names = images.names()?;
+    let mut gone = Vec::new();
+    if let Some(name) = &found.name
+        && keeps_other_names(&names, &found, name)
+    {
+        untag(&images, &names, &found.record.id, name, &mut gone)?;
+        return Ok(gone);
+    }
+    let tags: Vec<_> = names.tags_of(&found.record.id).collect();
+    if found.name.is_none() && tags.len() > 1 && !options.force {
+        let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+        return Err(Error::new(
+            Kind::InUse,
+            format!(
+                "image {} has several names: {}",
+                found.record.id.short(),
+                tags.join(", ")
+            ),
+        )
+        .hint("remove the names one by one, or use --force")
+        .exit_code(IN_USE));
+    }
+    release_users(session, &found, text, options)?;
+    let has_children = images
+        .list()?
+        .iter()
+        .any(|r| r.parent.as_ref() == Some(&found.record.id));
+    if has_children {
+        // Its layers stay in use; only the names can go.
+        if found.name.is_none() && !options.force {
+            return Err(Error::new(
+                Kind::InUse,
+                format!(
+                    "image {} is the base of other images",
+                    found.record.id.short()
+                ),
+            )
+            .hint("remove those first, or use --force to take its names away")
+            .exit_code(IN_USE));
+        }
+        let own: Vec<Reference> = names.of(&found.record.id).cloned().collect();
+        for name in images.untag(&own)? {
+            gone.push(Removed::Untagged(name.to_string()));
+        }
+        return Ok(gone);
+    }
+    delete(&images, &found.record.id, &mut gone)?;
+    if !options.no_prune {
+        prune_parents(session, &images, found.record.parent.as_ref(), &mut gone)?;
+    }
+    collect(session)?;
+    Ok(gone)
+}
+
+/// As [`remove`], by id, however many names the image has (`rmi --all`).
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_all_names(session: &Session, id: &str, options: Options) -> Result<Vec<Removed>> {
+    let images = super::images(session);
+    let found = images.find_named(id, &[])?;
+    let own: Vec<Reference> = images.names()?.of(&found.record.id).cloned().collect();
+    release_users(session, &found, id, options)?;
+    let mut gone: Vec<Removed> = images
+        .untag(&own)?
+        .iter()
+        .map(|name| Removed::Untagged(name.to_string()))
+        .collect();
+    gone.extend(remove(
+        session,
+        id,
+        Options {
+            force: true,
+            ..options
+        },
+    )?);
+    Ok(gone)
+}
+
+/// Whether the image stays reachable by a tag when `name` goes.
+fn keeps_other_names(names: &Names, found: &Found, name: &Reference) -> bool {
+    let id = &found.record.id;
+    if name.digest().is_some() {
+        return names.tags_of(id).next().is_some();
+    }
+    names.tags_of(id).any(|tag| tag != name)
+}
+
+/// Takes a tag away, and the digest names of its repository when no other tag there needs them.
+fn untag(
+    images: &Images,
+    names: &Names,
+    id: &Digest,
+    name: &Reference,
+    gone: &mut Vec<Removed>,
+) -> Result<()> {
+    let mut away = vec![name.clone()];
+    let repository = name.name();
+    let last_of_repository = !names
+        .tags_of(id)
+        .any(|tag| tag != name && tag.name() == repository);
+    if name.tag().is_some() && last_of_repository {
+        away.extend(
+            names
+                .digests_of(id)
+                .filter(|d| d.name() == repository)
+                .cloned(),
+        );
+    }
+    for name in images.untag(&away)? {
+        gone.push(Removed::Untagged(name.to_string()));
+    }
+    Ok(())
+}
+
+fn delete(images: &Images, id: &Digest, gone: &mut Vec<Removed>) -> Result<()> {
+    if let Some(names) = images.remove(id)? {
+        gone.extend(names.iter().map(|n| Removed::Untagged(n.to_string())));
+        gone.push(Removed::Deleted(id.clone()));
+    }
+    Ok(())
+}
+
+/// Refuses an image that containers use, or removes them with `--force`.
+fn release_users(session: &Session, found: &Found, text: &str, options: Options) -> Result<()> {
+    let users = super::list::users(session)?
+        .remove(&found.record.id)
+        .unwrap_or_default();
+    if users.is_empty() {
+        return Ok(());
+    }
+    if !options.force {
+        let names: Vec<&str> = users.iter().map(Container::name).collect();
+        return Err(Error::new(
+            Kind::InUse,
+            format!("image {text:?} is used by container {}", names.join(", ")),
+        )
+        .hint(format!("coracle rm {}", names.join(" ")))
+        .hint("or use --force to remove the containers too")
+        .exit_code(IN_USE));
+    }
+    for container in &users {
+        super::release::remove_container(session, container)?;
+    }
+    Ok(())
+}
+
+/// Untagged images that only existed for the one that went.
+fn prune_parents(
+    session: &Session,
+    images: &Images,
+    parent: Option<&Digest>,
+    gone: &mut Vec<Removed>,
+) -> Result<()> {
+    let mut next = parent.cloned();
+    while let Some(id) = next.take() {
+        let Ok(record) = images.get(&id) else { break };
+        let named = images.names()?.of(&id).next().is_some();
+        let needed = images
+            .list()?
+            .iter()
+            .any(|r| r.parent.as_ref() == Some(&id));
+        if named || needed || super::list::users(session)?.contains_key(&id) {
+            break;
+        }
+        delete(images, &id, gone)?;
+        next = record.parent;
+    }
+    Ok(())
+}
+
+/// What a prune did.
+#[derive(Clone, Debug, Default)]
+pub struct Pruned {
+    /// The images, by id.
+    pub images: Vec<Digest>,
+    /// Every line, as `rmi` prints it.
+    pub lines: Vec<Removed>,
+    /// What the disk got back.
+    pub bytes: u64,
+}
+
+/// Removes images that no container uses and that `wanted` accepts: dangling ones, or with `all`
+/// every one. Enters the user namespace.
+///
+/// # Errors
+/// Those of `wanted`; what the kernel says.
+pub fn prune(
+    session: &Session,
+    all: bool,
+    wanted: &dyn Fn(&Listed) -> Result<bool>,
+) -> Result<Pruned> {
+    let images = super::images(session);
+    let mut pruned = Pruned::default();
+    super::enter_store(session)?;
+    // Removing an image may leave the one below it dangling: until nothing changes.
+    loop {
+        let mut progress = false;
+        for image in super::list::list(session)? {
+            let candidate = if all {
+                !image.has_children
+            } else {
+                image.is_dangling()
+            };
+            if candidate && image.containers == 0 && wanted(&image)? {
+                delete(&images, &image.record.id, &mut pruned.lines)?;
+                pruned.images.push(image.record.id);
+                progress = true;
+            }
+        }
+        if !progress {
+            break;
+        }
+    }
+    pruned.bytes = collect(session)?.bytes;
+    Ok(pruned)
+}
+
+/// Keeps layers and blobs from being collected while they are brought here, until dropped.
+#[derive(Debug)]
+pub struct Growing(#[expect(dead_code, reason = "holding it is its use")] File);
+
+fn collect_lock(session: &Session) -> Result<File> {
+    let path = session.dirs.store().join("collect.lock");
+    files::create_private_dir_all(&session.dirs.store())?;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .what(|| format!("cannot open {}", path.display()))
+}
+
+/// Says that this process adds layers and blobs which no record names yet. Waits for a collection
+/// that runs.
+///
+/// # Errors
+/// What the kernel says.
+pub fn growing(session: &Session) -> Result<Growing> {
+    let file = collect_lock(session)?;
+    file.lock_shared().what(|| "cannot lock the store")?;
+    Ok(Growing(file))
+}
+
+/// Removes layers and blobs that no image and no container reaches. While another process brings
+/// images here nothing is removed: the next removal does it. Inside the user namespace.
+///
+/// # Errors
+/// What the kernel says.
+pub fn collect(session: &Session) -> Result<Collected> {
+    let store = super::enter_store(session)?;
+    let lock = collect_lock(session)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(Collected::default()),
+        Err(TryLockError::Error(e)) => return Err(e).what(|| "cannot lock the store"),
+    }
+    store.collect(&reachable(session)?, false)
+}
+
+/// The layers and blobs that images and containers need.
+///
+/// # Errors
+/// `Corrupt` for a damaged record: nothing may be collected then.
+pub fn reachable(session: &Session) -> Result<Reachable> {
+    let images = super::images(session);
+    let mut layers = BTreeSet::new();
+    for record in images.list()? {
+        layers.extend(record.layers.iter().map(|l| l.chain_id.clone()));
+    }
+    let (containers, damaged) = Containers::new(&session.dirs).list()?;
+    if let Some(error) = damaged.into_iter().next() {
+        return Err(error);
+    }
+    for container in containers {
+        // A container holds its image: one removed by force took its containers with it.
+        if let Some(image) = &container.record.image
+            && let Ok(record) = images.get(&image.id)
+        {
+            layers.extend(record.layers.iter().map(|l| l.chain_id.clone()));
+        }
+    }
+    Ok(Reachable {
+        layers,
+        blobs: images.referenced_blobs()?,
+    })
+}
