@@ -4,5 +4,6 @@ pub mod filter;
 pub mod inspect;
 pub mod names;
 pub mod pattern;
-pub mod signal;
+pub mod request;
+pub use crate::base::signal;
 pub mod summary;

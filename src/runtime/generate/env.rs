@@ -138,7 +138,7 @@ pub(super) fn environment(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::generate::Account;
+    use crate::runtime::user::ResolvedUser;
     use crate::spec::image::RunConfig;
 
     fn list(text: &str) -> Vec<String> {
@@ -158,9 +158,9 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             hostname: "box".into(),
-            user: Account {
+            user: ResolvedUser {
                 home: "/root".into(),
-                ..Account::default()
+                ..ResolvedUser::default()
             },
             ..Facts::default()
         }

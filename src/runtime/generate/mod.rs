@@ -15,10 +15,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use mounts::{check_destination, clean};
-pub use process::{argv, exec_process, parse_signal, stop_signal};
+pub use process::{argv, exec_process, stop_signal};
 
 use crate::base::Result;
 use crate::runtime::capabilities;
+use crate::runtime::user::ResolvedUser;
 use crate::spec::idmap::IdMaps;
 use crate::spec::image::ImageConfig;
 use crate::spec::runtime::{Linux, Namespace, NamespaceKind, OCI_VERSION, Rlimit, Root, Spec};
@@ -37,7 +38,7 @@ pub struct Facts {
     /// Host name inside, for a UTS namespace of its own; also the value of `HOSTNAME`.
     pub hostname: String,
     /// The user, resolved in the root file system.
-    pub user: Account,
+    pub user: ResolvedUser,
     /// The user namespace that the container is in, ids inside -> ids of the caller's.
     pub maps: IdMaps,
     /// Lines of a user namespace of the container's own below the shared one (`keep-id`, `auto`,
@@ -77,19 +78,6 @@ pub struct Facts {
     pub host_mqueue: bool,
     /// Namespaces that are joined, with the path that shows them, for the record.
     pub joined: BTreeMap<NamespaceKind, PathBuf>,
-}
-
-/// A user inside a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    /// User id inside.
-    pub uid: u32,
-    /// Group id inside.
-    pub gid: u32,
-    /// Supplementary groups, those of `--group-add` included.
-    pub groups: Vec<u32>,
-    /// Home folder; empty when unknown.
-    pub home: String,
 }
 
 /// Where a volume of the container is.
@@ -304,9 +292,9 @@ mod tests {
         Facts {
             id: "0123456789abcdef0123456789abcdef".into(),
             hostname: "web".into(),
-            user: Account {
+            user: ResolvedUser {
                 home: "/root".into(),
-                ..Account::default()
+                ..ResolvedUser::default()
             },
             maps: IdMaps {
                 uids: map.clone(),

@@ -1,8 +1,9 @@
 //! The process: arguments, working directory, ids, capabilities, limits. Built from nothing, by
 //! the same rules for the first process and for `exec` (security class G).
 
-use super::{Account, Facts, INIT_INSIDE, capabilities, env};
-use crate::base::{Error, Result};
+use super::{Facts, INIT_INSIDE, capabilities, env};
+use crate::base::{Error, Result, signal};
+use crate::runtime::user::ResolvedUser;
 use crate::spec::image::ImageConfig;
 use crate::spec::runtime::{Process, Rlimit, User};
 use crate::state::options::{ContainerOptions, SystemdMode};
@@ -88,89 +89,9 @@ pub fn stop_signal(
         return Ok(signal);
     }
     match image.and_then(|i| i.config.stop_signal.as_deref()) {
-        Some(text) if !text.is_empty() => parse_signal(text),
+        Some(text) if !text.is_empty() => signal::parse(text),
         _ if systemd => Ok(SYSTEMD_STOP),
         _ => Ok(libc::SIGTERM),
-    }
-}
-
-/// Names of the signals with fixed numbers on every architecture that we run on.
-const SIGNALS: [(&str, i32); 34] = [
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("ILL", libc::SIGILL),
-    ("TRAP", libc::SIGTRAP),
-    ("ABRT", libc::SIGABRT),
-    ("IOT", libc::SIGIOT),
-    ("BUS", libc::SIGBUS),
-    ("FPE", libc::SIGFPE),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("SEGV", libc::SIGSEGV),
-    ("USR2", libc::SIGUSR2),
-    ("PIPE", libc::SIGPIPE),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("STKFLT", libc::SIGSTKFLT),
-    ("CHLD", libc::SIGCHLD),
-    ("CLD", libc::SIGCHLD),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("TTIN", libc::SIGTTIN),
-    ("TTOU", libc::SIGTTOU),
-    ("URG", libc::SIGURG),
-    ("XCPU", libc::SIGXCPU),
-    ("XFSZ", libc::SIGXFSZ),
-    ("VTALRM", libc::SIGVTALRM),
-    ("PROF", libc::SIGPROF),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("POLL", libc::SIGPOLL),
-    ("PWR", libc::SIGPWR),
-    ("SYS", libc::SIGSYS),
-];
-
-/// The kernel's first and last real-time signal, as the shell's names count them: glibc keeps
-/// 32 and 33 for itself.
-const RTMIN: i32 = 34;
-const RTMAX: i32 = 64;
-
-/// Parses a signal: `TERM`, `SIGTERM`, `15`, `RTMIN+3`, `SIGRTMAX-2`.
-///
-/// # Errors
-/// `Invalid` for anything else, and numbers outside 1 to 64.
-pub fn parse_signal(text: &str) -> Result<i32> {
-    let bad = || {
-        Error::invalid(format!("unknown signal {text:?}")).hint("write it like TERM, SIGTERM or 15")
-    };
-    let upper = text.trim().to_ascii_uppercase();
-    let number = if let Ok(number) = upper.parse::<i32>() {
-        number
-    } else {
-        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        let offset = |rest: &str, sign: char| -> Option<i32> {
-            if rest.is_empty() {
-                return Some(0);
-            }
-            rest.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from)
-        };
-        if let Some(rest) = name.strip_prefix("RTMIN") {
-            let n = RTMIN + offset(rest, '+').ok_or_else(bad)?;
-            if n > RTMAX { 0 } else { n }
-        } else if let Some(rest) = name.strip_prefix("RTMAX") {
-            let n = RTMAX - offset(rest, '-').ok_or_else(bad)?;
-            if n < RTMIN { 0 } else { n }
-        } else {
-            let found = SIGNALS.iter().find(|(n, _)| *n == name);
-            found.map(|(_, n)| *n).ok_or_else(bad)?
-        }
-    };
-    if (1..=RTMAX).contains(&number) {
-        Ok(number)
-    } else {
-        Err(bad())
     }
 }
 
@@ -217,7 +138,7 @@ pub(super) fn first_process(
     })
 }
 
-fn ids(user: &Account, umask: Option<u32>) -> User {
+fn ids(user: &ResolvedUser, umask: Option<u32>) -> User {
     User {
         uid: user.uid,
         gid: user.gid,
@@ -281,7 +202,7 @@ pub fn exec_process(
     request: &ExecOptions,
     options: &ContainerOptions,
     first: &Process,
-    user: &Account,
+    user: &ResolvedUser,
 ) -> Result<Process> {
     let mut env = env::Merge::new(&first.env);
     if user.uid != first.user.uid && !user.home.is_empty() {
@@ -360,27 +281,6 @@ mod tests {
     }
 
     #[test]
-    fn signals_are_read_by_name_and_number() {
-        for (text, number) in [
-            ("TERM", 15),
-            ("sigkill", 9),
-            ("9", 9),
-            ("SIGRTMIN+3", 37),
-            ("rtmin", 34),
-            ("RTMAX-1", 63),
-            ("64", 64),
-            ("usr1", 10),
-        ] {
-            assert_eq!(parse_signal(text).unwrap(), number, "{text}");
-        }
-        for text in [
-            "", "0", "65", "-1", "SIG", "FOO", "RTMIN+31", "RTMIN-1", "RTMAX+1",
-        ] {
-            assert!(parse_signal(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn systemd_is_recognised_by_its_command() {
         for (command, yes) in [
             ("/sbin/init", true),
@@ -437,7 +337,7 @@ mod tests {
         let first = Process {
             env: list("PATH=/p HOME=/root A=1"),
             cwd: "/w".into(),
-            user: ids(&Account::default(), Some(0o77)),
+            user: ids(&ResolvedUser::default(), Some(0o77)),
             ..Process::default()
         };
         let request = ExecOptions {
@@ -446,7 +346,7 @@ mod tests {
             tty: true,
             ..ExecOptions::default()
         };
-        let user = Account {
+        let user = ResolvedUser {
             uid: 1000,
             gid: 1000,
             groups: vec![4],

@@ -4,8 +4,7 @@ use crate::base::{Error, Result};
 use crate::spec::runtime::Seccomp;
 use crate::state::options::SecurityOptions;
 
-/// One instruction of a classic BPF program, as `seccomp(2)` takes it.
-pub type Instruction = libc::sock_filter;
+pub use crate::sys::seccomp::Instruction;
 
 /// The built-in profile for a container that has `caps` (`CAP_...` names) in its bounding set.
 pub fn default_profile(caps: &[String]) -> Seccomp {

@@ -1,6 +1,6 @@
 //! Signals as people write them: `KILL`, `SIGTERM`, `9`, `RTMIN+3`.
 
-use crate::base::{Error, Result};
+use super::{Error, Result};
 
 const NAMES: &[(&str, i32)] = &[
     ("HUP", libc::SIGHUP),

@@ -1,0 +1,25 @@
+//! What `run` and `create` ask for beyond the container's own options. Never stored.
+
+use crate::operations::image::policy::{PullPolicy, RegistryOptions};
+use crate::state::request::AttachStreams;
+
+/// The part of `run` and `create` that is not kept in the container's record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// `--detach`.
+    pub detach: bool,
+    /// Which streams the command relays; all false with `--detach`.
+    pub attach: AttachStreams,
+    /// `--sig-proxy` (default true; false with `--tty`, where the terminal sends them).
+    pub sig_proxy: bool,
+    /// `--pull`.
+    pub pull: PullPolicy,
+    /// `--quiet`: no pull progress.
+    pub quiet: bool,
+    /// `--replace`: remove a container of the same name first.
+    pub replace: bool,
+    /// How to reach the registry of the implied pull.
+    pub registry: RegistryOptions,
+    /// Sentences for the person that are not errors, e.g. about a flag without effect.
+    pub notices: Vec<String>,
+}
