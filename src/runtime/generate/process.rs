@@ -350,6 +350,8 @@ mod tests {
             uid: 1000,
             gid: 1000,
             groups: vec![4],
+            name: None,
+            known: false,
             home: "/home/u".into(),
         };
         let options = ContainerOptions::default();
