@@ -19,12 +19,15 @@ pub mod interface;
 pub mod memfd;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod pidfd;
+
 pub mod process;
 pub mod pty;
 pub mod resolve;
 pub mod seccomp;
 pub mod signal;
+pub mod spawn;
 pub mod termios;
 pub mod xattr;
 

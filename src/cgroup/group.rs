@@ -1,0 +1,355 @@
+//! One container's group.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::limits::Settings;
+use super::probe::Support;
+use crate::base::{Context as _, Error, Kind, Result};
+use crate::spec::id::ContainerId;
+use crate::sys::process::pause;
+
+/// The folder of all our groups, below the base.
+const OURS: &str = "coracle";
+
+/// A group that exists.
+#[derive(Debug)]
+pub struct Group {
+    path: PathBuf,
+    dir: OwnedFd,
+}
+
+/// What a group has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Processor time, microseconds.
+    pub cpu_usec: Option<u64>,
+    /// Of that in the kernel, microseconds.
+    pub system_usec: Option<u64>,
+    /// Memory without the inactive page cache, bytes, as podman counts.
+    pub memory: Option<u64>,
+    /// The limit, bytes; absent means none.
+    pub memory_limit: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// The limit; absent means none.
+    pub pids_limit: Option<u64>,
+    /// Read from block devices, bytes.
+    pub read: Option<u64>,
+    /// Written to them, bytes.
+    pub written: Option<u64>,
+}
+
+impl Group {
+    /// Makes the group of a container and applies its limits; `None` where no group can be made,
+    /// which [`super::check`] has then found acceptable.
+    ///
+    /// # Errors
+    /// What the kernel says, with the file.
+    pub fn create(
+        support: &Support,
+        id: &ContainerId,
+        settings: &Settings,
+    ) -> Result<Option<Self>> {
+        let Some(base) = &support.base else {
+            return Ok(None);
+        };
+        match Self::create_in(base, id.as_str(), settings) {
+            Ok(group) => Ok(Some(group)),
+            // Nothing was promised: a read-only or foreign hierarchy is then as good as none.
+            Err(e)
+                if settings.controllers.iter().all(|c| *c == "pids")
+                    && matches!(e.kind(), Kind::Denied | Kind::InUse | Kind::Unsupported) =>
+            {
+                log::info!("{}", e.one_line());
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn create_in(base: &Path, name: &str, settings: &Settings) -> Result<Self> {
+        let parent = base.join(OURS);
+        let path = parent.join(name);
+        let make = |path: &Path| match fs::create_dir(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(e).what(|| format!("cannot make the cgroup {}", path.display()))
+            }
+            _ => Ok(()),
+        };
+        make(&parent)?;
+        for folder in [base, &parent] {
+            for controller in &settings.controllers {
+                enable(folder, controller)?;
+            }
+        }
+        make(&path)?;
+        let dir = File::open(&path)
+            .what(|| format!("cannot open the cgroup {}", path.display()))?
+            .into();
+        let group = Self { path, dir };
+        match group.apply(settings) {
+            Ok(()) => Ok(group),
+            Err(e) => {
+                drop(fs::remove_dir(&group.path));
+                Err(e)
+            }
+        }
+    }
+
+    /// The group at `path` as `status.json` has it.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone; `Invalid` for a path that is not one of ours.
+    pub fn open(path: &str) -> Result<Self> {
+        let what = || format!("cannot open the cgroup {path}");
+        let path = PathBuf::from(path);
+        let is_ours = path.is_absolute()
+            && path.parent().and_then(Path::file_name) == Some(OURS.as_ref())
+            && !path.components().any(|c| c.as_os_str() == "..");
+        if !is_ours {
+            return Err(Error::invalid(what()));
+        }
+        let dir = File::open(&path).what(what)?.into();
+        Ok(Self { path, dir })
+    }
+
+    /// Its path, for `status.json` and `inspect`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A copy of its descriptor, for `CLONE_INTO_CGROUP`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn directory(&self) -> Result<OwnedFd> {
+        self.dir.try_clone().what(|| "cannot copy a descriptor")
+    }
+
+    /// Writes limits, for a new group and for `update`.
+    ///
+    /// # Errors
+    /// With the file and the value that the kernel refused.
+    pub fn apply(&self, settings: &Settings) -> Result<()> {
+        for (file, value) in &settings.files {
+            let written = fs::write(self.path.join(file), value);
+            match written {
+                // No swap accounting, or no swap: the memory limit holds all the same.
+                Err(e) if *file == "memory.swap.max" && e.raw_os_error() == Some(libc::ENOENT) => {}
+                other => other.what(|| format!("cannot set {file} to {value:?}"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Freezes every process and waits until they are.
+    ///
+    /// # Errors
+    /// `TimedOut` when one of them sits in the kernel for too long; it is then thawed again.
+    pub fn freeze(&self) -> Result<()> {
+        self.set_frozen(true)?;
+        if self.wait_event("frozen 1", Duration::from_secs(10))? {
+            return Ok(());
+        }
+        drop(self.set_frozen(false));
+        Err(Error::new(
+            Kind::TimedOut,
+            "cannot freeze the container: a process sits in the kernel",
+        ))
+    }
+
+    /// Lets every process go on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn thaw(&self) -> Result<()> {
+        self.set_frozen(false)
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<()> {
+        let text = if frozen { "1" } else { "0" };
+        fs::write(self.path.join("cgroup.freeze"), text)
+            .what(|| format!("cannot write {text} to cgroup.freeze"))
+    }
+
+    /// Whether it is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.events().contains("frozen 1")
+    }
+
+    /// Whether a process was killed for want of memory.
+    pub fn was_out_of_memory(&self) -> bool {
+        let text = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
+        value_of(&text, "oom_kill").is_some_and(|n| n > 0)
+    }
+
+    fn events(&self) -> String {
+        fs::read_to_string(self.path.join("cgroup.events")).unwrap_or_default()
+    }
+
+    /// Waits for a line of `cgroup.events`, which raises POLLPRI when it changes.
+    fn wait_event(&self, line: &str, patience: Duration) -> Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use std::io::{Read as _, Seek as _};
+        let what = || "cannot watch cgroup.events";
+        let mut file = File::open(self.path.join("cgroup.events")).what(what)?;
+        let deadline = Instant::now() + patience;
+        loop {
+            let mut text = String::new();
+            file.rewind().what(what)?;
+            file.read_to_string(&mut text).what(what)?;
+            if text.lines().any(|l| l == line) {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let timeout = Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let mut fds = [PollFd::new(&file, PollFlags::PRI)];
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e).what(what),
+            }
+        }
+    }
+
+    /// The pids of its processes and those of groups below it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let mut list = Vec::new();
+        collect(&self.path, &mut list, 0)?;
+        Ok(list)
+    }
+
+    /// Kills every process.
+    ///
+    /// Kernel: 5.14 for cgroup.kill.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn kill(&self) -> Result<()> {
+        fs::write(self.path.join("cgroup.kill"), "1").what(|| "cannot write cgroup.kill")
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        let read = |file: &str| fs::read_to_string(self.path.join(file)).unwrap_or_default();
+        let number = |file: &str| read(file).trim().parse::<u64>().ok();
+        let cpu = read("cpu.stat");
+        let inactive = value_of(&read("memory.stat"), "inactive_file").unwrap_or(0);
+        let io = read("io.stat");
+        let sum = |key: &str| {
+            let mut words = io
+                .split_ascii_whitespace()
+                .filter_map(|w| w.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok());
+            words
+                .next()
+                .map(|first| words.fold(first, u64::saturating_add))
+        };
+        Stats {
+            cpu_usec: value_of(&cpu, "usage_usec"),
+            system_usec: value_of(&cpu, "system_usec"),
+            memory: number("memory.current").map(|m| m.saturating_sub(inactive)),
+            memory_limit: number("memory.max"),
+            pids: number("pids.current"),
+            pids_limit: number("pids.max"),
+            read: sum("rbytes"),
+            written: sum("wbytes"),
+        }
+    }
+
+    /// Removes it and what a container made below it. All processes must have ended.
+    ///
+    /// # Errors
+    /// `InUse` when one has not after a while.
+    pub fn remove(self) -> Result<()> {
+        // The kernel counts a killed process until it is reaped, a moment after the pidfd says so.
+        let deadline = Instant::now() + Duration::from_millis(500);
+        loop {
+            match remove_tree(&self.path, 0) {
+                Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                    pause(Duration::from_millis(2));
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                other => {
+                    return other
+                        .what(|| format!("cannot remove the cgroup {}", self.path.display()));
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for Group {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+/// Lets groups below `folder` have a controller.
+fn enable(folder: &Path, controller: &str) -> Result<()> {
+    let file = folder.join("cgroup.subtree_control");
+    let is_on = fs::read_to_string(&file)
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .any(|c| c == controller);
+    if is_on {
+        return Ok(());
+    }
+    fs::write(&file, format!("+{controller}")).what(|| {
+        format!(
+            "cannot turn the {controller} controller on below {}",
+            folder.display()
+        )
+    })
+}
+
+/// How deep a container may nest groups before we stop looking.
+const DEPTH: u32 = 32;
+
+fn collect(path: &Path, list: &mut Vec<i32>, depth: u32) -> Result<()> {
+    let what = || format!("cannot read the cgroup {}", path.display());
+    let text = fs::read_to_string(path.join("cgroup.procs")).what(what)?;
+    list.extend(text.lines().filter_map(|l| l.parse::<i32>().ok()));
+    if depth < DEPTH {
+        for entry in fs::read_dir(path)
+            .what(what)?
+            .filter_map(std::io::Result::ok)
+        {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                collect(&entry.path(), list, depth + 1)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove_tree(path: &Path, depth: u32) -> std::io::Result<()> {
+    if depth < DEPTH {
+        for entry in fs::read_dir(path)?.filter_map(std::io::Result::ok) {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                remove_tree(&entry.path(), depth + 1)?;
+            }
+        }
+    }
+    fs::remove_dir(path)
+}
+
+/// The number behind a key, as in `memory.stat`.
+fn value_of(text: &str, key: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|l| l.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

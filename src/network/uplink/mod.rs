@@ -1,0 +1,288 @@
+//! Connecting a container's namespace: pasta or slirp4netns as a child of the monitor.
+//!
+//! The program runs in the foreground and dies with the monitor: the kernel kills it when the
+//! thread that started it ends (`PR_SET_PDEATHSIG`), and slirp4netns also watches a pipe. Ready is
+//! when the default route appears inside, which the namespace's own netlink socket tells; that
+//! works with every version of both programs and needs no file. What a program says goes to a small
+//! sealed memory file and into the error.
+
+pub mod pasta;
+pub mod slirp;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::namespace::Namespace;
+use super::plan::{Families, NetworkPlan, Tool, UplinkPlan};
+use crate::base::{Context as _, Error, Hint as _, Kind, Result};
+use crate::state::options::PortMapping;
+use crate::sys::process::Identity;
+use crate::sys::spawn::{self, Lifetime};
+
+/// How long a program may take. Its own work is some milliseconds; a loaded machine is slower.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The most that is kept of what a program says.
+const MESSAGES: u64 = 64 << 10;
+
+/// A running uplink. Dropping it ends it.
+#[derive(Debug)]
+pub struct Uplink {
+    /// `pasta` or `slirp4netns`.
+    pub name: &'static str,
+    /// The process.
+    pub identity: Identity,
+    /// Readable when the process ended.
+    pub pidfd: OwnedFd,
+    child: Child,
+}
+
+impl Uplink {
+    /// Ends it and waits for that.
+    pub fn stop(self) {}
+
+    /// What it said so far, for a log line when it ended before its container.
+    pub fn messages(&self) -> String {
+        self.child.messages()
+    }
+}
+
+/// A started program with its lifelines.
+#[derive(Debug)]
+struct Child {
+    handle: duct::Handle,
+    messages: Mutex<File>,
+    /// The end of a pipe whose closing tells slirp4netns to go.
+    _lifeline: Option<OwnedFd>,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Killed by its pid while it is our unreaped child, so never somebody else.
+        drop(self.handle.kill());
+        drop(self.handle.wait());
+    }
+}
+
+impl Child {
+    fn messages(&self) -> String {
+        let Ok(mut file) = self.messages.lock() else {
+            return String::new();
+        };
+        let mut bytes = Vec::new();
+        drop(file.seek(SeekFrom::Start(0)));
+        drop((&mut *file).take(MESSAGES).read_to_end(&mut bytes));
+        let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+        clean(&String::from_utf8_lossy(&bytes[..end]))
+    }
+}
+
+/// Drops the lines that say nothing, and control characters.
+fn clean(text: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|l| l.chars().filter(|c| !c.is_control()).collect::<String>())
+        .map(|l| l.trim().to_owned())
+        .filter(|l| {
+            !l.is_empty()
+                && !l.contains("to syslog")
+                && !l.starts_with("sent tapfd")
+                && !l.starts_with("received tapfd")
+                && !l.starts_with("Starting slirp")
+                && !l.contains("Support for seccomp is experimental")
+        })
+        .collect();
+    // The last lines say why it ended.
+    let from = lines.len().saturating_sub(6);
+    lines[from..].join("; ")
+}
+
+/// Connects `namespace` as `plan` says, trying its uplinks in order.
+///
+/// Call it from the thread that lives as long as the monitor does, before the container is cloned.
+/// `scratch` is a folder for the API socket of slirp4netns, the container's runtime folder.
+///
+/// # Errors
+/// `Unavailable` with what the last program said; `TimedOut`.
+pub fn start(plan: &NetworkPlan, namespace: &Namespace, scratch: &Path) -> Result<Uplink> {
+    let mut first = None;
+    for uplink in &plan.uplinks {
+        match start_one(uplink, &plan.ports, namespace, scratch) {
+            Ok(running) => return Ok(running),
+            Err(e) => {
+                log::warn!("{}", e.one_line());
+                first.get_or_insert(e);
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| Error::internal("this network has no uplink")))
+}
+
+fn start_one(
+    plan: &UplinkPlan,
+    ports: &[PortMapping],
+    namespace: &Namespace,
+    scratch: &Path,
+) -> Result<Uplink> {
+    let name = plan.name();
+    let what = || format!("cannot connect the container with {name}");
+    // What an earlier try left in the queue is not about this one.
+    drop(namespace.routes.read());
+    let netns = namespace.fd.try_clone().what(what)?;
+    let (mut arguments, mut inherited, lifeline) = match plan.tool {
+        Tool::Pasta => (pasta::arguments(plan, ports), vec![], None),
+        Tool::Slirp4netns => {
+            let (ours, theirs) = pipe().what(what)?;
+            let arguments = slirp::arguments(plan, theirs.as_raw_fd());
+            (arguments, vec![theirs], Some(ours))
+        }
+    };
+    let api = if plan.tool == Tool::Slirp4netns && !ports.is_empty() {
+        let api = slirp::Api::prepare(scratch)?;
+        let folder = api.folder().what(what)?;
+        arguments.push(format!("--api-socket={}", slirp::socket_in(&folder)).into());
+        inherited.push(folder);
+        Some(api)
+    } else {
+        None
+    };
+    arguments.extend(namespace_arguments(plan.tool, netns.as_raw_fd()));
+    inherited.push(netns);
+    let child = spawn(plan, arguments, inherited, lifeline).what(what)?;
+    let pid = child.handle.pids().first().copied().unwrap_or_default();
+    let pid = i32::try_from(pid).unwrap_or_default();
+    let identity = Identity::of(pid).what(what)?;
+    let pidfd = identity.open().what(what)?;
+    wait_ready(plan.families, namespace, &pidfd, &child)
+        .what(what)
+        .hint(|| "`--network none` starts it without; `coracle doctor` looks for the reason")?;
+    if let Some(api) = &api {
+        api.forward(plan.guest, ports)?;
+    }
+    Ok(Uplink {
+        name,
+        identity,
+        pidfd,
+        child,
+    })
+}
+
+/// How each program is told the namespace.
+fn namespace_arguments(tool: Tool, fd: i32) -> Vec<OsString> {
+    let path = format!("/proc/self/fd/{fd}");
+    match tool {
+        Tool::Pasta => vec!["--netns".into(), path.into()],
+        Tool::Slirp4netns => vec!["--netns-type=path".into(), path.into(), "eth0".into()],
+    }
+}
+
+/// Starts the program with nothing but what it needs.
+fn spawn(
+    plan: &UplinkPlan,
+    arguments: Vec<OsString>,
+    inherited: Vec<OwnedFd>,
+    lifeline: Option<OwnedFd>,
+) -> Result<Child> {
+    let messages = message_file()?;
+    // Duct may call the hook once only, for `start` is called once.
+    let inherited = Mutex::new(Some(inherited));
+    let handle = duct::cmd(&plan.program, arguments)
+        .full_env([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C")])
+        .dir("/")
+        .stdin_null()
+        .stdout_null()
+        .stderr_file(messages.try_clone().what(|| "cannot copy a descriptor")?)
+        .before_spawn(move |command| {
+            let fds = inherited.lock().ok().and_then(|mut fds| fds.take());
+            spawn::inherit(command, fds.unwrap_or_default(), Lifetime::WithThread);
+            Ok(())
+        })
+        .unchecked()
+        .start()
+        .what(|| format!("cannot start {}", plan.program.display()))?;
+    Ok(Child {
+        handle,
+        messages: Mutex::new(messages),
+        _lifeline: lifeline,
+    })
+}
+
+/// A memory file that cannot grow: a chatty program must not eat memory for weeks.
+fn message_file() -> Result<File> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let what = || "cannot make a memory file";
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create("uplink", flags).what(what)?;
+    rustix::fs::ftruncate(&fd, MESSAGES).what(what)?;
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::GROW | SealFlags::SHRINK).what(what)?;
+    Ok(File::from(fd))
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    // The program holds the reading end and watches for the hang-up.
+    let (read, write) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).what(|| "cannot make a pipe")?;
+    Ok((write, read))
+}
+
+/// Waits for the default routes, or for the program's end.
+fn wait_ready(
+    families: Families,
+    namespace: &Namespace,
+    pidfd: &OwnedFd,
+    child: &Child,
+) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = Families::default();
+    loop {
+        let now = namespace
+            .routes
+            .read()
+            .what(|| "cannot watch the network")?;
+        seen.v4 |= now.default_v4;
+        seen.v6 |= now.default_v6;
+        if (seen.v4 || !families.v4) && (seen.v6 || !families.v6) {
+            return Ok(());
+        }
+        let mut fds = [
+            PollFd::new(&namespace.routes, PollFlags::IN),
+            PollFd::new(pidfd, PollFlags::IN),
+        ];
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let ready = match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => other.what(|| "cannot wait for the network")?,
+        };
+        if fds[1].revents().contains(PollFlags::IN) {
+            let said = child.messages();
+            let said = if said.is_empty() {
+                "it ended without a word".to_owned()
+            } else {
+                said
+            };
+            return Err(Error::new(Kind::Unavailable, said));
+        }
+        if ready == 0 {
+            let said = child.messages();
+            return Err(Error::new(
+                Kind::TimedOut,
+                format!("the network did not come up within {PATIENCE:?}; it said: {said:?}"),
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! Route netlink, as little as we need: a link goes up, a default route appears.
+//!
+//! A socket belongs to the network namespace of the thread that opened it and goes on seeing that
+//! one, whichever thread reads it later.
+//!
+//! Kernel: rtnetlink(7), netlink(7). Numbers are in the machine's byte order.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
+};
+
+use super::error::{Call as _, Error, Result};
+
+const HEADER: usize = 16;
+/// Larger than any message that we ask for; the kernel's own buffers are at most 32 KiB.
+const BUFFER: usize = 32 << 10;
+
+/// The number of the loopback interface in every namespace.
+pub const LOOPBACK: i32 = 1;
+
+/// A route netlink socket.
+#[derive(Debug)]
+pub struct Route(OwnedFd);
+
+/// What a notification said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// A default route for IPv4 appeared.
+    pub default_v4: bool,
+    /// A default route for IPv6 appeared.
+    pub default_v6: bool,
+}
+
+impl Route {
+    /// Opens one in the calling thread's network namespace; `watch` also subscribes to routes.
+    ///
+    /// # Errors
+    /// What socket(2) and bind(2) say.
+    pub fn open(watch: bool) -> Result<Self> {
+        let target = || "NETLINK_ROUTE".to_owned();
+        let fd = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            // NETLINK_ROUTE is protocol 0.
+            None,
+        )
+        .call("socket", target)?;
+        let groups = if watch {
+            (1 << (libc::RTNLGRP_IPV4_ROUTE - 1)) | (1 << (libc::RTNLGRP_IPV6_ROUTE - 1))
+        } else {
+            0
+        };
+        bind(&fd, &SocketAddrNetlink::new(0, groups)).call("bind", target)?;
+        Ok(Self(fd))
+    }
+
+    /// Brings a link up.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_ADMIN` over the namespace, `ENODEV` when there is no such link.
+    pub fn set_up(&self, index: i32) -> Result<()> {
+        let up = libc::IFF_UP.to_ne_bytes();
+        let mut message = Vec::with_capacity(32);
+        // struct nlmsghdr, then struct ifinfomsg.
+        message.extend_from_slice(&32_u32.to_ne_bytes());
+        message.extend_from_slice(&libc::RTM_NEWLINK.to_ne_bytes());
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+        message.extend_from_slice(&flags.to_ne_bytes());
+        message.extend_from_slice(&[0; 8]);
+        message.extend_from_slice(&[0; 4]);
+        message.extend_from_slice(&index.to_ne_bytes());
+        message.extend_from_slice(&up);
+        message.extend_from_slice(&up);
+        self.request(&message, || format!("link {index} up"))
+    }
+
+    /// Sends one request and reads its acknowledgement.
+    fn request(&self, message: &[u8], target: impl Fn() -> String) -> Result<()> {
+        let kernel = SocketAddrNetlink::new(0, 0);
+        sendto(&self.0, message, SendFlags::empty(), &kernel).call("sendto", &target)?;
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let (count, _) =
+                recv(&self.0, &mut buffer[..], RecvFlags::empty()).call("recv", &target)?;
+            for (kind, body) in Messages(&buffer[..count]) {
+                if i32::from(kind) != libc::NLMSG_ERROR {
+                    continue;
+                }
+                let errno = body
+                    .first_chunk::<4>()
+                    .map_or(libc::EBADMSG, |b| -i32::from_ne_bytes(*b));
+                return match errno {
+                    0 => Ok(()),
+                    errno => Err(Error::new("rtnetlink", target(), errno)),
+                };
+            }
+        }
+    }
+
+    /// Reads the notifications that are there, without waiting.
+    ///
+    /// # Errors
+    /// What recv(2) says; `EAGAIN` and an overrun are no errors.
+    pub fn read(&self) -> Result<Seen> {
+        let mut seen = Seen::default();
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((count, _)) => parse(&buffer[..count], &mut seen),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => return Ok(seen),
+                Err(e) => return Err(e).call("recv", || "NETLINK_ROUTE".to_owned()),
+            }
+        }
+    }
+}
+
+impl AsFd for Route {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn parse(bytes: &[u8], seen: &mut Seen) {
+    for (kind, body) in Messages(bytes) {
+        // struct rtmsg: family, length of the destination prefix, …; type is byte 7.
+        if let [family, 0, _, _, _, _, _, kind_of_route, ..] = *body
+            && kind == libc::RTM_NEWROUTE
+            && kind_of_route == libc::RTN_UNICAST
+        {
+            match i32::from(family) {
+                libc::AF_INET => seen.default_v4 = true,
+                libc::AF_INET6 => seen.default_v6 = true,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The messages of one datagram: type and body. Stops at the first malformed one.
+struct Messages<'a>(&'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = u32::from_ne_bytes(*self.0.first_chunk::<4>()?) as usize;
+        let kind = u16::from_ne_bytes(*self.0.get(4..)?.first_chunk::<2>()?);
+        let body = self.0.get(HEADER..length)?;
+        // Messages start at multiples of four; the last one may end without the padding.
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut m = Vec::new();
+        m.extend_from_slice(&u32::try_from(HEADER + body.len()).unwrap().to_ne_bytes());
+        m.extend_from_slice(&kind.to_ne_bytes());
+        m.extend_from_slice(&[0; 10]);
+        m.extend_from_slice(body);
+        m.resize(m.len().next_multiple_of(4), 0);
+        m
+    }
+
+    #[test]
+    fn default_routes_are_told_from_others_and_garbage_is_survived() {
+        let v4_default = [2, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+        let v4_other = [2, 24, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+        let v6_default = [10, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+        let v4_unreachable = [2, 0, 0, 0, 254, 4, 0, 7, 0, 0, 0, 0];
+        let cases: Vec<(Vec<u8>, bool, bool)> = vec![
+            (message(24, &v4_default), true, false),
+            (message(24, &v4_other), false, false),
+            (message(25, &v4_default), false, false),
+            (message(24, &v4_unreachable), false, false),
+            (
+                [message(16, &[1, 2, 3]), message(24, &v6_default)].concat(),
+                false,
+                true,
+            ),
+            (message(24, &v4_default)[..20].to_vec(), false, false),
+            (vec![3, 0, 0, 0, 1], false, false),
+            (vec![0; 64], false, false),
+        ];
+        for (bytes, v4, v6) in cases {
+            let mut seen = Seen::default();
+            parse(&bytes, &mut seen);
+            assert_eq!((seen.default_v4, seen.default_v6), (v4, v6), "{bytes:?}");
+        }
+    }
+}
