@@ -251,15 +251,12 @@ mod tests {
 
     #[test]
     fn the_title_replaces_the_command_line() {
-        // SAFETY: the child writes its title, reads a file and ends.
-        let child = unsafe {
-            clone::fork_with(|| {
-                set_title("coracle x");
-                let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
-                let comm = std::fs::read("/proc/self/comm").unwrap_or_default();
-                u8::from(!(line.starts_with(b"coracle x\0") && comm == b"coracle x\n"))
-            })
-        }
+        let child = clone::fork_with(|| {
+            set_title("coracle x");
+            let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+            let comm = std::fs::read("/proc/self/comm").unwrap_or_default();
+            u8::from(!(line.starts_with(b"coracle x\0") && comm == b"coracle x\n"))
+        })
         .unwrap();
         assert_eq!(pidfd::wait(&child.pidfd).unwrap().code(), 0);
     }

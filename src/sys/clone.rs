@@ -38,21 +38,26 @@ pub struct Clone<'a> {
 }
 
 /// How many threads this process has; `None` when /proc does not tell.
-pub fn thread_count() -> Option<usize> {
-    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+pub fn thread_count() -> Option<u64> {
+    let stat = rustix::fs::stat(c"/proc/self/task").ok()?;
+    // A directory has two links, and one for each directory in it: procfs counts threads so.
+    stat.st_nlink.checked_sub(2)
 }
 
 /// Copies the process into new namespaces or another cgroup.
 ///
 /// Kernel: clone3(2).
 ///
-/// # Safety
-/// The caller has one thread. Else the child may find the allocator locked by a thread that it
-/// does not have.
+/// The caller must have one thread: else the child would find the allocator as another thread left
+/// it, half-way through a change.
 ///
 /// # Errors
 /// What the kernel says: `EPERM` without the right to a namespace, `ENOSPC` for too many.
-pub unsafe fn clone(what: Clone<'_>) -> Result<Fork> {
+/// `EBUSY` with several threads.
+pub fn clone(what: Clone<'_>) -> Result<Fork> {
+    if thread_count().is_some_and(|n| n != 1) {
+        return Err(Error::new("clone3", "several threads", libc::EBUSY));
+    }
     let mut pidfd: i32 = -1;
     let mut flags = what.flags | libc::CLONE_PIDFD as u64;
     let mut args = libc::clone_args {
@@ -74,7 +79,7 @@ pub unsafe fn clone(what: Clone<'_>) -> Result<Fork> {
     }
     args.flags = flags;
     // SAFETY: `args` is a valid structure of the size given; no CLONE_VM, so parent and child each
-    // go on with their own copy of this stack. The caller promises a single thread.
+    // go on with their own copy of this stack, and no other thread is lost half-way (checked).
     let pid = unsafe {
         libc::syscall(
             libc::SYS_clone3,
@@ -94,15 +99,13 @@ pub unsafe fn clone(what: Clone<'_>) -> Result<Fork> {
 }
 
 /// Copies the process. The C library's handlers run, so its allocator works in the child even if
-/// the caller had several threads; locks of our own that another thread held stay locked.
-///
-/// # Safety
-/// No other thread holds a lock that the child will take: in practice, the caller has one thread.
+/// the caller had several threads; a lock of our own that another thread held stays locked, so call
+/// it with one thread.
 ///
 /// # Errors
 /// `EAGAIN` or `ENOMEM`.
-pub unsafe fn fork() -> Result<Fork> {
-    // SAFETY: passed on to the caller.
+pub fn fork() -> Result<Fork> {
+    // SAFETY: the child has a copy of all memory; the C library puts its own state in order.
     match unsafe { libc::fork() } {
         -1 => Err(Error::last("fork", "")),
         0 => Ok(Fork::Child),
@@ -120,14 +123,10 @@ pub unsafe fn fork() -> Result<Fork> {
 /// Runs `body` in a forked child and ends it with the returned code, without running exit handlers
 /// or destructors of the caller's frames.
 ///
-/// # Safety
-/// As [`fork`].
-///
 /// # Errors
 /// As [`fork`].
-pub unsafe fn fork_with(body: impl FnOnce() -> u8) -> Result<Child> {
-    // SAFETY: passed on to the caller.
-    match unsafe { fork()? } {
+pub fn fork_with(body: impl FnOnce() -> u8) -> Result<Child> {
+    match fork()? {
         Fork::Parent(child) => Ok(child),
         Fork::Child => exit_now(body()),
     }
@@ -146,27 +145,36 @@ mod tests {
 
     #[test]
     fn a_forked_child_ends_with_the_code_of_its_body() {
-        // SAFETY: the child does nothing but return.
-        let child = unsafe { fork_with(|| 7) }.unwrap();
+        let child = fork_with(|| 7).unwrap();
         assert_eq!(pidfd::wait(&child.pidfd).unwrap(), pidfd::Ended::Exited(7));
     }
 
     #[test]
-    fn a_clone_reports_its_pid_and_status() {
-        // SAFETY: the child ends at once and allocates nothing.
-        match unsafe {
-            clone(Clone {
+    fn a_clone_reports_its_pid_and_status_and_needs_one_thread() {
+        let body = || {
+            let what = Clone {
                 exit_signal: libc::SIGCHLD,
                 ..Clone::default()
-            })
-        }
-        .unwrap()
-        {
-            Fork::Child => exit_now(3),
-            Fork::Parent(child) => {
-                assert!(child.pid > 0);
-                assert_eq!(pidfd::wait(&child.pidfd).unwrap(), pidfd::Ended::Exited(3));
+            };
+            match clone(what) {
+                Ok(Fork::Child) => exit_now(3),
+                Ok(Fork::Parent(child)) if child.pid > 0 => {
+                    pidfd::wait(&child.pidfd).map_or(1, |e| e.code().try_into().unwrap_or(2))
+                }
+                _ => 4,
             }
-        }
+        };
+        let child = fork_with(body).unwrap();
+        assert_eq!(pidfd::wait(&child.pidfd).unwrap(), pidfd::Ended::Exited(3));
+        let child = fork_with(|| {
+            std::thread::scope(|scope| {
+                scope
+                    .spawn(|| clone(Clone::default()).map_or_else(|e| e.errno, |_| 0))
+                    .join()
+                    .map_or(1, |errno| u8::from(errno != libc::EBUSY))
+            })
+        })
+        .unwrap();
+        assert_eq!(pidfd::wait(&child.pidfd).unwrap(), pidfd::Ended::Exited(0));
     }
 }

@@ -88,17 +88,14 @@ mod tests {
             Program::new(["sh", "-c", "exit $CODE"], ["CODE=9", "PATH=/usr/bin:/bin"]).unwrap();
         let file = std::fs::File::open("/bin/sh").unwrap();
         for by_path in [true, false] {
-            // SAFETY: the child executes another program or ends.
-            let child = unsafe {
-                clone::fork_with(|| {
-                    if by_path {
-                        drop(path(c"/bin/sh", &program));
-                    } else {
-                        drop(descriptor(&file, &program));
-                    }
-                    99
-                })
-            }
+            let child = clone::fork_with(|| {
+                if by_path {
+                    drop(path(c"/bin/sh", &program));
+                } else {
+                    drop(descriptor(&file, &program));
+                }
+                99
+            })
             .unwrap();
             assert_eq!(pidfd::wait(&child.pidfd).unwrap().code(), 9);
         }

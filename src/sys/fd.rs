@@ -13,6 +13,46 @@ use rustix::net::{
 
 use super::error::{Call as _, Error, Result};
 
+/// Lets go of everything inherited: the standard three become `null`, all else but `keep` (numbers
+/// of 3 and more) is closed. For a process that was forked to live on by itself and that has not
+/// kept any other descriptor for later use; what the caller's frames own is closed under them, so
+/// the process must end without returning into them.
+///
+/// # Errors
+/// What the kernel says; the process should end then.
+pub fn become_daemon<const N: usize>(null: OwnedFd, keep: [OwnedFd; N]) -> Result<[OwnedFd; N]> {
+    for standard in 0..3 {
+        // SAFETY: nobody owns the standard three.
+        unsafe { place(null.as_fd(), standard)? };
+    }
+    // Never dropped: its number may be closed below.
+    let _ = null.into_raw_fd();
+    let mut numbers: Vec<u32> = keep
+        .iter()
+        .map(|fd| fd.as_raw_fd().unsigned_abs())
+        .collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers {
+        if number > first {
+            close_between(first, number - 1)?;
+        }
+        first = number + 1;
+    }
+    close_between(first, u32::MAX)?;
+    Ok(keep)
+}
+
+fn close_between(first: u32, last: u32) -> Result<()> {
+    // SAFETY: numbers only; the callers' promise is that no owner of these is used again.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(Error::last("close_range", first.to_string()))
+    }
+}
+
 /// Marks every descriptor from `first` on close-on-exec.
 ///
 /// Kernel: close_range(2), 5.11.
@@ -23,20 +63,8 @@ pub fn cloexec_from(first: u32) -> Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Closes every descriptor from `first` on, owned or not: only for a process that will do nothing
-/// with what it inherited.
-///
-/// # Safety
-/// No `OwnedFd` of this process numbered `first` or higher is used or dropped afterwards.
-///
-/// # Errors
-/// `ENOSYS` on kernels before 5.9.
-pub unsafe fn close_from(first: u32) -> Result<()> {
-    close_range(first, 0)
-}
-
 fn close_range(first: u32, flags: u32) -> Result<()> {
-    // SAFETY: takes numbers only; what closing means for owners is the callers' promise.
+    // SAFETY: numbers only; with CLOSE_RANGE_CLOEXEC nothing is closed now.
     let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
     if rc == 0 {
         Ok(())

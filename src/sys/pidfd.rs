@@ -112,14 +112,11 @@ mod tests {
 
     #[test]
     fn a_signal_ends_a_child_and_the_wait_tells_which() {
-        // SAFETY: the child only waits for its end.
-        let child = unsafe {
-            crate::sys::clone::fork_with(|| {
-                loop {
-                    libc::pause();
-                }
-            })
-        }
+        let child = crate::sys::clone::fork_with(|| {
+            loop {
+                crate::sys::process::pause(Duration::from_secs(60));
+            }
+        })
         .unwrap();
         assert!(!wait_end(&child.pidfd, Some(Duration::from_millis(1))).unwrap());
         assert_eq!(try_wait(&child.pidfd).unwrap(), None);
