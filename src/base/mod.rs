@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod failpoint;
+pub mod filter;
 pub mod fs;
 pub mod progress;
 pub mod signal;

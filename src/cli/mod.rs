@@ -32,14 +32,7 @@ const NOUNS: &[Entry] = &[
 ];
 
 /// Everything that may stand first on a command line.
-const TABLES: &[&[Entry]] = &[
-    container::TOP,
-    image::TOP,
-    volume::TOP,
-    secret::TOP,
-    system::TOP,
-    NOUNS,
-];
+const TABLES: &[&[Entry]] = &[container::TOP, image::TOP, volume::TOP, system::TOP, NOUNS];
 
 /// The whole tree; the commands' own options are built when they are needed.
 pub fn tree() -> Command {

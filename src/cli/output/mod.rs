@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use crate::base::{Error, Kind, Result};
 
-pub mod filter;
 pub mod json;
 pub mod listing;
 pub mod progress;

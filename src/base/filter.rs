@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::time::Timestamp;
-use crate::base::{Error, Result};
+use super::error::{Error, Result};
 
 /// One `--filter`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,57 +91,6 @@ pub fn label_matches(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
     }
 }
 
-/// A point in time as `--since`, `--until` and the filters of these names take it: RFC 3339, a
-/// date with or without time of day (local), seconds since 1970 with a fraction, or a Go duration
-/// before `now`.
-///
-/// # Errors
-/// `Invalid` for anything else.
-pub fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp> {
-    if let Ok(duration) = crate::base::time::parse_duration(text.trim_start_matches('-'))
-        && text != "0"
-    {
-        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-        return Ok(Timestamp(now.0.saturating_sub(nanos)));
-    }
-    if let Some(time) = unix_seconds(text) {
-        return Ok(time);
-    }
-    if let Ok(time) = Timestamp::parse_rfc3339(text) {
-        return Ok(time);
-    }
-    let bad = || {
-        Error::invalid(format!("invalid time {text:?}")).hint(
-            "write 2026-01-31T10:00:00Z, 2026-01-31, seconds since 1970, or a duration like 10m",
-        )
-    };
-    let local: jiff::civil::DateTime = if text.len() == 10 {
-        let date: jiff::civil::Date = text.parse().map_err(|_| bad())?;
-        date.to_datetime(jiff::civil::Time::midnight())
-    } else {
-        text.parse().map_err(|_| bad())?
-    };
-    let zoned = local
-        .to_zoned(jiff::tz::TimeZone::system())
-        .map_err(|_| bad())?;
-    i64::try_from(zoned.timestamp().as_nanosecond())
-        .map(Timestamp)
-        .map_err(|_| bad())
-}
-
-fn unix_seconds(text: &str) -> Option<Timestamp> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if whole.is_empty() || fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let seconds: i64 = whole.parse().ok()?;
-    let nanos: i64 = format!("{fraction:0<9}").parse().ok()?;
-    seconds
-        .checked_mul(1_000_000_000)?
-        .checked_add(nanos)
-        .map(Timestamp)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,24 +118,5 @@ mod tests {
         assert!(!accept(&["label=a", "label=c"], "x", "up"));
         assert!(Filters::parse(&["colour=red"], &known).is_err());
         assert!(Filters::parse(&["name"], &known).is_err());
-    }
-
-    #[test]
-    fn points_in_time_are_read_in_every_form() {
-        let now = Timestamp::parse_rfc3339("2026-11-23T10:00:00Z").unwrap();
-        for (text, want) in [
-            ("10m", "2026-11-23T09:50:00Z"),
-            ("1h30m", "2026-11-23T08:30:00Z"),
-            ("2026-01-31T10:00:00Z", "2026-01-31T10:00:00Z"),
-            ("1700000000", "2023-11-14T22:13:20Z"),
-            ("1700000000.5", "2023-11-14T22:13:20.5Z"),
-        ] {
-            assert_eq!(point_in_time(text, now).unwrap().rfc3339(), want, "{text}");
-        }
-        assert!(point_in_time("2026-01-31", now).is_ok());
-        assert!(point_in_time("2026-01-31T10:00:00", now).is_ok());
-        for text in ["", "yesterday", "2026-13-01", "1.2.3"] {
-            assert!(point_in_time(text, now).is_err(), "{text}");
-        }
     }
 }
