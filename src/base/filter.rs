@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{Error, Result};
+use super::time::Timestamp;
 
 /// One `--filter`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,14 @@ pub fn label_matches(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
         Some((key, value)) => labels.get(key).is_some_and(|v| v == value),
         None => labels.contains_key(wanted),
     }
+}
+
+/// The point in time of `since=` and `until=`.
+///
+/// # Errors
+/// As [`Timestamp::parse_moment`].
+pub fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp> {
+    Timestamp::parse_moment(text, now)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod report;
 pub mod table;
 pub mod template;
 
+pub use crate::base::filter;
 pub use listing::Listing;
 pub use template::Template;
 
