@@ -64,6 +64,15 @@ impl Digest {
         Self::from_sha256(sha2::Sha256::digest(bytes).as_ref())
     }
 
+    /// The digest of `bytes` by `algorithm`.
+    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        match algorithm {
+            Algorithm::Sha256 => Self::sha256_of(bytes),
+            Algorithm::Sha512 => Self::from_sha512(sha2::Sha512::digest(bytes).as_ref()),
+        }
+    }
+
     /// From the raw output of SHA-256.
     pub fn from_sha256(raw: &[u8]) -> Self {
         debug_assert_eq!(raw.len(), 32, "SHA-256 has 32 bytes");
