@@ -1,38 +1,132 @@
-//! System call filters: profiles as data -> kernel programs. Pure but for reading a profile file.
+//! System call filters: profiles as data -> kernel programs. Pure but for [`filter`], which reads
+//! a profile's file.
 
-use crate::base::{Error, Result};
+mod bpf;
+mod compile;
+mod default;
+mod profile;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::base::{Context as _, Error, Result};
 use crate::spec::runtime::Seccomp;
 use crate::state::options::SecurityOptions;
 
 pub use crate::sys::seccomp::Instruction;
+pub use default::VERSION as DEFAULT_VERSION;
+
+/// A profile larger than this is not read.
+const LIMIT: u64 = 4 << 20;
+
+/// A compiled filter and how to load it.
+#[derive(Clone)]
+pub struct Filter {
+    /// The program.
+    pub program: Vec<Instruction>,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter")
+            .field("instructions", &self.program.len())
+            .field("flags", &self.flags)
+            .finish()
+    }
+}
 
 /// The built-in profile for a container that has `caps` (`CAP_...` names) in its bounding set.
-pub fn default_profile(caps: &[String]) -> Seccomp {
-    let _ = caps;
-    Seccomp::default()
+pub fn default_profile<S: AsRef<str>>(caps: &[S]) -> Seccomp {
+    default::profile(caps)
 }
 
 /// Compiles a profile for this machine's system call interfaces.
 ///
 /// # Errors
-/// `Invalid` for unknown actions, operators, architectures or argument numbers; `Unsupported` for
-/// what needs an agent.
+/// `Invalid` for unknown actions, operators or argument numbers; `Unsupported` for what needs an
+/// agent, and for a program that the kernel would not take.
 pub fn compile(profile: &Seccomp) -> Result<Vec<Instruction>> {
-    let _ = profile;
-    Err(Error::unsupported("seccomp is being written"))
+    compile::compile(profile, compile::Machine::host())
 }
 
-/// The program for a container, from its options: none when unconfined or privileged.
+/// Reads a profile in the specification's, Docker's or podman's form and leaves the rules that
+/// apply here to a container with `caps`.
 ///
 /// # Errors
-/// As [`compile`]; what the kernel says about the profile's file.
-pub fn program(
+/// `Invalid` for anything that is not a profile.
+pub fn parse_profile(text: &[u8], caps: &[String]) -> Result<Seccomp> {
+    let release = rustix::system::uname();
+    let kernel = profile::version(&release.release().to_string_lossy())?;
+    profile::parse(
+        text,
+        &profile::Situation {
+            caps,
+            machine: compile::Machine::host(),
+            kernel,
+        },
+    )
+}
+
+/// The filter for a container with `caps` in its bounding set: none when unconfined or privileged.
+///
+/// # Errors
+/// As [`compile`] and [`parse_profile`]; what the kernel says about the profile's file.
+pub fn filter(
     security: &SecurityOptions,
     privileged: bool,
     caps: &[String],
-) -> Result<Option<Vec<Instruction>>> {
-    if privileged || security.seccomp.as_deref() == Some("unconfined") {
-        return Ok(None);
+) -> Result<Option<Filter>> {
+    let profile = match security.seccomp.as_deref() {
+        Some("unconfined") => return Ok(None),
+        None if privileged => return Ok(None),
+        None => default_profile(caps),
+        Some(path) => {
+            let what = || format!("cannot use the seccomp profile {path}");
+            parse_profile(&read(Path::new(path)).what(what)?, caps).what(what)?
+        }
+    };
+    Ok(Some(Filter {
+        program: compile(&profile)?,
+        flags: flags(&profile)?,
+    }))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).what(|| format!("cannot open {}", path.display()))?;
+    let mut text = Vec::new();
+    file.take(LIMIT + 1)
+        .read_to_end(&mut text)
+        .what(|| format!("cannot read {}", path.display()))?;
+    if text.len() as u64 > LIMIT {
+        return Err(Error::invalid(format!("{} is too large", path.display())));
     }
-    compile(&default_profile(caps)).map(Some)
+    Ok(text)
+}
+
+/// The kernel's bits for a profile's flags.
+///
+/// # Errors
+/// `Invalid` for unknown ones.
+fn flags(profile: &Seccomp) -> Result<u32> {
+    let mut bits = 0;
+    for flag in &profile.flags {
+        bits |= match flag.as_str() {
+            // Every start has one thread: there is nothing to synchronise.
+            "" | "SECCOMP_FILTER_FLAG_TSYNC" => 0,
+            "SECCOMP_FILTER_FLAG_LOG" => libc::SECCOMP_FILTER_FLAG_LOG as u32,
+            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32,
+            other => {
+                return Err(Error::invalid(format!(
+                    "unknown flag {other:?} in the seccomp profile"
+                )));
+            }
+        };
+    }
+    Ok(bits)
 }
