@@ -5,7 +5,8 @@
 //!
 //! Standard input has flow control of its own: a client sends no more than the credit it was
 //! given. So the monitor always reads on, and a signal never waits behind input that the container
-//! does not take.
+//! does not take. A stream that ends without an exit code was cut: the monitor is gone, or this
+//! client took nothing for ten seconds while others waited for it.
 
 use crate::base::{Error, Kind as ErrorKind, Result};
 
@@ -38,9 +39,6 @@ pub enum Kind {
     Credit = 18,
     /// From the monitor, the last one: four bytes, the exit code (signed).
     Exit = 19,
-    /// From the monitor, the last one: a [`super::failure::Failure`] as JSON, e.g. the client was
-    /// too slow.
-    Failed = 20,
 }
 
 impl Kind {
@@ -54,7 +52,6 @@ impl Kind {
             17 => Self::Stderr,
             18 => Self::Credit,
             19 => Self::Exit,
-            20 => Self::Failed,
             _ => return None,
         })
     }

@@ -11,6 +11,7 @@
 pub mod attributes;
 pub mod caps;
 pub mod clone;
+pub mod daemon;
 mod error;
 pub mod event;
 pub mod exec;

@@ -1,0 +1,134 @@
+//! Forking a process that outlives this one and shares nothing with it that it does not need.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use super::error::{Call as _, Error, Result};
+
+/// Forks a detached child that runs `body` and exits with its result.
+///
+/// In the child, before `body`: a session of its own; subreaper; standard streams on /dev/null;
+/// what this process was started with beyond them (whatever is not close-on-exec) is closed, so
+/// that a caller's pipe or lock does not stay open behind his back. `body` never returns into the
+/// parent's frames, and a panic ends the child with 125. The parent gets the child's pid; it
+/// reaps it, or leaves that to init by ending.
+///
+/// # Errors
+/// `EBUSY` when this process has several threads: locks they hold would stay locked in the child.
+pub fn fork_daemon(body: impl FnOnce() -> u8) -> Result<i32> {
+    // The test harness has threads of its own, which hold none of our locks.
+    if cfg!(not(test)) && thread_count()? != 1 {
+        return Err(Error::new("fork", "a process with threads", libc::EBUSY));
+    }
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .call("open", || "/dev/null".to_owned())?;
+    // SAFETY: one thread (checked above), so the child's memory is consistent; it runs `body` and
+    // leaves by _exit, never through this function's return.
+    match unsafe { libc::fork() } {
+        -1 => Err(Error::last("fork", "")),
+        0 => {
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                detach(null);
+                body()
+            }))
+            .unwrap_or(125);
+            // SAFETY: ends this process at once; nothing of the parent's is flushed twice.
+            unsafe { libc::_exit(code.into()) }
+        }
+        pid => Ok(pid),
+    }
+}
+
+fn thread_count() -> Result<usize> {
+    let path = "/proc/self/task";
+    Ok(std::fs::read_dir(path)
+        .call("open", || path.to_owned())?
+        .count())
+}
+
+/// The child's first steps. None can fail in a way that matters: what is refused stays as it was.
+fn detach(null: OwnedFd) {
+    let _session = rustix::process::setsid();
+    let _reaper = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    for fd in inherited() {
+        // SAFETY: nothing in this process owns a descriptor that came without close-on-exec: every
+        // one that we open has it.
+        unsafe { libc::close(fd) };
+    }
+    for fd in 0..3 {
+        // SAFETY: dup2 onto the standard streams, which std never assumes to be owned.
+        unsafe { libc::dup2(null.as_raw_fd(), fd) };
+    }
+}
+
+/// Descriptors above the standard streams that would survive an exec.
+fn inherited() -> Vec<RawFd> {
+    let mut fds = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let Some(fd) = entry.file_name().to_str().and_then(|n| n.parse::<RawFd>().ok()) else {
+            continue;
+        };
+        // SAFETY: F_GETFD takes any number and touches no memory.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        if fd > 2 && flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+            fds.push(fd);
+        }
+    }
+    fds
+}
+
+/// Closes descriptors whose owners live in frames that a forked child never returns to.
+///
+/// # Panics
+/// Never. Call it only inside the body of [`fork_daemon`], with descriptors that the body itself
+/// does not own: there the owners are out of reach, so that nobody uses or closes them again.
+pub fn close_foreign(fds: &[BorrowedFd<'_>]) {
+    for fd in fds {
+        // SAFETY: as above; the owner's destructor never runs in this process.
+        drop(unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_daemon_has_its_own_session_and_nothing_inherited() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let leaked = rustix::io::dup(&ours).unwrap(); // dup clears close-on-exec
+        let lock = std::fs::File::open("/dev/zero").unwrap();
+        let numbers = (leaked.as_raw_fd(), lock.as_raw_fd());
+        let pid = fork_daemon(|| {
+            use std::os::fd::AsFd as _;
+            close_foreign(&[lock.as_fd()]);
+            let gone = |fd: i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_err();
+            let null = |fd: i32| {
+                std::fs::read_link(format!("/proc/self/fd/{fd}"))
+                    .is_ok_and(|p| p.as_os_str() == "/dev/null")
+            };
+            let me = rustix::process::getpid();
+            let good = [
+                gone(numbers.0),
+                gone(numbers.1),
+                (0..3).all(null),
+                rustix::process::getsid(None).is_ok_and(|s| s == me),
+            ];
+            drop(theirs.write_all(format!("{good:?}").as_bytes()));
+            7
+        })
+        .unwrap();
+        drop(theirs);
+        let mut text = String::new();
+        ours.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "[true, true, true, true]");
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let status = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        assert_eq!(status.unwrap().unwrap().1.exit_status(), Some(7));
+    }
+}
