@@ -1,12 +1,12 @@
 //! One connection to the monitor: requests by lines, then frames once it is attached.
 
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind as IoKind, Read as _};
 use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
 
 use super::outbox::Outbox;
-use crate::base::{Error, Kind as ErrorKind2, Result};
+use crate::base::{Error, Kind as ErrorKind, Result};
 use crate::handoff::control::{self, Answer, AttachRequest, Request};
 use crate::handoff::failure::Failure;
 use crate::handoff::frame::{self, Decoder, Kind};
@@ -37,6 +37,8 @@ pub struct Client {
     outbox: Outbox,
     attached: Option<AttachRequest>,
     stdin_ended: bool,
+    /// How much input it may still send.
+    credit: usize,
     /// It asked for the exit.
     pub waits: bool,
     /// Nothing more is for it: it goes when its box is empty.
@@ -59,6 +61,7 @@ impl Client {
             outbox: Outbox::default(),
             attached: None,
             stdin_ended: false,
+            credit: 0,
             waits: false,
             done: false,
             watched_for_room: false,
@@ -128,6 +131,7 @@ impl Client {
     /// # Errors
     /// It is gone.
     pub fn credit(&mut self, count: usize) -> Result<(), Errno> {
+        self.credit += count;
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.outbox
             .frame(&self.stream, Kind::Credit, &count.to_be_bytes())
@@ -186,8 +190,8 @@ impl Client {
                     }
                     true
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => e.kind() == ErrorKind::WouldBlock,
+                Err(e) if e.kind() == IoKind::Interrupted => continue,
+                Err(e) => e.kind() == IoKind::WouldBlock,
             };
         }
     }
@@ -218,10 +222,16 @@ impl Client {
 
     fn next_frame(&mut self) -> Result<Option<Message>> {
         let stdin = self.has_input();
-        let bad = |what: &str| Error::new(ErrorKind2::Corrupt, format!("attach stream: {what}"));
+        let bad = |what: &str| Error::new(ErrorKind::Corrupt, format!("attach stream: {what}"));
         while let Some((kind, bytes)) = self.inbox.next()? {
             let message = match kind {
-                Kind::Stdin if stdin => Message::Stdin(bytes.to_vec()),
+                Kind::Stdin if stdin => {
+                    let Some(left) = self.credit.checked_sub(bytes.len()) else {
+                        return Err(bad("more input than was asked for"));
+                    };
+                    self.credit = left;
+                    Message::Stdin(bytes.to_vec())
+                }
                 Kind::StdinEnd if stdin => {
                     self.stdin_ended = true;
                     Message::StdinEnd

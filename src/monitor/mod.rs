@@ -12,13 +12,21 @@
 //! Invariants: one thread; no allocation grows with output; no error of a log or a client stops
 //! the container.
 
+mod client;
+mod outbox;
+mod restart;
+mod serve;
+mod start;
+mod streams;
+mod supervise;
+
 use std::any::Any;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::{Error, Result};
+use crate::base::Result;
 use crate::events::Event;
 use crate::handoff::control::AttachRequest;
 use crate::handoff::output::Sink;
@@ -170,6 +178,5 @@ pub struct Started {
 /// # Errors
 /// The launch's own error, exit code and hints included.
 pub fn spawn(plan: MonitorPlan<'_>) -> Result<Started> {
-    let _ = plan;
-    Err(Error::unsupported("monitor"))
+    start::spawn(plan)
 }

@@ -92,6 +92,27 @@ pub fn close_foreign(fds: &[BorrowedFd<'_>]) {
     }
 }
 
+/// Reaps children that ended, in the order in which the kernel tells of them, up to the first of
+/// `keep`: somebody waits for those by their pidfd.
+pub fn reap_orphans(keep: &[i32]) {
+    loop {
+        // SAFETY: plain data; all zeros is a value of it.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the place is valid for the call.
+        if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) } != 0 {
+            return;
+        }
+        // SAFETY: waitid filled it, or left it zero, which reads as no pid.
+        let pid = unsafe { info.si_pid() };
+        if pid == 0 || keep.contains(&pid) {
+            return;
+        }
+        // SAFETY: no status is asked for.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

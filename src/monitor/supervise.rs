@@ -1,0 +1,617 @@
+//! The monitor's loop: one container from its first start to its last exit.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use super::restart::Restarts;
+use super::serve::Clients;
+use super::start::{Answer, Report, write_pid};
+use super::streams::{self, Ends, Found, Progress};
+use super::{Attempt, MonitorPlan, Running};
+use crate::base::time::Timestamp;
+use crate::base::{Error, Result};
+use crate::handoff::failure::Failure;
+use crate::state::container::{ExitRecord, Status};
+use crate::state::options::RestartPolicy;
+use crate::sys::event::{Event, Interest, Poller};
+use crate::sys::process::Identity;
+use crate::sys::{pidfd, signal};
+
+pub(super) const SIGNALS: u64 = 0;
+pub(super) const LISTENER: u64 = 1;
+const PIDFD: u64 = 2;
+const OUT: u64 = 3;
+const ERR: u64 = 4;
+const INPUT: u64 = 5;
+/// Clients count from here.
+pub(super) const CLIENTS: u64 = 16;
+
+/// What is read at once, bytes.
+const CHUNK: usize = 64 << 10;
+
+/// How often a stream is read before the others get their turn.
+const TURNS: usize = 16;
+
+/// The same once the process has ended. What it left in a pipe or a terminal is less than this
+/// many chunks; a process outside that still writes does not hold up the end.
+const DRAIN: usize = 64;
+
+/// A terminal that nobody has open is looked at again after so long.
+const HUNG_UP: Duration = Duration::from_millis(50);
+
+/// Clean-up waits so long for clients to take the rest of the output.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What the container is doing.
+enum Phase {
+    /// Its process runs.
+    Running(Box<Current>),
+    /// It will be started again then.
+    Restarting(Instant),
+    /// It is over.
+    Over,
+}
+
+/// The process that runs now.
+struct Current {
+    running: Running,
+    since: Instant,
+    kill_at: Option<Instant>,
+    ends: Ends,
+    /// Whether the streams are in the poller, in the order of `ends`.
+    reading: [bool; 2],
+    writing: bool,
+    /// When a terminal that was hung up is looked at again.
+    look_again: Option<Instant>,
+}
+
+impl Current {
+    /// Takes the streams out of the poller.
+    fn leave(&mut self, poller: &Poller) {
+        for (source, reading) in [&self.ends.out, &self.ends.err].into_iter().zip(self.reading) {
+            if let (Some(source), true) = (source, reading) {
+                let _known = poller.remove(source);
+            }
+        }
+        if let (Some(input), true) = (&self.ends.input, self.writing) {
+            let _known = poller.remove(input);
+        }
+        (self.reading, self.writing) = ([false; 2], false);
+    }
+}
+
+/// A container's monitor.
+pub(super) struct Monitor<'a> {
+    plan: MonitorPlan<'a>,
+    pub(super) status: Status,
+    pub(super) poller: Poller,
+    signals: OwnedFd,
+    pub(super) clients: Clients,
+    pub(super) restarts: Restarts,
+    /// A person stops it: recorded, and no restart.
+    pub(super) stopping: bool,
+    /// The monitor was asked to end: no restart.
+    ending: bool,
+    phase: Phase,
+    last: Option<ExitRecord>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Monitor<'a> {
+    /// Takes up the signals and the first client; nothing is started yet.
+    pub(super) fn new(
+        plan: MonitorPlan<'a>,
+        status: Status,
+        listener: UnixListener,
+        owner: Option<UnixStream>,
+    ) -> Result<Self> {
+        let poller = Poller::new()?;
+        // Everything that would end it: hang-ups and keyboards are not its business, and the rest
+        // is taken from the descriptor.
+        let set = signal::Set::of(&[
+            libc::SIGTERM,
+            libc::SIGINT,
+            libc::SIGQUIT,
+            libc::SIGHUP,
+            libc::SIGCHLD,
+            libc::SIGUSR1,
+            libc::SIGUSR2,
+            libc::SIGALRM,
+            libc::SIGPIPE,
+        ]);
+        signal::block(&set)?;
+        let signals = signal::descriptor(&set)?;
+        poller.add(&signals, SIGNALS, Interest::READ)?;
+        let mut clients = Clients::new(listener, &poller)?;
+        if let (Some(stream), Some(request)) = (owner, plan.attach) {
+            clients.add_owner(stream, request, &poller)?;
+        }
+        Ok(Self {
+            restarts: Restarts::new(plan.restart),
+            plan,
+            status,
+            poller,
+            signals,
+            clients,
+            stopping: false,
+            ending: false,
+            phase: Phase::Over,
+            last: None,
+            buffer: vec![0; CHUNK],
+        })
+    }
+
+    /// Starts the container, answers, and stays until everything is done.
+    pub(super) fn run(mut self, answer: &mut Answer) {
+        match self.start(0) {
+            Ok(pid) => answer.send(&Report::Ready {
+                monitor: self.status.monitor.clone(),
+                pid,
+            }),
+            Err(e) => {
+                let record = self.failed(&e);
+                self.finish(&record);
+                answer.send(&Report::Failed(Failure::from(&e)));
+                (self.plan.cleanup)(&record);
+                return;
+            }
+        }
+        while !matches!(self.phase, Phase::Over) {
+            self.turn();
+        }
+        let Some(record) = self.last.take() else {
+            return;
+        };
+        self.linger(Some(Instant::now() + LINGER));
+        (self.plan.cleanup)(&record);
+        self.linger(None);
+    }
+
+    /// Starts the process.
+    fn start(&mut self, number: u32) -> Result<i32> {
+        let (mut ends, stdio) = streams::make(self.plan.stdio)?;
+        let mut running = (self.plan.launch)(Attempt { number, stdio })?;
+        if let Some(master) = running.pty.take() {
+            ends = Ends::of_terminal(master)?;
+        }
+        self.poller.add(&running.pidfd, PIDFD, Interest::READ)?;
+        let now = Instant::now();
+        self.status.started = Timestamp::now();
+        self.status.restarts = self.restarts.count();
+        self.status.paused = false;
+        self.status.init = Identity::of(running.pid).ok();
+        self.status.uplink.clone_from(&running.uplink);
+        self.status.ports.clone_from(&running.ports);
+        self.status.network.clone_from(&running.network);
+        self.status.ip_address.clone_from(&running.ip_address);
+        self.status.cgroup.clone_from(&running.cgroup);
+        let pid = running.pid;
+        self.phase = Phase::Running(Box::new(Current {
+            kill_at: self.plan.timeout.map(|t| now + t),
+            running,
+            since: now,
+            ends,
+            reading: [false; 2],
+            writing: false,
+            look_again: None,
+        }));
+        let recorded = self.plan.container.write_status(&self.status).and_then(|()| {
+            let path = self.plan.pidfile.as_deref();
+            path.map_or(Ok(()), |path| write_pid(path, pid))
+        });
+        if let Err(e) = recorded {
+            // Nobody could find it: it must not run.
+            if let Phase::Running(current) = &self.phase {
+                let _gone = pidfd::send_signal(&current.running.pidfd, libc::SIGKILL);
+                let _reaped = pidfd::wait(&current.running.pidfd);
+            }
+            self.phase = Phase::Over;
+            return Err(e);
+        }
+        self.event("start", None);
+        self.update_interest();
+        Ok(pid)
+    }
+
+    fn event(&self, action: &str, exit_code: Option<i32>) {
+        if let Some((journal, template)) = &self.plan.events {
+            let mut event = template.again(action);
+            if let Some(code) = exit_code {
+                event.exit_code = Some(code);
+                let key = "containerExitCode".to_owned();
+                event.attributes.insert(key, code.to_string());
+            }
+            journal.write(&event);
+        }
+    }
+
+    /// Waits for something and sees to it.
+    fn turn(&mut self) {
+        let patience = self
+            .deadline()
+            .map(|d| d.saturating_duration_since(Instant::now()));
+        for event in self.poller.wait(patience).unwrap_or_default() {
+            self.see_to(event);
+        }
+        self.see_to_time();
+        self.update_interest();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let mut deadlines = vec![self.clients.deadline()];
+        match &self.phase {
+            Phase::Running(current) => deadlines.extend([current.kill_at, current.look_again]),
+            Phase::Restarting(when) => deadlines.push(Some(*when)),
+            Phase::Over => {}
+        }
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn see_to(&mut self, event: Event) {
+        match event.token {
+            SIGNALS => self.take_signals(),
+            LISTENER => self.clients.accept(&self.poller),
+            PIDFD => self.ended(),
+            OUT | ERR => self.relay(event.token == ERR, TURNS),
+            INPUT => self.feed(),
+            client => self.serve(client, event),
+        }
+    }
+
+    fn see_to_time(&mut self) {
+        let now = Instant::now();
+        let due = |when: Option<Instant>| when.is_some_and(|w| w <= now);
+        self.clients.drop_slow(now, &self.poller);
+        match &mut self.phase {
+            Phase::Running(current) => {
+                if due(current.kill_at) {
+                    current.kill_at = None;
+                    let _gone = pidfd::send_signal(&current.running.pidfd, libc::SIGKILL);
+                }
+                if due(current.look_again) {
+                    current.look_again = None;
+                }
+            }
+            Phase::Restarting(when) if *when <= now => self.restart(),
+            Phase::Restarting(_) | Phase::Over => {}
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(number)) = signal::next(&self.signals) {
+            match number {
+                libc::SIGCHLD => self.reap_orphans(),
+                libc::SIGTERM => self.end_gently(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reaps what the container or the uplink left to the subreaper, never the container itself.
+    fn reap_orphans(&self) {
+        let keep = match &self.phase {
+            Phase::Running(c) => {
+                let uplink = c.running.uplink.as_ref();
+                [c.running.pid, uplink.map_or(0, |u| u.pid)]
+            }
+            _ => [0, 0],
+        };
+        crate::sys::daemon::reap_orphans(&keep);
+    }
+
+    /// SIGTERM for the monitor: logout or shutdown. The container is stopped, without restart.
+    fn end_gently(&mut self) {
+        self.ending = true;
+        match &mut self.phase {
+            Phase::Running(current) => {
+                let pidfd = &current.running.pidfd;
+                let _gone = pidfd::send_signal(pidfd, self.plan.stop_signal);
+                let at = Instant::now() + self.plan.stop_timeout;
+                current.kill_at = Some(current.kill_at.map_or(at, |k| k.min(at)));
+            }
+            Phase::Restarting(_) => self.give_up_restart(),
+            Phase::Over => {}
+        }
+    }
+
+    /// Somebody stops it: `stopping` was set.
+    pub(super) fn was_stopped(&mut self) {
+        if matches!(self.phase, Phase::Restarting(_)) {
+            self.give_up_restart();
+        }
+    }
+
+    fn give_up_restart(&mut self) {
+        if let Some(mut record) = self.last.take() {
+            record.stopped_by_user = self.stopping;
+            self.finish(&record);
+            self.last = Some(record);
+        }
+        self.phase = Phase::Over;
+    }
+
+    /// Sends a signal to the container.
+    pub(super) fn signal(&self, number: i32) {
+        if let Phase::Running(current) = &self.phase {
+            let _gone = pidfd::send_signal(&current.running.pidfd, number);
+        }
+    }
+
+    /// Gives the terminal another size.
+    ///
+    /// # Errors
+    /// `Invalid` when there is none.
+    pub(super) fn resize(&self, size: crate::handoff::terminal::Size) -> Result<()> {
+        match &self.phase {
+            Phase::Running(current) if self.is_terminal() => match &current.ends.out {
+                Some(out) => size.apply(out),
+                None => Ok(()),
+            },
+            _ => Err(Error::invalid("the container has no terminal")),
+        }
+    }
+
+    fn is_terminal(&self) -> bool {
+        matches!(self.plan.stdio, super::StdioPlan::Terminal { .. })
+    }
+
+    /// Opens the log again.
+    pub(super) fn reopen_log(&mut self) -> Result<()> {
+        self.plan.log.reopen()
+    }
+
+    /// Stores the status.
+    pub(super) fn write_status(&self) -> Result<()> {
+        self.plan.container.write_status(&self.status)
+    }
+
+    /// Takes input of a client.
+    pub(super) fn input(&mut self, client: u64, bytes: &[u8]) {
+        let mut taken = false;
+        if let Phase::Running(current) = &mut self.phase
+            && let Some(input) = &mut current.ends.input
+        {
+            input.push(client, bytes);
+            taken = true;
+        }
+        if taken {
+            self.feed();
+        } else {
+            // Nobody reads: as /dev/null would.
+            self.clients.credit(client, bytes.len(), &self.poller);
+        }
+    }
+
+    /// A client sends no more: the container's input ends with the last one's.
+    pub(super) fn input_ended(&mut self) {
+        if self.clients.have_input() {
+            return;
+        }
+        if let Phase::Running(current) = &mut self.phase
+            && let Some(input) = &mut current.ends.input
+        {
+            input.end();
+        }
+        self.feed();
+    }
+
+    fn feed(&mut self) {
+        let Phase::Running(current) = &mut self.phase else {
+            return;
+        };
+        let Some(input) = &mut current.ends.input else {
+            return;
+        };
+        let (clients, poller) = (&mut self.clients, &self.poller);
+        let progress = input.flush(|client, count| clients.credit(client, count, poller));
+        let wanted = progress == Progress::Waiting;
+        if wanted != current.writing {
+            let _known = if wanted {
+                poller.add(&*input, INPUT, Interest::WRITE)
+            } else {
+                poller.remove(&*input)
+            };
+            current.writing = wanted;
+        }
+        if progress == Progress::Closed {
+            current.ends.input = None;
+        }
+    }
+
+    /// Moves output to the log and the clients.
+    fn relay(&mut self, error: bool, turns: usize) {
+        let Phase::Running(current) = &mut self.phase else {
+            return;
+        };
+        let slot = if error {
+            &mut current.ends.err
+        } else {
+            &mut current.ends.out
+        };
+        let Some(source) = slot else {
+            return;
+        };
+        for _ in 0..turns {
+            match source.read(&mut self.buffer) {
+                Found::Bytes(n) => {
+                    let bytes = &self.buffer[..n];
+                    // A full disk costs log lines, never the container.
+                    let _lost = self.plan.log.write(source.stream, Timestamp::now(), bytes);
+                    self.clients.output(source.stream, bytes, &self.poller);
+                    if self.clients.are_full() && turns == TURNS {
+                        break;
+                    }
+                }
+                Found::Nothing => break,
+                Found::HungUp => {
+                    current.look_again = Some(Instant::now() + HUNG_UP);
+                    break;
+                }
+                Found::End => {
+                    if std::mem::take(&mut current.reading[usize::from(error)]) {
+                        let _known = self.poller.remove(&*source);
+                    }
+                    *slot = None;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Watches the streams, unless a client cannot keep up: then the container waits.
+    fn update_interest(&mut self) {
+        let full = self.clients.are_full();
+        let Phase::Running(current) = &mut self.phase else {
+            return;
+        };
+        let wanted = !full && current.look_again.is_none();
+        for (index, source) in [&current.ends.out, &current.ends.err].into_iter().enumerate() {
+            let reading = &mut current.reading[index];
+            if let Some(source) = source
+                && *reading != wanted
+            {
+                let _known = if wanted {
+                    self.poller.add(source, OUT + index as u64, Interest::READ)
+                } else {
+                    self.poller.remove(source)
+                };
+                *reading = wanted;
+            }
+        }
+    }
+
+    /// The process has ended.
+    fn ended(&mut self) {
+        let Phase::Running(current) = &self.phase else {
+            return;
+        };
+        let code = match pidfd::try_wait(&current.running.pidfd) {
+            Ok(None) => return,
+            Ok(Some(ended)) => Some(ended.code()),
+            Err(_) => None,
+        };
+        // What it wrote last is still in the pipes; nobody adds to it any more, so this ends.
+        self.relay(false, DRAIN);
+        self.relay(true, DRAIN);
+        let _lost = self.plan.log.flush();
+        let Phase::Running(mut current) = std::mem::replace(&mut self.phase, Phase::Over) else {
+            return;
+        };
+        // Descriptors leave the poller with their last copy; those that the launch's children may
+        // have inherited leave it here.
+        let _known = self.poller.remove(&current.running.pidfd);
+        current.leave(&self.poller);
+        let oom_killed = current.running.oom_killed.as_mut().is_some_and(|asked| asked());
+        let ran = current.since.elapsed();
+        drop(current.ends);
+        for held in std::mem::take(&mut current.running.held) {
+            drop(held);
+        }
+        self.status.init = None;
+        let record = ExitRecord {
+            version: 1,
+            code: code.unwrap_or(-1),
+            unknown: code.is_none(),
+            oom_killed,
+            started: self.status.started,
+            finished: Timestamp::now(),
+            error: None,
+            stopped_by_user: self.stopping,
+        };
+        self.reap_orphans();
+        self.over_or_again(record, ran);
+    }
+
+    fn over_or_again(&mut self, record: ExitRecord, ran: Duration) {
+        self.event("died", Some(record.code));
+        let stopped = self.stopping || self.ending;
+        let again = self.restarts.after(record.code, ran, stopped);
+        match again {
+            Some(delay) => {
+                let _lost = self.plan.container.write_exit(&record);
+                let _lost = self.plan.container.write_status(&self.status);
+                self.clients.exited(record.code, &self.poller);
+                self.phase = Phase::Restarting(Instant::now() + delay);
+            }
+            None => {
+                self.finish(&record);
+                self.clients.exited(record.code, &self.poller);
+                self.phase = Phase::Over;
+            }
+        }
+        self.last = Some(record);
+    }
+
+    fn restart(&mut self) {
+        self.event("restart", None);
+        if let Err(e) = self.start(self.restarts.count()) {
+            let record = self.failed(&e);
+            self.over_or_again(record, Duration::ZERO);
+        }
+    }
+
+    /// The record of a start that failed.
+    fn failed(&self, error: &Error) -> ExitRecord {
+        let now = Timestamp::now();
+        ExitRecord {
+            version: 1,
+            code: error.asked_exit_code().unwrap_or(125).into(),
+            unknown: false,
+            oom_killed: false,
+            started: now,
+            finished: now,
+            error: Some(error.one_line()),
+            stopped_by_user: self.stopping,
+        }
+    }
+
+    /// The last exit: records it and what must be done before anybody hears of it.
+    fn finish(&mut self, record: &ExitRecord) {
+        // With --rm the record would only be removed again; whoever waits is told by the socket.
+        if !self.plan.container.record.options.remove {
+            let _lost = self.plan.container.write_exit(record);
+        }
+        self.clients.stop_listening(&self.poller);
+        (self.plan.on_exit)(record);
+        let _gone = self.plan.container.clear_status();
+    }
+
+    /// Stays for clients that have not taken everything.
+    fn linger(&mut self, until: Option<Instant>) {
+        self.clients.drop_idle(&self.poller);
+        while !self.clients.is_empty() {
+            let now = Instant::now();
+            if until.is_some_and(|u| u <= now) {
+                return;
+            }
+            let deadline = [until, self.clients.deadline()].into_iter().flatten().min();
+            let patience = deadline.map(|d| d.saturating_duration_since(now));
+            for event in self.poller.wait(patience).unwrap_or_default() {
+                if event.token >= CLIENTS {
+                    self.serve(event.token, event);
+                } else if event.token == SIGNALS {
+                    self.take_signals();
+                }
+            }
+            self.clients.drop_slow(Instant::now(), &self.poller);
+            self.clients.drop_idle(&self.poller);
+        }
+    }
+
+    /// Changes the restart policy.
+    pub(super) fn set_policy(&mut self, policy: RestartPolicy) {
+        self.restarts.policy = policy;
+    }
+
+    /// Sees to a client's socket.
+    fn serve(&mut self, token: u64, event: Event) {
+        if event.writable {
+            self.clients.flush(token, &self.poller);
+        }
+        if event.readable {
+            super::serve::messages(self, token);
+        }
+    }
+
+}
