@@ -75,11 +75,22 @@ impl Raw {
             .try_clone_to_owned()
             .call("dup", || "terminal".to_owned())?;
         let before = termios::tcgetattr(&fd).call("tcgetattr", || "terminal".to_owned())?;
-        let mut raw = before.clone();
+        let terminal = Self { fd, before };
+        terminal.set()?;
+        Ok(terminal)
+    }
+
+    fn set(&self) -> Result<()> {
+        let mut raw = self.before.clone();
         raw.make_raw();
-        termios::tcsetattr(&fd, OptionalActions::Drain, &raw)
-            .call("tcsetattr", || "terminal".to_owned())?;
-        Ok(Self { fd, before })
+        termios::tcsetattr(&self.fd, OptionalActions::Drain, &raw)
+            .call("tcsetattr", || "terminal".to_owned())
+            .map_err(Into::into)
+    }
+
+    /// Makes it raw once more, after a shell had it.
+    pub fn again(&self) {
+        let _gone = self.set();
     }
 }
 

@@ -180,3 +180,6 @@ pub struct Started {
 pub fn spawn(plan: MonitorPlan<'_>) -> Result<Started> {
     start::spawn(plan)
 }
+
+#[cfg(test)]
+mod tests;

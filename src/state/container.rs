@@ -190,7 +190,13 @@ pub struct Container {
 
 /// The lock of one container; gone when dropped, or with the process.
 #[derive(Debug)]
-pub struct ContainerLock(#[expect(dead_code, reason = "holding it is its use")] File);
+pub struct ContainerLock(File);
+
+impl std::os::fd::AsFd for ContainerLock {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Container {
     /// `data/containers/<id>`: `config.json`, `exit.json`, `upper`, `work`, `log`, generated files.

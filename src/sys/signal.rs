@@ -48,6 +48,14 @@ impl Set {
         set
     }
 
+    /// With `signal`.
+    #[must_use]
+    pub fn with(mut self, signal: i32) -> Self {
+        // SAFETY: the set is initialised; a bad number is refused without effect.
+        unsafe { libc::sigaddset(&raw mut self.0, signal) };
+        self
+    }
+
     /// Without `signal`.
     #[must_use]
     pub fn without(mut self, signal: i32) -> Self {

@@ -1,11 +1,21 @@
 //! The caller's side of a container's streams: between the terminal, pipes or files of the command
 //! and either an attach stream or the pty and pipes of a process started by `exec`.
+//!
+//! Invariants: the caller's descriptors keep their flags (a shell shares them); the terminal is
+//! restored on every way out but SIGKILL; nothing that was received is dropped.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+mod attached;
+mod local;
+mod parts;
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+pub use attached::attached;
+pub use local::local;
 
 use super::keys::DetachKeys;
-use crate::base::{Error, Result};
+use crate::base::Result;
+use crate::sys::Call as _;
 
 /// The caller's own descriptors; `None` where it is not to be used.
 #[derive(Debug, Default)]
@@ -19,13 +29,21 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Copies of descriptors 0, 1 and 2.
+    /// Copies of descriptors 0, 1 and 2, where asked for.
     ///
     /// # Errors
     /// `EBADF` when one is closed.
     pub fn inherit(stdin: bool, stdout: bool, stderr: bool) -> Result<Self> {
-        let _ = (stdin, stdout, stderr);
-        Err(Error::unsupported("relay"))
+        let copy = |wanted: bool, fd: std::os::fd::BorrowedFd<'_>, name: &str| {
+            wanted
+                .then(|| fd.try_clone_to_owned().call("dup", || name.to_owned()))
+                .transpose()
+        };
+        Ok(Self {
+            stdin: copy(stdin, std::io::stdin().as_fd(), "stdin")?,
+            stdout: copy(stdout, std::io::stdout().as_fd(), "stdout")?,
+            stderr: copy(stderr, std::io::stderr().as_fd(), "stderr")?,
+        })
     }
 }
 
@@ -34,9 +52,10 @@ impl Caller {
 pub struct Options {
     /// The container has a terminal: the caller's becomes raw, and its size is passed on.
     pub tty: bool,
-    /// Keys that end the relay and leave the container running.
+    /// Keys that end the relay and leave the container running. They count with a terminal only.
     pub detach_keys: DetachKeys,
-    /// Signals that reach the command go to the container (`--sig-proxy`).
+    /// Signals that reach the command go to the container (`--sig-proxy`). Otherwise they do to
+    /// the command what they always do.
     pub proxy_signals: bool,
 }
 
@@ -49,6 +68,17 @@ pub enum Outcome {
     Detached,
     /// The reader of our output went away (`| head`): as if SIGPIPE had ended us.
     BrokenPipe,
+}
+
+impl Outcome {
+    /// The exit code of the command that relayed.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Exited(code) => u8::try_from(code).unwrap_or(255),
+            Self::Detached => 0,
+            Self::BrokenPipe => 128 + 13,
+        }
+    }
 }
 
 /// A process of `exec`, started by this command.
@@ -64,22 +94,4 @@ pub struct Local {
     pub stdout: Option<OwnedFd>,
     /// The read end of its standard error.
     pub stderr: Option<OwnedFd>,
-}
-
-/// Relays until the container's process ends or the caller detaches.
-///
-/// # Errors
-/// The monitor's own; `Unavailable` when it went away without an exit code.
-pub fn attached(stream: UnixStream, caller: Caller, options: &Options) -> Result<Outcome> {
-    let _ = (stream, caller, options);
-    Err(Error::unsupported("relay"))
-}
-
-/// Relays until the process of `exec` ends or the caller detaches.
-///
-/// # Errors
-/// What the kernel says.
-pub fn local(process: Local, caller: Caller, options: &Options) -> Result<Outcome> {
-    let _ = (process, caller, options);
-    Err(Error::unsupported("relay"))
 }
