@@ -205,7 +205,6 @@ impl Clients {
     pub(super) fn flush(&mut self, token: u64, poller: &Poller) {
         self.with(token, poller, Client::flush);
     }
-
 }
 
 /// Reads a client's messages and does what they ask.
@@ -291,8 +290,7 @@ fn request_of(monitor: &mut Monitor<'_>, token: u64, request: Request) -> Result
 
 impl Monitor<'_> {
     fn answer(&mut self, token: u64, answer: &Result<Value>) {
-        self.clients
-            .with(token, &self.poller, |c| c.answer(answer));
+        self.clients.with(token, &self.poller, |c| c.answer(answer));
     }
 
     fn attach(&mut self, token: u64, request: AttachRequest) {

@@ -169,5 +169,10 @@ fn prepare(mut plan: MonitorPlan<'_>, owner: Option<UnixStream>) -> Result<Monit
 /// # Errors
 /// What the kernel says.
 pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
-    replace(path, pid.to_string().as_bytes(), 0o644, Durability::Volatile)
+    replace(
+        path,
+        pid.to_string().as_bytes(),
+        0o644,
+        Durability::Volatile,
+    )
 }

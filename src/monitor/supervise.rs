@@ -69,7 +69,10 @@ struct Current {
 impl Current {
     /// Takes the streams out of the poller.
     fn leave(&mut self, poller: &Poller) {
-        for (source, reading) in [&self.ends.out, &self.ends.err].into_iter().zip(self.reading) {
+        for (source, reading) in [&self.ends.out, &self.ends.err]
+            .into_iter()
+            .zip(self.reading)
+        {
             if let (Some(source), true) = (source, reading) {
                 let _known = poller.remove(source);
             }
@@ -196,10 +199,14 @@ impl<'a> Monitor<'a> {
             writing: false,
             look_again: None,
         }));
-        let recorded = self.plan.container.write_status(&self.status).and_then(|()| {
-            let path = self.plan.pidfile.as_deref();
-            path.map_or(Ok(()), |path| write_pid(path, pid))
-        });
+        let recorded = self
+            .plan
+            .container
+            .write_status(&self.status)
+            .and_then(|()| {
+                let path = self.plan.pidfile.as_deref();
+                path.map_or(Ok(()), |path| write_pid(path, pid))
+            });
         if let Err(e) = recorded {
             // Nobody could find it: it must not run.
             if let Phase::Running(current) = &self.phase {
@@ -466,7 +473,10 @@ impl<'a> Monitor<'a> {
             return;
         };
         let wanted = !full && current.look_again.is_none();
-        for (index, source) in [&current.ends.out, &current.ends.err].into_iter().enumerate() {
+        for (index, source) in [&current.ends.out, &current.ends.err]
+            .into_iter()
+            .enumerate()
+        {
             let reading = &mut current.reading[index];
             if let Some(source) = source
                 && *reading != wanted
@@ -502,7 +512,11 @@ impl<'a> Monitor<'a> {
         // have inherited leave it here.
         let _known = self.poller.remove(&current.running.pidfd);
         current.leave(&self.poller);
-        let oom_killed = current.running.oom_killed.as_mut().is_some_and(|asked| asked());
+        let oom_killed = current
+            .running
+            .oom_killed
+            .as_mut()
+            .is_some_and(|asked| asked());
         let ran = current.since.elapsed();
         drop(current.ends);
         for held in std::mem::take(&mut current.running.held) {
@@ -613,5 +627,4 @@ impl<'a> Monitor<'a> {
             super::serve::messages(self, token);
         }
     }
-
 }

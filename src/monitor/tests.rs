@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::*;
-use crate::base::{Error, Kind};
 use crate::base::time::Timestamp;
+use crate::base::{Error, Kind};
 use crate::config::dirs::Dirs;
 use crate::handoff::control::Control;
 use crate::handoff::ended::wait_ended;
@@ -28,7 +28,12 @@ struct FileSink(File);
 impl Sink for FileSink {
     fn write(&mut self, stream: Stream, _time: Timestamp, bytes: &[u8]) -> Result<()> {
         let name = stream.name();
-        writeln!(self.0, "{name}: {}", String::from_utf8_lossy(bytes).trim_end()).unwrap();
+        writeln!(
+            self.0,
+            "{name}: {}",
+            String::from_utf8_lossy(bytes).trim_end()
+        )
+        .unwrap();
         Ok(())
     }
     fn flush(&mut self) -> Result<()> {
@@ -84,7 +89,11 @@ impl World {
         let script = script.to_owned();
         let note = |path: PathBuf| {
             move |record: &ExitRecord| {
-                let mut file = File::options().create(true).append(true).open(&path).unwrap();
+                let mut file = File::options()
+                    .create(true)
+                    .append(true)
+                    .open(&path)
+                    .unwrap();
                 writeln!(file, "{}", record.code).unwrap();
             }
         };
@@ -220,14 +229,24 @@ fn output_reaches_the_command_and_the_log_and_the_code_is_recorded() {
     let (out, err, outcome) = relayed(started.client.as_ref().unwrap().try_clone().unwrap(), "");
     assert_eq!((out.as_str(), err.as_str()), ("out\n", "err\n"));
     assert_eq!(outcome, Outcome::Exited(7));
-    assert_eq!(world.container.state().unwrap(), State::Exited, "before the command hears of it");
+    assert_eq!(
+        world.container.state().unwrap(),
+        State::Exited,
+        "before the command hears of it"
+    );
     let exit = world.container.exit().unwrap().unwrap();
-    assert_eq!((exit.code, exit.unknown, exit.stopped_by_user), (7, false, false));
+    assert_eq!(
+        (exit.code, exit.unknown, exit.stopped_by_user),
+        (7, false, false)
+    );
     assert_eq!(world.text("on_exit"), "7\n");
     drop(started.client);
     wait_for("cleanup", || world.text("cleanup") == "7\n");
     let log = world.text("log");
-    assert!(log.contains("stdout: out\n") && log.contains("stderr: err\n"), "{log}");
+    assert!(
+        log.contains("stdout: out\n") && log.contains("stderr: err\n"),
+        "{log}"
+    );
     assert_eq!(world.text("pid"), started.pid.to_string());
     assert_eq!(world.text("monitor-pid"), started.monitor.pid.to_string());
 }
@@ -296,7 +315,10 @@ fn a_killed_command_leaves_the_container_and_a_later_client_sees_its_end() {
     .unwrap();
     drop(started.client);
     assert_eq!(world.container.state().unwrap(), State::Running);
-    let one = world.control().attach(AttachRequest { stdin: true, ..ALL }).unwrap();
+    let one = world
+        .control()
+        .attach(AttachRequest { stdin: true, ..ALL })
+        .unwrap();
     let two = world.control().attach(ALL).unwrap();
     let waiting = world.control().wait().unwrap();
     File::create(gate).unwrap();
@@ -304,7 +326,10 @@ fn a_killed_command_leaves_the_container_and_a_later_client_sees_its_end() {
     let (out, _, outcome) = relayed(one, "hello\n");
     assert_eq!(out, "got hello\n");
     assert_eq!(outcome, Outcome::Exited(3));
-    assert_eq!(second.join().unwrap(), ("got hello\n".to_owned(), String::new(), outcome));
+    assert_eq!(
+        second.join().unwrap(),
+        ("got hello\n".to_owned(), String::new(), outcome)
+    );
     assert_eq!(waiting.finish().unwrap(), Some(3));
 }
 
@@ -369,7 +394,10 @@ fn on_failure_restarts_as_often_as_it_says_and_records_the_last_exit() {
     let started = spawn(plan).unwrap();
     wait_for("the last restart", || world.text("cleanup") == "4\n");
     assert_eq!(world.text("on_exit"), "4\n", "once, at the end");
-    assert_eq!(world.text("log"), "stdout: run 0\nstdout: run 1\nstdout: run 2\n");
+    assert_eq!(
+        world.text("log"),
+        "stdout: run 0\nstdout: run 1\nstdout: run 2\n"
+    );
     assert_eq!(world.container.state().unwrap(), State::Exited);
     drop(started);
 }
@@ -402,7 +430,9 @@ fn a_stop_between_two_starts_ends_it() {
             (State::Restarting, Some(s)) if s.restarts >= 2 && s.init.is_none())
     });
     world.control().stopping().unwrap();
-    wait_for("the end", || world.container.state().unwrap() == State::Exited);
+    wait_for("the end", || {
+        world.container.state().unwrap() == State::Exited
+    });
     assert!(world.container.exit().unwrap().unwrap().stopped_by_user);
     drop(started);
 }
@@ -496,7 +526,10 @@ fn the_monitor_holds_nothing_of_its_callers() {
 #[test]
 fn a_terminal_has_the_clients_size_and_takes_input_as_typed() {
     let world = World::new();
-    let size = Size { rows: 33, columns: 77 };
+    let size = Size {
+        rows: 33,
+        columns: 77,
+    };
     let started = spawn(MonitorPlan {
         stdio: StdioPlan::Terminal { size: Some(size) },
         attach: Some(AttachRequest { stdin: true, ..ALL }),
@@ -523,8 +556,15 @@ fn a_terminal_has_the_clients_size_and_takes_input_as_typed() {
     };
     seen(&mut client, "", "33 77\r\n");
     let mut control = world.control();
-    control.resize(Size { rows: 10, columns: 20 }).unwrap();
-    client.write_all(&frame::small(frame::Kind::Stdin, b"hi\r")).unwrap();
+    control
+        .resize(Size {
+            rows: 10,
+            columns: 20,
+        })
+        .unwrap();
+    client
+        .write_all(&frame::small(frame::Kind::Stdin, b"hi\r"))
+        .unwrap();
     let text = seen(&mut client, "", "exit 6");
     assert!(text.contains("10 20\r\n"), "{text}");
     assert!(text.contains("got hi\r\n"), "{text}");
@@ -535,12 +575,19 @@ fn requests_without_a_meaning_are_refused_by_name() {
     let world = World::new();
     let started = spawn(world.plan("while :; do sleep 0.01; done")).unwrap();
     let mut control = world.control();
-    let error = control.resize(Size { rows: 1, columns: 1 }).unwrap_err();
+    let error = control
+        .resize(Size {
+            rows: 1,
+            columns: 1,
+        })
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
     control.set_paused(true).unwrap();
     assert_eq!(world.container.state().unwrap(), State::Paused);
     control.set_paused(false).unwrap();
-    let status = control.call(&crate::handoff::control::Request::Status).unwrap();
+    let status = control
+        .call(&crate::handoff::control::Request::Status)
+        .unwrap();
     assert_eq!(status["init"]["pid"], started.pid);
     crate::sys::signal::send(started.pid, libc::SIGKILL).unwrap();
 }

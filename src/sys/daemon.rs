@@ -67,8 +67,16 @@ fn detach(null: OwnedFd) {
 /// Descriptors above the standard streams that would survive an exec.
 fn inherited() -> Vec<RawFd> {
     let mut fds = Vec::new();
-    for entry in std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
-        let Some(fd) = entry.file_name().to_str().and_then(|n| n.parse::<RawFd>().ok()) else {
+    for entry in std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let Some(fd) = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<RawFd>().ok())
+        else {
             continue;
         };
         // SAFETY: F_GETFD takes any number and touches no memory.

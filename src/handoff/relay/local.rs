@@ -50,10 +50,22 @@ pub fn local(process: Local, caller: Caller, options: &Options) -> Result<Outcom
     loop {
         let [out, err] = &taps;
         let room = sink.as_ref().is_none_or(|s| s.waiting.len() < HIGH);
-        let [ended, signalled, typed, takes, read_out, read_err, write_out, write_err] = wait([
+        let [
+            ended,
+            signalled,
+            typed,
+            takes,
+            read_out,
+            read_err,
+            write_out,
+            write_err,
+        ] = wait([
             Some((process.pidfd.as_fd(), PollFlags::IN)),
             Some((signals.as_fd(), PollFlags::IN)),
-            console.input().filter(|_| room).map(|fd| (fd, PollFlags::IN)),
+            console
+                .input()
+                .filter(|_| room)
+                .map(|fd| (fd, PollFlags::IN)),
             sink.as_ref()
                 .filter(|s| !s.waiting.is_empty())
                 .map(|s| (s.file.as_fd(), PollFlags::OUT)),

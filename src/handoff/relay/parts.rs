@@ -143,7 +143,10 @@ impl Console {
             _ => None,
         };
         let screen = screen
-            .map(|fd| fd.try_clone_to_owned().call("dup", || "terminal".to_owned()))
+            .map(|fd| {
+                fd.try_clone_to_owned()
+                    .call("dup", || "terminal".to_owned())
+            })
             .transpose()?;
         Ok(Self {
             stdin,
@@ -309,7 +312,11 @@ pub(super) fn wait<const N: usize>(
 ) -> Result<[bool; N]> {
     let mut list: Vec<PollFd<'_>> = Vec::with_capacity(N);
     let mut places = Vec::with_capacity(N);
-    for (place, (fd, flags)) in fds.iter().enumerate().filter_map(|(i, f)| f.map(|f| (i, f))) {
+    for (place, (fd, flags)) in fds
+        .iter()
+        .enumerate()
+        .filter_map(|(i, f)| f.map(|f| (i, f)))
+    {
         list.push(PollFd::from_borrowed_fd(fd, flags));
         places.push(place);
     }
