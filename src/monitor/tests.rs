@@ -61,18 +61,22 @@ impl World {
             runtime: dir.path().join("run"),
         };
         let container = Containers::new(&dirs)
-            .create(ContainerRecord {
-                version: 1,
-                id: ContainerId::from_random(&[7; 32]),
-                name: "web".parse().unwrap(),
-                created: Timestamp::now(),
-                options,
-                image: None,
-                volumes: Vec::new(),
-                driver: String::new(),
-                command: Vec::new(),
-                stop_signal: 0,
-            })
+            .create(
+                ContainerRecord {
+                    version: 1,
+                    id: ContainerId::from_random(&[7; 32]),
+                    name: "web".parse().unwrap(),
+                    created: Timestamp::now(),
+                    options,
+                    image: None,
+                    volumes: Vec::new(),
+                    driver: String::new(),
+                    command: Vec::new(),
+                    stop_signal: 0,
+                    auto_maps: None,
+                },
+                crate::base::fs::Durability::Volatile,
+            )
             .unwrap();
         Self { dir, container }
     }

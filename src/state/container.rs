@@ -9,6 +9,7 @@
 //! removed, renamed or updated; never while it runs. Readers take none.
 
 use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::base::{Context as _, Error, Kind, Result};
 use crate::config::dirs::Dirs;
 use crate::spec::digest::Digest;
 use crate::spec::id::{ContainerId, ObjectName};
+use crate::spec::idmap::IdMaps;
 use crate::sys::process::Identity;
 
 /// The schema of the records that this program writes.
@@ -58,6 +60,9 @@ pub struct ContainerRecord {
     /// The signal that `stop` sends first, as it was resolved at creation; 0 means 15.
     #[serde(default)]
     pub stop_signal: i32,
+    /// `--userns=auto`: the range that it was given, relative to the shared user namespace.
+    #[serde(default)]
+    pub auto_maps: Option<IdMaps>,
 }
 
 /// The image of a container, as it was at creation.
@@ -192,8 +197,8 @@ pub struct Container {
 #[derive(Debug)]
 pub struct ContainerLock(File);
 
-impl std::os::fd::AsFd for ContainerLock {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+impl AsFd for ContainerLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
@@ -366,6 +371,30 @@ impl Container {
         files::remove_file_if_exists(&self.names.join(old.as_str()))
     }
 
+    /// Replaces the record without waiting for the disk. Lock: the container's.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn write_record_soon(&self) -> Result<()> {
+        write_json(
+            &self.dir.join("config.json"),
+            &self.record,
+            Durability::Volatile,
+        )
+    }
+
+    /// Brings the record to the disk, when it was written without waiting for that.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn sync(&self) -> Result<()> {
+        let sync = |path: &Path| File::open(path)?.sync_all();
+        sync(&self.dir.join("config.json"))
+            .and_then(|()| sync(&self.dir))
+            .and_then(|()| sync(&self.names))
+            .what(|| format!("cannot flush the record of container {:?}", self.name()))
+    }
+
     /// Makes the runtime folder.
     ///
     /// # Errors
@@ -387,11 +416,12 @@ impl Containers {
         Self { dirs: dirs.clone() }
     }
 
-    /// Publishes a new container: folder and record first, the name last.
+    /// Publishes a new container: folder and record first, the name last. A record that is not to
+    /// be waited for (`Volatile`) is brought to the disk later by [`Container::sync`].
     ///
     /// # Errors
     /// `Exists` when the name is taken; nothing is left then.
-    pub fn create(&self, record: ContainerRecord) -> Result<Container> {
+    pub fn create(&self, record: ContainerRecord, durability: Durability) -> Result<Container> {
         let container = self.container_of(record);
         let make = || -> Result<()> {
             match fs::DirBuilder::new().mode(0o700).create(&container.dir) {
@@ -405,11 +435,6 @@ impl Containers {
                 }
                 other => other.what(|| format!("cannot create {}", container.dir.display()))?,
             }
-            let durability = if container.record.options.remove {
-                Durability::Volatile
-            } else {
-                Durability::Durable
-            };
             write_json(
                 &container.dir.join("config.json"),
                 &container.record,
@@ -529,6 +554,18 @@ impl Containers {
     /// # Errors
     /// What the kernel says.
     pub fn remove(&self, container: &Container) -> Result<()> {
+        match self.discard(container)? {
+            Some(trash) => remove_tree(&trash),
+            None => Ok(()),
+        }
+    }
+
+    /// The quick half of [`Containers::remove`]: name and records are gone, the files lie in the
+    /// folder that is returned, for [`remove_tree`]. `None` when there was nothing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn discard(&self, container: &Container) -> Result<Option<PathBuf>> {
         let link = container.names.join(container.name());
         if fs::read_link(&link).is_ok_and(|t| t.to_str() == Some(container.id().as_str())) {
             files::remove_file_if_exists(&link)?;
@@ -539,10 +576,10 @@ impl Containers {
             .containers()
             .join(format!(".removing-{}", container.id()));
         match fs::rename(&container.dir, &trash) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.what(|| format!("cannot remove container {:?}", container.name()))?,
         }
-        remove_tree(&trash)
+        Ok(Some(trash))
     }
 
     /// Removes what interrupted removals and creations left: `.removing-*` and folders without a
@@ -591,9 +628,11 @@ impl Containers {
     }
 }
 
-/// Removes a tree of ours; directories without permission bits are opened up first, since
-/// container root may have closed them to everybody.
-fn remove_tree(path: &Path) -> Result<()> {
+/// Removes a tree of ours, inside the user namespace: its root may open what nobody else may.
+///
+/// # Errors
+/// The first failure.
+pub fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.what(|| format!("cannot remove {}", path.display())).map_err(|e| {

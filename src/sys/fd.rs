@@ -140,6 +140,23 @@ pub fn inherited(number: i32) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// A copy of a descriptor that the caller passed over execve, which stays as it is; `None` when
+/// there is none under that number. Ours are all close-on-exec, theirs are not: that tells them
+/// apart.
+///
+/// # Errors
+/// `EMFILE`.
+pub fn copy_of_inherited(number: i32) -> Result<Option<OwnedFd>> {
+    // SAFETY: F_GETFD takes a number only.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+        return Ok(None);
+    }
+    // SAFETY: open, and nobody in this process closes what the caller passed.
+    let theirs = unsafe { BorrowedFd::borrow_raw(number) };
+    dup_at_least(theirs, 3).map(Some)
+}
+
 /// Forgets an owned descriptor and says its number: it stays open for the next program.
 pub fn leave_open(fd: OwnedFd) -> Result<i32> {
     set_cloexec(&fd, false)?;

@@ -1,9 +1,23 @@
 //! Everything people do with containers, one verb a file.
+//!
+//! Locks: `reap::lock` takes a container's lock and cleans up after a monitor that was killed.
+//! Readers (`list`, `inspect`, `top`, `stats`) take none.
 
+pub mod create;
+pub mod events;
 pub mod filter;
 pub mod inspect;
+pub mod launch;
 pub mod names;
 pub mod pattern;
+pub mod pause;
+pub mod processes;
+pub mod reap;
+pub mod remove;
 pub mod request;
-pub use crate::base::signal;
+pub mod run;
+pub mod select;
+pub mod stop;
 pub mod summary;
+
+pub use crate::base::signal;

@@ -210,12 +210,18 @@ pub mod tests {
             driver: "overlay".to_owned(),
             command: vec!["/bin/sh".to_owned(), "-c".to_owned(), "true".to_owned()],
             stop_signal: 15,
+            auto_maps: None,
         };
         let containers = Containers::new(&Dirs {
             data: dir.path().join("data"),
             runtime: dir.path().join("run"),
         });
-        Summary::of(containers.create(record).unwrap()).unwrap()
+        Summary::of(
+            containers
+                .create(record, crate::base::fs::Durability::Volatile)
+                .unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use mounts::{check_destination, clean};
-pub use process::{argv, exec_process, stop_signal};
+pub use process::{argv, exec_process, is_systemd, stop_signal};
 
 use crate::base::Result;
 use crate::runtime::capabilities;

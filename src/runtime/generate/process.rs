@@ -59,7 +59,7 @@ pub fn argv(options: &ContainerOptions, image: Option<&ImageConfig>) -> Result<V
 }
 
 /// Whether the container gets what systemd wants.
-pub(super) fn is_systemd(mode: SystemdMode, args: &[String]) -> bool {
+pub fn is_systemd(mode: SystemdMode, args: &[String]) -> bool {
     match mode {
         SystemdMode::Off => false,
         SystemdMode::Always => true,

@@ -49,7 +49,7 @@ pub fn inspect(s: &Summary, cx: &Context<'_>) -> Value {
     let options = &record.options;
     let dir = s.container.dir();
     let command = s.command();
-    let generated = |name: &str| existing(dir, name);
+    let generated = |name: &str| existing(s.container.runtime_dir(), name);
     let process = cx.spec.and_then(|spec| spec.process.as_ref());
     let caps = |pick: fn(&crate::spec::runtime::Capabilities) -> &Vec<String>| {
         process
@@ -194,11 +194,11 @@ fn graph_data(s: &Summary, cx: &Context<'_>) -> Value {
 }
 
 fn dependencies(s: &Summary) -> Vec<String> {
-    dependency_names(s).map(str::to_owned).collect()
+    namespace_dependencies(s).map(str::to_owned).collect()
 }
 
-/// Names or ids of containers whose namespaces or volumes it uses.
-pub fn dependency_names(s: &Summary) -> impl Iterator<Item = &str> {
+/// Ids of containers whose namespaces it uses.
+pub fn namespace_dependencies(s: &Summary) -> impl Iterator<Item = &str> {
     use crate::state::options::{NamespaceMode, NetworkMode, UsernsMode};
     let o = &s.container.record.options;
     let spaces = [&o.pid, &o.ipc, &o.uts, &o.cgroupns]
@@ -215,11 +215,7 @@ pub fn dependency_names(s: &Summary) -> impl Iterator<Item = &str> {
         UsernsMode::Container(c) => Some(c.as_str()),
         _ => None,
     };
-    let volumes = o
-        .volumes_from
-        .iter()
-        .map(|v| v.split(':').next().unwrap_or(v));
-    spaces.chain(network).chain(user).chain(volumes)
+    spaces.chain(network).chain(user)
 }
 
 #[cfg(test)]

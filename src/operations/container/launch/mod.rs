@@ -1,0 +1,424 @@
+//! Starting a container: everything is prepared in the command, then the monitor is forked, which
+//! starts the process, and starts it again under a restart policy.
+//!
+//! Order of a start, and who must not have a thread when: namespaces of others are opened and a
+//! shared /dev/shm is fetched (single thread), the network namespace is made in a thread while this
+//! one mounts the root file system, resolves the user and generates the specification; the thread
+//! is joined before the fork.
+
+mod chown;
+mod copyup;
+mod files;
+pub(super) mod idmaps;
+pub(super) mod joins;
+mod mounts;
+mod prepare;
+mod secrets;
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use prepare::{Prepared, prepare};
+
+use super::events;
+use crate::base::failpoint::failpoint;
+use crate::base::{Context as _, Result};
+use crate::cgroup::Group;
+use crate::config::dirs::Dirs;
+use crate::handoff::control::AttachRequest;
+use crate::image::ImageRecord;
+use crate::monitor::{
+    Attempt, AttemptStdio, MonitorPlan, Running, Started, StdioPlan, spawn as spawn_monitor,
+};
+use crate::network::plan::Kind as NetworkKind;
+use crate::network::uplink;
+use crate::operations::session::Session;
+use crate::runtime::Stdio;
+use crate::runtime::launch::{Launch, launch};
+use crate::runtime::userns::{Entered, Want, enter};
+use crate::spec::idmap::{IdMaps, to_host};
+use crate::spec::runtime::{ConsoleSize, NamespaceKind};
+use crate::state::container::{Container, ContainerLock, Containers, ExitRecord, remove_tree};
+use crate::state::options::LogDriver;
+use crate::storage::Store;
+use crate::storage::rootfs::View;
+use crate::storage::volume::Volumes;
+use crate::sys::{Call as _, fd as descriptors};
+
+/// What a start needs, attempt after attempt.
+pub(super) struct Kit<'a> {
+    session: &'a Session,
+    container: Container,
+    image: Option<ImageRecord>,
+    entered: Entered,
+    store: Store,
+    nested: Option<IdMaps>,
+    view: View,
+    preserve: Vec<OwnedFd>,
+    passthrough: Option<[OwnedFd; 3]>,
+}
+
+/// How a container is started.
+#[derive(Debug, Default)]
+pub(super) struct How {
+    /// The command becomes a client from the first byte on.
+    pub attach: Option<AttachRequest>,
+}
+
+/// Enters the user namespace that this container needs.
+///
+/// # Errors
+/// As `userns::enter`; `InUse` when it joins a container that does not run.
+pub(super) fn enter_for(session: &Session, container: &Container) -> Result<Entered> {
+    let containers = Containers::new(&session.dirs);
+    let want = match joins::monitor_to_enter(&containers, &container.record.options)? {
+        Some(monitor) => Want::Of(monitor),
+        None => Want::Default,
+    };
+    enter(&session.dirs, want)
+}
+
+/// Starts a container whose lock is held and which does not run. The process has one thread.
+///
+/// # Errors
+/// The error of whatever could not be had, or of the program itself (126, 127). The container then
+/// does not run; a `--rm` one may have been removed.
+pub(super) fn start(
+    session: &Session,
+    container: Container,
+    lock: &ContainerLock,
+    image: Option<ImageRecord>,
+    how: How,
+    warn: &mut dyn FnMut(&str),
+) -> Result<Started> {
+    let entered = enter_for(session, &container)?;
+    container.make_runtime_dir()?;
+    let options = &container.record.options;
+    let caller = idmaps::Caller {
+        uid: session.user.uid,
+        gid: session.user.gid,
+    };
+    let nested = idmaps::nested_maps(
+        &options.userns,
+        &entered.maps,
+        caller,
+        container.record.auto_maps.as_ref(),
+    )?;
+    let view = match &nested {
+        Some(maps) => View::Shifted(maps.clone()),
+        None => View::Same,
+    };
+    let passthrough = match options.log.driver {
+        LogDriver::Passthrough => Some([own(0)?, own(1)?, own(2)?]),
+        _ => None,
+    };
+    let preserve = (3..3 + options.preserve_fds)
+        .map(|n| own(i32::try_from(n).unwrap_or(i32::MAX)))
+        .collect::<Result<Vec<_>>>()?;
+    let mut kit = Kit {
+        session,
+        store: Store::open(&session.dirs, session.options.storage_driver.as_deref())?,
+        container,
+        image,
+        entered,
+        nested,
+        view,
+        preserve,
+        passthrough,
+    };
+    failpoint("start::entered")?;
+    let prepared = prepare(&kit)?;
+    failpoint("start::prepared")?;
+    for notice in &prepared.notices {
+        warn(notice);
+    }
+    if kit.container.record.driver != prepared.driver {
+        kit.container.record.driver = prepared.driver.to_owned();
+        if !kit.container.record.options.remove {
+            kit.container.write_record_soon()?;
+        }
+    }
+    let log = crate::logs::open(&kit.container)?;
+    failpoint("start::log")?;
+    run_monitor(kit, prepared, lock, log, how)
+}
+
+fn run_monitor(
+    kit: Kit<'_>,
+    prepared: Prepared,
+    lock: &ContainerLock,
+    log: Box<dyn crate::handoff::output::Sink>,
+    how: How,
+) -> Result<Started> {
+    let container = kit.container.clone();
+    let options = container.record.options.clone();
+    let session = kit.session;
+    let trash: Rc<RefCell<Option<PathBuf>>> = Rc::default();
+    let on_exit = {
+        let (container, trash) = (container.clone(), Rc::clone(&trash));
+        move |_exit: &ExitRecord| {
+            if !container.record.options.remove {
+                return;
+            }
+            super::create::remove_cidfile(&container);
+            // What cannot be renamed now is swept up by a later command.
+            if let Ok(path) = Containers::new(&session.dirs).discard(&container) {
+                *trash.borrow_mut() = path;
+                events::write(session, &container, "remove");
+            }
+        }
+    };
+    let cleanup = {
+        let container = container.clone();
+        move |_exit: &ExitRecord| {
+            forget_run(&session.dirs, &container);
+            if container.record.options.remove {
+                remove_rest(session, &container, trash.borrow_mut().take());
+            }
+        }
+    };
+    let size = how.attach.as_ref().and_then(|a| a.size);
+    let stdio = match options.log.driver {
+        LogDriver::Passthrough => StdioPlan::Passthrough,
+        _ if options.tty => StdioPlan::Terminal { size },
+        _ => StdioPlan::Pipes {
+            stdin: options.interactive,
+        },
+    };
+    let foreign: Vec<BorrowedFd<'_>> = vec![lock.as_fd()];
+    let mut first = Some(prepared);
+    let launch = move |attempt: Attempt| -> Result<Running> {
+        let prepared = match first.take() {
+            Some(prepared) => prepared,
+            None => prepare(&kit)?,
+        };
+        go(&kit, prepared, attempt.stdio)
+    };
+    spawn_monitor(MonitorPlan {
+        launch: Box::new(launch),
+        on_exit: Box::new(on_exit),
+        cleanup: Box::new(cleanup),
+        log,
+        stdio,
+        attach: how.attach,
+        restart: options.restart.clone(),
+        timeout: (options.timeout > 0).then(|| Duration::from_secs(options.timeout.into())),
+        stop_signal: stop_signal(&container),
+        stop_timeout: Duration::from_secs(options.stop_timeout.unwrap_or(10).into()),
+        pidfile: options.pidfile.clone(),
+        monitor_pidfile: None,
+        events: events::journal(session).map(|j| (j, events::event(&container, "start"))),
+        foreign,
+        container,
+    })
+}
+
+/// The signal that asks a container to end.
+pub(super) fn stop_signal(container: &Container) -> i32 {
+    match container.record.stop_signal {
+        0 => libc::SIGTERM,
+        signal => signal,
+    }
+}
+
+/// One start, in the monitor.
+fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running> {
+    let Prepared {
+        generated,
+        owner,
+        rootfs,
+        joins,
+        nested,
+        netns,
+        plan,
+        sources,
+        seccomp,
+        cgroup,
+        ..
+    } = prepared;
+    let uplink = match (&plan.kind, &netns) {
+        (NetworkKind::Uplink, Some(netns)) => {
+            Some(uplink::start(&plan, netns, kit.container.runtime_dir())?)
+        }
+        _ => None,
+    };
+    failpoint("start::uplink")?;
+    let stdio = match stdio {
+        AttemptStdio::Fds(fds) => {
+            for fd in &fds {
+                give_pipe(fd, owner)?;
+            }
+            Stdio::Fds(fds)
+        }
+        AttemptStdio::Terminal(size) => Stdio::Pty {
+            size: size.map(|s| ConsoleSize {
+                height: s.rows,
+                width: s.columns,
+            }),
+        },
+        AttemptStdio::Passthrough => match &kit.passthrough {
+            Some([a, b, c]) => Stdio::Fds([again(a)?, again(b)?, again(c)?]),
+            None => Stdio::Null,
+        },
+    };
+    let mut join: Vec<(NamespaceKind, OwnedFd)> = joins.fds;
+    let mut held: Vec<Box<dyn Any>> = Vec::new();
+    let uplink_identity = uplink.as_ref().map(|u| u.identity.clone());
+    let network = uplink
+        .as_ref()
+        .map_or_else(|| plan.name().to_owned(), |u| u.name.to_owned());
+    held.extend(uplink.map(|u| Box::new(u) as Box<dyn Any>));
+    if let Some(netns) = netns {
+        if nested.is_none() {
+            join.push((NamespaceKind::Network, again(&netns.fd)?));
+        }
+        held.push(Box::new(netns));
+    }
+    held.push(Box::new(rootfs.lock));
+    held.push(Box::new(sources.held));
+    let spec_path = kit.container.runtime_dir().join("spec.json");
+    crate::state::container::write_json(
+        &spec_path,
+        &generated.spec,
+        crate::base::fs::Durability::Volatile,
+    )?;
+    let preserve = kit.preserve.iter().map(again).collect::<Result<Vec<_>>>()?;
+    let group = cgroup.as_ref().map(|c| c.0.directory()).transpose()?;
+    let cgroup_path = cgroup
+        .as_ref()
+        .map(|c| c.0.path().to_string_lossy().into_owned());
+    let launched = launch(Launch {
+        spec: generated.spec,
+        rootfs: rootfs.tree,
+        join,
+        cgroup: group,
+        nested,
+        mounts: sources.mounts,
+        stdio,
+        seccomp_flags: seccomp.as_ref().map_or(0, |f| f.flags),
+        seccomp: seccomp.map(|f| f.program),
+        init: kit.container.record.options.init,
+        preserve,
+        gate: None,
+    })?;
+    failpoint("start::launched")?;
+    let mut running = Running::new(launched.pid, launched.pidfd);
+    running.pty = launched.pty;
+    running.uplink = uplink_identity;
+    running.network = network;
+    running.ip_address = plan
+        .addresses
+        .filter(|_| plan.kind == NetworkKind::Uplink)
+        .map(|a| a.container.to_string());
+    running.ports = plan.ports;
+    running.cgroup = cgroup_path;
+    if let Some(group) = cgroup {
+        let path = group.0.path().to_string_lossy().into_owned();
+        running.oom_killed = Some(Box::new(move || {
+            Group::open(&path).is_ok_and(|g| g.was_out_of_memory())
+        }));
+        held.push(Box::new(group));
+    }
+    running.held = held;
+    Ok(running)
+}
+
+/// A group that goes when the run is over.
+pub(super) struct OwnGroup(pub(super) Group);
+
+impl Drop for OwnGroup {
+    fn drop(&mut self) {
+        // Left over groups are empty folders; the next start of the container reuses the name.
+        if let Ok(group) = Group::open(&self.0.path().to_string_lossy()) {
+            drop(group.remove());
+        }
+    }
+}
+
+/// Throws away what belongs to one run: upper layers of throw-away mounts.
+pub(super) fn forget_run(dirs: &Dirs, container: &Container) {
+    let _ = dirs;
+    let scratch = mounts::scratch_dir(container.dir());
+    if scratch.exists() {
+        // Swept up with the container at the latest.
+        drop(remove_tree(&scratch));
+    }
+    drop(std::fs::remove_dir_all(
+        container.runtime_dir().join("secrets"),
+    ));
+}
+
+/// After the exit of a `--rm` container was delivered: its files, its anonymous volumes, its image.
+pub(super) fn remove_rest(session: &Session, container: &Container, trash: Option<PathBuf>) {
+    if let Some(trash) = trash {
+        drop(remove_tree(&trash));
+    }
+    let volumes = Volumes::new(&session.dirs);
+    for volume in &container.record.volumes {
+        if volume.anonymous
+            && let Ok(name) = volume.name.parse()
+        {
+            drop(volumes.remove(&name));
+        }
+    }
+    if container.record.options.remove_image {
+        drop(super::remove::remove_image(session, container));
+    }
+}
+
+/// The owner of a container's root, as the shared user namespace numbers it.
+fn root_owner(nested: Option<&IdMaps>) -> (u32, u32) {
+    outside(nested, (0, 0))
+}
+
+/// Ids inside to ids of the shared user namespace; unmapped ones become root.
+fn outside(nested: Option<&IdMaps>, (uid, gid): (u32, u32)) -> (u32, u32) {
+    match nested {
+        None => (uid, gid),
+        Some(maps) => (
+            to_host(&maps.uids, uid).unwrap_or(0),
+            to_host(&maps.gids, gid).unwrap_or(0),
+        ),
+    }
+}
+
+/// Gives a pipe to the container's user, so that it can open `/dev/stdout`. Anything else, above
+/// all /dev/null, is left alone.
+fn give_pipe(fd: &OwnedFd, (uid, gid): (u32, u32)) -> Result<()> {
+    if (uid, gid) == (0, 0) {
+        return Ok(());
+    }
+    let stat = rustix::fs::fstat(fd).call("fstat", String::new)?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo {
+        rustix::fs::fchown(
+            fd,
+            Some(rustix::fs::Uid::from_raw(uid)),
+            Some(rustix::fs::Gid::from_raw(gid)),
+        )
+        .call("fchown", || "pipe".to_owned())?;
+    }
+    Ok(())
+}
+
+fn again(fd: &OwnedFd) -> Result<OwnedFd> {
+    fd.try_clone().what(|| "cannot duplicate a descriptor")
+}
+
+/// A copy of a descriptor that the command was started with.
+fn own(number: i32) -> Result<OwnedFd> {
+    let missing = || {
+        crate::base::Error::invalid(format!("descriptor {number} is not open"))
+            .hint("--preserve-fds N passes the descriptors 3 to 3+N-1")
+    };
+    let copy = match number {
+        0 => std::io::stdin().as_fd().try_clone_to_owned(),
+        1 => std::io::stdout().as_fd().try_clone_to_owned(),
+        2 => std::io::stderr().as_fd().try_clone_to_owned(),
+        _ => return descriptors::copy_of_inherited(number)?.ok_or_else(missing),
+    };
+    copy.map_err(|_| missing())
+}

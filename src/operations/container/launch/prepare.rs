@@ -1,0 +1,492 @@
+//! Everything a start needs, as values and descriptors; nothing of the container runs yet.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use super::joins::{self, Joins};
+use super::mounts::{self, Sources};
+use super::{Kit, OwnGroup, files, outside, root_owner};
+use crate::base::failpoint::failpoint;
+use crate::base::{Context as _, Error, Result};
+use crate::cgroup::{self, Group};
+use crate::config::containers_conf;
+use crate::network::facts::{self, HostFacts};
+use crate::network::namespace::{self, Namespace};
+use crate::network::plan::{self as network_plan, NetworkPlan};
+use crate::network::{files as network_files, ports};
+use crate::runtime::generate::{self, Facts, Generated, VolumeFact};
+use crate::runtime::nested::{self, Nested, Owns};
+use crate::runtime::seccomp;
+use crate::runtime::user::{ResolvedUser, resolve_user};
+use crate::spec::idmap::{IdMaps, to_container};
+use crate::spec::image::ImageConfig;
+use crate::spec::runtime::Rlimit;
+use crate::state::container::Containers;
+use crate::state::options::{ContainerOptions, NamespaceMode, NetworkMode, UsernsMode};
+use crate::storage::rootfs::{Mode, Rootfs, RootfsRequest, Scratch};
+use crate::storage::volume::Volumes;
+
+/// A hosts file of a container whose network is shared, or of an image, may be this long.
+const HOSTS_LIMIT: u64 = 1 << 20;
+
+/// Ready to be launched.
+pub(super) struct Prepared {
+    pub generated: Generated,
+    /// The container's user, as the shared user namespace numbers it.
+    pub owner: (u32, u32),
+    pub rootfs: Rootfs,
+    pub joins: Joins,
+    pub nested: Option<Nested>,
+    pub netns: Option<Namespace>,
+    pub plan: NetworkPlan,
+    pub sources: Sources,
+    pub seccomp: Option<seccomp::Filter>,
+    pub cgroup: Option<OwnGroup>,
+    pub driver: &'static str,
+    pub notices: Vec<String>,
+}
+
+/// The thread that makes the network namespace; waited for in every case.
+struct Making(Option<JoinHandle<Result<Namespace>>>);
+
+impl Making {
+    fn finish(mut self) -> Result<Option<Namespace>> {
+        self.0.take().map(namespace::join).transpose()
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // An error of ours is under way already; forks must find one thread only.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Prepares a start.
+///
+/// # Errors
+/// The first thing that could not be had; what was made until then goes with its descriptors.
+pub(super) fn prepare(kit: &Kit<'_>) -> Result<Prepared> {
+    let record = &kit.container.record;
+    let options = &record.options;
+    let image = kit.image.as_ref().map(|i| &i.config);
+    let containers = Containers::new(&kit.session.dirs);
+    let joins = joins::open(&containers, options)?;
+    let mut shm = joins.ipc_of.map(mounts::shared_shm).transpose()?;
+
+    let own_network = matches!(
+        options.network.mode,
+        NetworkMode::Default
+            | NetworkMode::None
+            | NetworkMode::Pasta(_)
+            | NetworkMode::Slirp4netns(_)
+    );
+    let maps = kit.nested.as_ref().unwrap_or(&kit.entered.maps);
+    let settings = namespace::Settings::new(&options.sysctls, last_id(maps));
+    let mut nested = match &kit.nested {
+        Some(maps) => Some(nested::create(
+            maps,
+            Owns {
+                net: own_network,
+                ipc: is_own(&options.ipc),
+                uts: is_own(&options.uts),
+            },
+        )?),
+        None => None,
+    };
+    let making = Making(match &nested {
+        None if own_network => Some(namespace::spawn(settings.clone())?),
+        _ => None,
+    });
+
+    let rootfs = mount_rootfs(kit)?;
+    failpoint("start::mounted")?;
+    let mut notices: Vec<String> = rootfs.notice.iter().cloned().collect();
+    let user = account(kit, &rootfs.tree, image)?;
+    let owner = outside(kit.nested.as_ref(), (user.uid, user.gid));
+    let hostname = hostname(kit, &joins);
+    let (plan, host) = plan_network(kit, &rootfs.tree, image, &hostname)?;
+    notices.extend(plan.notices.iter().cloned());
+
+    let facts = facts_of(kit, &rootfs.tree, &joins, &plan, user, hostname)?;
+    drop(host);
+    let generated = generate::generate(options, image, &facts)?;
+    notices.extend(generated.notices.iter().cloned());
+    failpoint("start::generated")?;
+    let sources = mounts::prepare(
+        kit,
+        &rootfs.tree,
+        owner,
+        &generated.spec.mounts,
+        &generated.origins,
+        &mut shm,
+    )?;
+    failpoint("start::mounts")?;
+    let caps = generated
+        .spec
+        .process
+        .as_ref()
+        .and_then(|p| p.capabilities.as_ref())
+        .map_or_else(Vec::new, |c| c.bounding.clone());
+    let seccomp = seccomp::filter(&options.security, options.privileged, &caps)?;
+    let cgroup = make_cgroup(kit)?;
+    let mut netns = making.finish()?;
+    if let Some(nested) = &mut nested
+        && let Some(net) = &nested.net
+    {
+        let net = net
+            .try_clone()
+            .what(|| "cannot duplicate the network namespace")?;
+        netns = Some(namespace::prepare(net, settings)?);
+    }
+    if !plan.needs_namespace() {
+        netns = None;
+    }
+    Ok(Prepared {
+        driver: rootfs.driver,
+        generated,
+        owner,
+        rootfs,
+        joins,
+        nested,
+        netns,
+        plan,
+        sources,
+        seccomp,
+        cgroup,
+        notices,
+    })
+}
+
+fn is_own(mode: &NamespaceMode) -> bool {
+    !matches!(
+        mode,
+        NamespaceMode::Host | NamespaceMode::Container(_) | NamespaceMode::Path(_)
+    )
+}
+
+/// The highest group inside, for the groups that may ping.
+fn last_id(maps: &IdMaps) -> u32 {
+    maps.gids
+        .iter()
+        .map(|m| m.container_id.saturating_add(m.size - 1))
+        .max()
+        .unwrap_or(0)
+}
+
+fn mount_rootfs(kit: &Kit<'_>) -> Result<Rootfs> {
+    let options = &kit.container.record.options;
+    let what = || {
+        format!(
+            "cannot mount the root file system of container {:?}",
+            kit.container.name()
+        )
+    };
+    match (&options.rootfs, &kit.image) {
+        (Some(rootfs), _) if rootfs.overlay => {
+            let lower = kit.store.mount_directory(&rootfs.path).what(what)?;
+            let scratch = kit.container.dir().join("rootfs-overlay");
+            kit.store
+                .mount_over(lower.tree.as_fd(), Scratch::Folder(&scratch))
+                .what(what)
+        }
+        (Some(rootfs), _) => kit.store.mount_directory(&rootfs.path).what(what),
+        (None, Some(image)) => kit
+            .store
+            .mount(&RootfsRequest {
+                layers: &image.chain(),
+                container_dir: kit.container.dir(),
+                view: &kit.view,
+                mode: if options.remove {
+                    Mode::Ephemeral
+                } else {
+                    Mode::Persistent
+                },
+            })
+            .what(what),
+        (None, None) => Err(Error::internal(what()).because("it has neither image nor rootfs")),
+    }
+}
+
+/// The user that the process runs as.
+fn account(kit: &Kit<'_>, root: &OwnedFd, image: Option<&ImageConfig>) -> Result<ResolvedUser> {
+    let options = &kit.container.record.options;
+    let keep = match (&options.userns, &kit.nested) {
+        // Whoever keeps their id wants to be that user.
+        (UsernsMode::KeepId { .. }, Some(maps)) => Some(format!(
+            "{}:{}",
+            to_container(&maps.uids, 0).unwrap_or(0),
+            to_container(&maps.gids, 0).unwrap_or(0)
+        )),
+        _ => None,
+    };
+    let text = options
+        .user
+        .as_deref()
+        .or_else(|| image.map(|i| i.config.user.as_str()))
+        .filter(|t| !t.is_empty())
+        .or(keep.as_deref())
+        .unwrap_or_default();
+    resolve_user(root.as_fd(), text, &options.groups)
+}
+
+fn hostname(kit: &Kit<'_>, joins: &Joins) -> String {
+    let record = &kit.container.record;
+    if let Some(name) = &record.options.hostname {
+        return name.clone();
+    }
+    if let Some(other) = &joins.uts_of {
+        let options = &other.record.options;
+        return options
+            .hostname
+            .clone()
+            .unwrap_or_else(|| other.id().short().to_owned());
+    }
+    let host = || {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    };
+    if record.options.uts == NamespaceMode::Host || record.options.network.mode == NetworkMode::Host
+    {
+        return host();
+    }
+    let by_name = containers_conf::load()
+        .ok()
+        .and_then(|c| c.containers.container_name_as_hostname);
+    if by_name == Some(true) {
+        return record.name.as_str().replace('_', "");
+    }
+    record.id.short().to_owned()
+}
+
+fn plan_network(
+    kit: &Kit<'_>,
+    root: &OwnedFd,
+    image: Option<&ImageConfig>,
+    hostname: &str,
+) -> Result<(NetworkPlan, HostFacts)> {
+    let record = &kit.container.record;
+    let options = &record.options.network;
+    let conf = containers_conf::load()?;
+    let host = facts::probe(&kit.session.env, conf);
+    let image_ports: Vec<String> = image
+        .map(|i| i.config.exposed_ports.keys().cloned().collect())
+        .unwrap_or_default();
+    let image_hosts = match options.hosts_file.as_deref() {
+        Some("image") => crate::sys::resolve::read(root, "etc/hosts", HOSTS_LIMIT)
+            .what(|| "cannot read /etc/hosts of the image")?
+            .map(|b| String::from_utf8_lossy(&b).into_owned()),
+        _ => None,
+    };
+    let hosts_file = match options.hosts_file.as_deref() {
+        None | Some("" | "none" | "image") => None,
+        Some(path) => Some(
+            String::from_utf8_lossy(&crate::base::fs::read(Path::new(path), HOSTS_LIMIT)?)
+                .into_owned(),
+        ),
+    };
+    let request = network_plan::Request {
+        options,
+        image_ports: &image_ports,
+        hostname,
+        domain: record.options.domainname.as_deref(),
+        name: record.name.as_str(),
+        image_hosts: image_hosts.as_deref(),
+        hosts_file: hosts_file.as_deref(),
+    };
+    let mut plan = network_plan::plan(&request, &host, conf)?;
+    ports::settle(&mut plan, &host)?;
+    Ok((plan, host))
+}
+
+fn facts_of(
+    kit: &Kit<'_>,
+    root: &OwnedFd,
+    joins: &Joins,
+    plan: &NetworkPlan,
+    user: ResolvedUser,
+    hostname: String,
+) -> Result<Facts> {
+    let record = &kit.container.record;
+    let options = &record.options;
+    let dir = kit.container.runtime_dir();
+    let owner = root_owner(kit.nested.as_ref());
+    let put = |name: &str, text: &str| files::write(dir, name, text.as_bytes(), owner);
+    // A shared network has shared names: the other container's very files.
+    let shared = |name: &str| {
+        joins
+            .network_of
+            .as_ref()
+            .map(|c| c.runtime_dir().join(name))
+            .filter(|p| p.exists())
+    };
+    let hosts = match &plan.hosts {
+        Some(text) => Some(put("hosts", text)?),
+        None => shared("hosts"),
+    };
+    let resolv_conf = match &plan.resolv_conf {
+        Some(text) => Some(put("resolv.conf", text)?),
+        None => shared("resolv.conf"),
+    };
+    let cwd = options
+        .workdir
+        .as_deref()
+        .or_else(|| {
+            kit.image
+                .as_ref()
+                .map(|i| i.config.config.working_dir.as_str())
+        })
+        .filter(|d| !d.is_empty())
+        .unwrap_or("/");
+    let passwd = files::passwd(root.as_fd(), options, &user, cwd)?
+        .map(|text| put("passwd", &text))
+        .transpose()?;
+    let group = files::group(root.as_fd(), options, &user)?
+        .map(|text| put("group", &text))
+        .transpose()?;
+    let (secret_files, secret_env) = super::secrets::prepare(kit)?;
+    let volumes = Volumes::new(&kit.session.dirs);
+    let volumes = record
+        .volumes
+        .iter()
+        .map(|v| {
+            Ok(VolumeFact {
+                name: v.name.clone(),
+                destination: v.destination.clone(),
+                path: volumes.data_path(&v.name.parse()?),
+                options: Vec::new(),
+            })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Facts {
+        id: record.id.to_string(),
+        name: record.name.to_string(),
+        hosts,
+        resolv_conf,
+        hostname_file: Some(put("hostname", &network_files::hostname(&hostname))?),
+        hostname,
+        user,
+        maps: kit.entered.maps.clone(),
+        nested: kit.nested.clone(),
+        caller_limits: caller_limits(),
+        caller_oom_score_adj: caller_oom_score_adj(),
+        containerenv: Some(put(
+            "containerenv",
+            &files::containerenv(&kit.container, kit.session.user),
+        )?),
+        passwd,
+        group,
+        localtime: files::localtime(options.timezone.as_deref())?,
+        volumes,
+        inherited: Vec::new(),
+        secret_files,
+        secret_env,
+        host_devices: if options.privileged {
+            files::host_devices()
+        } else {
+            Vec::new()
+        },
+        cgroup2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+        host_mqueue: Path::new("/dev/mqueue").is_dir(),
+        joined: joins.paths.clone().into_iter().collect(),
+        ..Facts::default()
+    })
+}
+
+/// What `getrlimit` says, by name.
+fn caller_limits() -> Vec<Rlimit> {
+    use rustix::process::{Resource, getrlimit};
+    [
+        ("RLIMIT_AS", Resource::As),
+        ("RLIMIT_CORE", Resource::Core),
+        ("RLIMIT_CPU", Resource::Cpu),
+        ("RLIMIT_DATA", Resource::Data),
+        ("RLIMIT_FSIZE", Resource::Fsize),
+        ("RLIMIT_LOCKS", Resource::Locks),
+        ("RLIMIT_MEMLOCK", Resource::Memlock),
+        ("RLIMIT_MSGQUEUE", Resource::Msgqueue),
+        ("RLIMIT_NICE", Resource::Nice),
+        ("RLIMIT_NOFILE", Resource::Nofile),
+        ("RLIMIT_NPROC", Resource::Nproc),
+        ("RLIMIT_RSS", Resource::Rss),
+        ("RLIMIT_RTPRIO", Resource::Rtprio),
+        ("RLIMIT_RTTIME", Resource::Rttime),
+        ("RLIMIT_SIGPENDING", Resource::Sigpending),
+        ("RLIMIT_STACK", Resource::Stack),
+    ]
+    .into_iter()
+    .map(|(kind, resource)| {
+        let limit = getrlimit(resource);
+        Rlimit {
+            kind: kind.to_owned(),
+            soft: limit.current.unwrap_or(u64::MAX),
+            hard: limit.maximum.unwrap_or(u64::MAX),
+        }
+    })
+    .collect()
+}
+
+fn caller_oom_score_adj() -> i32 {
+    std::fs::read_to_string("/proc/self/oom_score_adj")
+        .ok()
+        .and_then(|t| t.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// The container's own group, where this host allows one; limits that cannot be had are refused.
+fn make_cgroup(kit: &Kit<'_>) -> Result<Option<OwnGroup>> {
+    let options = &kit.container.record.options;
+    if options.cgroups.as_deref() == Some("disabled") {
+        return Ok(None);
+    }
+    let support = cgroup::probe();
+    let settings = cgroup::check(&support, &options.resources)?;
+    Group::create(&support, kit.container.id(), &settings)
+        .map(|group| group.map(OwnGroup))
+        .what(|| {
+            format!(
+                "cannot make the control group of container {:?}",
+                kit.container.name()
+            )
+        })
+}
+
+/// What `exec` and `inspect` take from a container that does not run: the specification it would
+/// have, without looking at the host.
+pub(in crate::operations::container) fn imagined(
+    id: &str,
+    name: &str,
+    options: &ContainerOptions,
+    image: Option<&ImageConfig>,
+    volumes: Vec<(String, String, PathBuf)>,
+) -> Option<Generated> {
+    let facts = Facts {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        hostname: options
+            .hostname
+            .clone()
+            .unwrap_or_else(|| id.get(..12).unwrap_or(id).to_owned()),
+        user: ResolvedUser {
+            home: "/root".to_owned(),
+            ..ResolvedUser::default()
+        },
+        volumes: volumes
+            .into_iter()
+            .map(|(name, destination, path)| VolumeFact {
+                name,
+                destination,
+                path,
+                options: Vec::new(),
+            })
+            .collect(),
+        cgroup2: true,
+        ..Facts::default()
+    };
+    generate::generate(options, image, &facts).ok()
+}

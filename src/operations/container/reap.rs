@@ -1,0 +1,98 @@
+//! Containers whose monitor was killed: found by the next command, ended, recorded, cleaned up.
+
+use std::time::Duration;
+
+use super::events;
+use crate::base::Result;
+use crate::base::failpoint::failpoint;
+use crate::base::time::Timestamp;
+use crate::handoff::ended::wait_ended;
+use crate::operations::session::Session;
+use crate::state::container::{Container, ContainerLock, ExitRecord, State};
+use crate::sys::process::Identity;
+
+/// How long a command waits for a lock before it says that the container is busy.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a killed process may take to be gone.
+const DEATH: Duration = Duration::from_secs(10);
+
+/// Takes the lock; a container whose monitor died is cleaned up first. `None` when it is gone
+/// afterwards, because it was a `--rm` one.
+///
+/// # Errors
+/// `TimedOut`, `NotFound`, what the clean-up says.
+pub fn lock(session: &Session, container: &mut Container) -> Result<Option<ContainerLock>> {
+    let lock = container.lock(PATIENCE)?;
+    container.reload()?;
+    if container.state()? == State::Lost && reap_locked(session, container)? {
+        return Ok(None);
+    }
+    Ok(Some(lock))
+}
+
+/// Cleans up after a dead monitor, if that is what `container` has. Answers whether the container
+/// went away with it (`--rm`).
+///
+/// # Errors
+/// `TimedOut`, `NotFound`, what the clean-up says.
+pub fn reap_lost(session: &Session, container: &mut Container) -> Result<bool> {
+    if container.state()? != State::Lost {
+        return Ok(false);
+    }
+    Ok(lock(session, container)?.is_none())
+}
+
+/// The work. The lock is held and the state is `Lost`.
+fn reap_locked(session: &Session, container: &Container) -> Result<bool> {
+    let (state, status) = container.state_and_status()?;
+    let Some(status) = status else {
+        return Ok(false);
+    };
+    if state != State::Lost {
+        return Ok(false);
+    }
+    // The kernel kills the first process with the monitor; a process that changed its own
+    // credentials may have escaped that.
+    for identity in [status.init.as_ref(), status.uplink.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        kill(session, identity)?;
+    }
+    failpoint("reap::killed")?;
+    let recorded = container
+        .exit()?
+        .is_some_and(|exit| exit.started >= status.started);
+    if !recorded {
+        let exit = ExitRecord {
+            version: 1,
+            code: -1,
+            unknown: true,
+            oom_killed: false,
+            started: status.started,
+            finished: Timestamp::now(),
+            error: Some("its monitor was killed".to_owned()),
+            stopped_by_user: false,
+        };
+        container.write_exit(&exit)?;
+        events::died(session, container, -1);
+    }
+    failpoint("reap::recorded")?;
+    super::launch::forget_run(&session.dirs, container);
+    if container.record.options.remove {
+        super::remove::remove_locked(session, container, true)?;
+        return Ok(true);
+    }
+    container.clear_status()?;
+    Ok(false)
+}
+
+fn kill(session: &Session, identity: &Identity) -> Result<()> {
+    let Ok(pidfd) = identity.open() else {
+        return Ok(());
+    };
+    super::processes::signal(session, &pidfd, identity, libc::SIGKILL)?;
+    wait_ended(identity, Some(DEATH))?;
+    Ok(())
+}
