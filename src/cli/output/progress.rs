@@ -164,8 +164,8 @@ fn bar(item: &Item, columns: usize) -> String {
         return line.chars().take(room).collect();
     }
     let width = left.min(40);
-    let filled = (u128::from(item.done.min(item.total)) * width as u128
-        / u128::from(item.total)) as usize;
+    let filled =
+        (u128::from(item.done.min(item.total)) * width as u128 / u128::from(item.total)) as usize;
     let tip = if filled < width { ">" } else { "" };
     format!(
         "{label} [{}{tip}{}] {amount}",
@@ -202,7 +202,11 @@ mod tests {
         };
         assert_eq!(
             bar(&item(500, 1000), 80),
-            format!("blob 1234 [{}>{}] 500B / 1kB", "=".repeat(20), " ".repeat(19))
+            format!(
+                "blob 1234 [{}>{}] 500B / 1kB",
+                "=".repeat(20),
+                " ".repeat(19)
+            )
         );
         assert!(bar(&item(1000, 1000), 80).contains(&"=".repeat(40)));
         assert_eq!(bar(&item(700, 0), 80), "blob 1234 700B");
