@@ -5,16 +5,32 @@
 //!
 //! Invariants: a layer under its final name is complete and flushed; it is never changed again.
 
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::staging::Staging;
+use super::codec::decoded;
+use super::staging::{StagedDir, Staging};
+use super::tar::Reader;
+use super::unpack::{Owners, Policy, unpack};
+use crate::base::failpoint::failpoint;
+use crate::base::fs as files;
 use crate::base::time::Timestamp;
-use crate::base::{Error, Result};
-use crate::spec::digest::Digest;
+use crate::base::{Context as _, Error, Hint as _, Kind, Result};
+use crate::spec::digest::{Algorithm, Digest, hex};
+use crate::spec::idmap::IdMaps;
+use crate::sys::at;
+
+/// The schema of the records that this program writes.
+const VERSION: u32 = 1;
+
+/// More layers than the kernel's overlay takes (500).
+const MAX_CHAIN: usize = 500;
 
 /// The layer folder.
 #[derive(Clone, Debug)]
@@ -116,10 +132,9 @@ impl Layers {
     /// Its record, if it is there.
     ///
     /// # Errors
-    /// `Corrupt` for a damaged record.
+    /// `Corrupt` for a damaged record, `Unsupported` for a newer one.
     pub fn get(&self, chain: &Digest) -> Result<Option<LayerInfo>> {
-        let _ = (chain, &self.staging);
-        Err(Error::unsupported("layers are not built in yet"))
+        read_record(&self.path(chain).join("layer.json"))
     }
 
     /// All layers, in no order.
@@ -127,18 +142,194 @@ impl Layers {
     /// # Errors
     /// `Corrupt` for a damaged record.
     pub fn list(&self) -> Result<Vec<LayerInfo>> {
-        Err(Error::unsupported("layers are not built in yet"))
+        let what = || format!("cannot list {}", self.dir.display());
+        let entries = match fs::read_dir(&self.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.what(what)?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.what(what)?.path();
+            // One that is removed meanwhile has no record.
+            found.extend(read_record(&path.join("layer.json"))?);
+        }
+        Ok(found)
+    }
+
+    /// Opens the layer's tree.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn open(&self, chain: &Digest) -> Result<OwnedFd> {
+        at::open_host_dir(&self.path(chain).join("diff"))
+            .what(|| format!("layer {chain} is not in the store"))
+            .hint(|| "pull the image again")
+    }
+
+    /// The layer and all below it, top first.
+    ///
+    /// # Errors
+    /// `NotFound` when one is missing.
+    pub fn chain(&self, top: &Digest) -> Result<Vec<LayerInfo>> {
+        let mut chain = Vec::new();
+        let mut next = Some(top.clone());
+        while let Some(digest) = next {
+            let info = self
+                .get(&digest)?
+                .ok_or_else(|| Error::not_found(format!("layer {digest} is not in the store")))?;
+            next = info.parent.clone();
+            chain.push(info);
+            if chain.len() > MAX_CHAIN {
+                return Err(Error::new(
+                    Kind::Corrupt,
+                    format!("layer {top} has more than {MAX_CHAIN} layers below it"),
+                ));
+            }
+        }
+        Ok(chain)
     }
 
     /// Unpacks a layer. `stream` may be gzip, zstd or plain: its first bytes tell. It is inflated
     /// and hashed in a thread of its own. If the layer is there already, the stream is left alone.
     ///
+    /// Two processes that unpack the same layer: the second waits, then finds it there (when
+    /// `diff_id` is known beforehand), or discards its own.
+    ///
     /// # Errors
     /// `Corrupt` when the digest is another than expected; `Invalid` for a hostile or damaged
     /// tar; `Unavailable` when the disk is full. Nothing is left then.
     pub fn unpack<R: Read + Send>(&self, what: &Unpack<'_>, stream: R) -> Result<LayerInfo> {
-        let _ = (what, stream);
-        Err(Error::unsupported("layers are not built in yet"))
+        let _claim = match what.diff_id {
+            Some(diff_id) => {
+                let chain = chain_id(what.parent, diff_id);
+                if let Some(info) = self.get(&chain)? {
+                    return Ok(info);
+                }
+                let claim = self.claim(&chain)?;
+                if let Some(info) = self.get(&chain)? {
+                    return Ok(info);
+                }
+                Some(claim)
+            }
+            None => None,
+        };
+        let lower = match what.parent {
+            Some(parent) => self
+                .chain(parent)?
+                .iter()
+                .map(|layer| self.open(&layer.chain_id))
+                .collect::<Result<Vec<_>>>()?,
+            None => Vec::new(),
+        };
+        let algorithm = what.diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
+        let squashed = is_single();
+        let staged = self.staging.dir()?;
+        failpoint("layer::staged")?;
+        at::mkdir(staged.as_fd(), b"diff", 0o700)?;
+        let policy = Policy {
+            layer: true,
+            owners: if squashed {
+                Owners::Squash
+            } else {
+                Owners::Keep
+            },
+            overwrite: true,
+            root: true,
+            limits: what.limits,
+        };
+        let (summary, diff_id) = decoded(stream, (algorithm, what.limits.ratio), |pieces| {
+            let root = at::open_dir(staged.as_fd(), b"diff")?;
+            let mut reader = Reader::new(pieces);
+            let summary = unpack(&mut reader, root, &lower, &policy)?;
+            reader.drain()?;
+            Ok(summary)
+        })?;
+        if let Some(wanted) = what.diff_id
+            && *wanted != diff_id
+        {
+            return Err(Error::new(
+                Kind::Corrupt,
+                format!(
+                    "the layer has another content than its image says: {diff_id}, not {wanted}"
+                ),
+            ));
+        }
+        let info = LayerInfo {
+            version: VERSION,
+            chain_id: chain_id(what.parent, &diff_id),
+            diff_id,
+            parent: what.parent.cloned(),
+            size: summary.size,
+            inodes: summary.inodes,
+            created: Timestamp::now(),
+            squashed,
+        };
+        if !summary.owners.is_empty() {
+            let owners: Vec<(String, String)> = summary
+                .owners
+                .into_iter()
+                .map(|(path, owner)| (hex(&path), owner))
+                .collect();
+            write_json(&staged.path().join("owners.json"), &owners)?;
+        }
+        write_json(&staged.path().join("layer.json"), &info)?;
+        self.publish(staged, info)
+    }
+
+    fn publish(&self, staged: StagedDir, info: LayerInfo) -> Result<LayerInfo> {
+        failpoint("layer::sync")?;
+        at::syncfs(staged.as_fd()).what(|| "cannot flush a layer")?;
+        failpoint("layer::publish")?;
+        let path = self.path(&info.chain_id);
+        match staged.publish(&path) {
+            // Another process was faster: the same content.
+            Err(e) if matches!(e.errno(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
+                self.get(&info.chain_id)?.ok_or(e)
+            }
+            Err(e) => Err(e),
+            Ok(()) => {
+                failpoint("layer::published")?;
+                Ok(info)
+            }
+        }
+    }
+
+    /// Says that this process makes the layer; waits while another does.
+    fn claim(&self, chain: &Digest) -> Result<File> {
+        let dir = self.dir.join(".claims");
+        let name = self.path(chain);
+        let path = dir.join(name.file_name().unwrap_or_default());
+        let what = || format!("cannot lock {}", path.display());
+        loop {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create(true).truncate(false);
+            let file = match options.open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    files::create_private_dir_all(&dir)?;
+                    options.open(&path).what(what)?
+                }
+                other => other.what(what)?,
+            };
+            file.lock().what(what)?;
+            // A collection may have removed the file while we waited.
+            let ours = file.metadata().what(what)?;
+            if fs::metadata(&path).is_ok_and(|m| m.ino() == ours.ino()) {
+                return Ok(file);
+            }
+        }
+    }
+
+    /// Removes claims that no process holds.
+    pub(super) fn sweep_claims(&self) {
+        let Ok(entries) = fs::read_dir(self.dir.join(".claims")) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if File::open(&path).is_ok_and(|f| f.try_lock().is_ok()) {
+                drop(fs::remove_file(path));
+            }
+        }
     }
 
     /// Removes a layer. The caller made sure that nothing reaches it.
@@ -146,7 +337,36 @@ impl Layers {
     /// # Errors
     /// What the kernel says.
     pub fn remove(&self, chain: &Digest) -> Result<()> {
-        let _ = chain;
-        Err(Error::unsupported("layers are not built in yet"))
+        failpoint("layer::remove")?;
+        self.staging.discard(&self.path(chain))
     }
+}
+
+/// Whether the namespace that we run in has one user id only.
+pub(super) fn is_single() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    crate::spec::idmap::total(&IdMaps::parse(&map)) <= 1
+}
+
+fn read_record(path: &Path) -> Result<Option<LayerInfo>> {
+    let Some(bytes) = files::read_if_exists(path, 1 << 20)? else {
+        return Ok(None);
+    };
+    let info: LayerInfo = serde_json::from_slice(&bytes)
+        .what_kind(Kind::Corrupt, || format!("{} is damaged", path.display()))?;
+    if info.version > VERSION {
+        return Err(Error::unsupported(format!(
+            "{} was written by a newer coracle (schema {})",
+            path.display(),
+            info.version
+        )));
+    }
+    Ok(Some(info))
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let bytes = serde_json::to_vec(value).what(|| "cannot write a record")?;
+    fs::write(path, bytes)
+        .map_err(super::blob::full)
+        .what(|| format!("cannot write {}", path.display()))
 }

@@ -8,6 +8,7 @@
 //! reading of records and blobs.
 
 pub mod blob;
+pub mod codec;
 pub mod copy;
 pub mod gc;
 pub mod layer;
@@ -15,7 +16,10 @@ pub mod rootfs;
 pub mod snapshot;
 mod staging;
 mod store;
+mod tar;
 mod tree;
+mod unpack;
+mod view;
 pub mod volume;
 
 pub use layer::{LayerInfo, chain_id};

@@ -111,11 +111,7 @@ fn statx(dir: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> Result<Meta> {
 /// # Errors
 /// `ENOENT` and what else statx(2) says.
 pub fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Meta> {
-    statx(
-        dir,
-        name,
-        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-    )
+    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
 }
 
 /// As [`stat`], `None` if there is nothing.
@@ -208,11 +204,9 @@ pub fn create_file(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedF
 /// # Errors
 /// `ELOOP` for a link, `EXDEV` for a way out.
 pub fn open_dir_beneath(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
-    let resolve =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    retry(|| rfs::openat2(dir, path, flags, Mode::empty(), resolve))
-        .call("openat2", || show(path))
+    retry(|| rfs::openat2(dir, path, flags, Mode::empty(), resolve)).call("openat2", || show(path))
 }
 
 /// Opens `path` (O_PATH) as if `root` were `/`: links and `..` stay inside. The last component is
@@ -271,6 +265,42 @@ pub fn reopen_dir(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     .call("openat", || ".".to_owned())
 }
 
+/// Opens the folder above.
+///
+/// # Errors
+/// What open(2) says.
+pub fn open_parent(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rfs::openat(
+        fd,
+        c"..",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .call("openat", || "..".to_owned())
+}
+
+/// Opens the regular file `name` for writing, as it is; never blocks on a FIFO or a device.
+///
+/// # Errors
+/// `EINVAL` when it is no regular file.
+pub fn open_file_for_write(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let not_regular = || Error::new("openat", show(name), libc::EINVAL);
+    if !stat(dir, name)?.is_file() {
+        return Err(not_regular());
+    }
+    let fd = open(
+        dir,
+        name,
+        OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY,
+        0,
+    )?;
+    if fstat(fd.as_fd())?.is_file() {
+        Ok(fd)
+    } else {
+        Err(not_regular())
+    }
+}
+
 /// Makes the folder `name`.
 ///
 /// # Errors
@@ -291,12 +321,7 @@ pub fn symlink(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// `EEXIST`, `ENOENT`, `EXDEV`.
-pub fn link(
-    from_dir: BorrowedFd<'_>,
-    from: &[u8],
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-) -> Result<()> {
+pub fn link(from_dir: BorrowedFd<'_>, from: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     rfs::linkat(from_dir, from, dir, name, AtFlags::empty()).call("linkat", || show(name))
 }
 

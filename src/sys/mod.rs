@@ -8,6 +8,7 @@
     reason = "this is the one module that talks to the kernel by hand"
 )]
 
+pub mod at;
 pub mod attributes;
 pub mod caps;
 pub mod clone;

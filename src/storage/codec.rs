@@ -1,0 +1,513 @@
+//! Compression: what comes is recognised by its first bytes, inflated and hashed in one pass; what
+//! goes is deflated and hashed before and after in one pass.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+use sha2::{Digest as _, Sha256};
+
+use super::blob::Hasher;
+use super::tar::read::from_io;
+use crate::base::{Error, Kind, Result};
+use crate::spec::digest::{Algorithm, Digest};
+
+/// How a layer is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, level 1 to 9.
+    Gzip(u32),
+    /// zstd, level 1 to 19.
+    Zstd(i32),
+}
+
+/// Inflates gzip, zstd or plain bytes and hashes what comes out.
+pub struct Decoder<'a> {
+    inner: Inner<'a>,
+    compression: Compression,
+    hasher: Hasher,
+    out: u64,
+}
+
+enum Inner<'a> {
+    Plain(Counted<'a>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<Counted<'a>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'a, Counted<'a>>>),
+}
+
+/// Counts what was taken from the compressed stream.
+struct Counted<'a> {
+    inner: Box<dyn BufRead + Send + 'a>,
+    count: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.count += n as u64;
+        Ok(n)
+    }
+}
+
+impl BufRead for Counted<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.count += n as u64;
+        self.inner.consume(n);
+    }
+}
+
+impl<'a> Decoder<'a> {
+    /// Looks at the first bytes of `stream`; hashes by `algorithm`.
+    ///
+    /// # Errors
+    /// `Unsupported` for bzip2 and xz; what the stream says.
+    pub fn new<R: Read + Send + 'a>(stream: R, algorithm: Algorithm) -> Result<Self> {
+        let failed = |e| from_io(e, "cannot read the compressed stream");
+        let mut source = BufReader::with_capacity(128 << 10, stream);
+        // A pipe may give less than a magic number at once.
+        let mut head = Vec::with_capacity(8);
+        (&mut source)
+            .take(6)
+            .read_to_end(&mut head)
+            .map_err(failed)?;
+        let compression = match &head[..] {
+            [0x1f, 0x8b, ..] => Compression::Gzip(6),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                Compression::Zstd(3)
+            }
+            [b'B', b'Z', b'h', ..] => {
+                return Err(Error::unsupported("bzip2 compression is not supported"));
+            }
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+                return Err(Error::unsupported("xz compression is not supported")
+                    .hint("compress it with gzip or zstd"));
+            }
+            _ => Compression::None,
+        };
+        let source = Counted {
+            inner: Box::new(io::Cursor::new(head).chain(source)),
+            count: 0,
+        };
+        let inner = match compression {
+            Compression::None => Inner::Plain(source),
+            Compression::Gzip(_) => {
+                Inner::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source)))
+            }
+            Compression::Zstd(_) => Inner::Zstd(Box::new(
+                zstd::stream::read::Decoder::with_buffer(source).map_err(failed)?,
+            )),
+        };
+        Ok(Self {
+            inner,
+            compression,
+            hasher: Hasher::new(algorithm),
+            out: 0,
+        })
+    }
+
+    /// What was recognised.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Bytes taken from the compressed stream and bytes given.
+    pub fn counts(&self) -> (u64, u64) {
+        let source = match &self.inner {
+            Inner::Plain(s) => s,
+            Inner::Gzip(d) => d.get_ref(),
+            Inner::Zstd(d) => d.get_ref(),
+        };
+        (source.count, self.out)
+    }
+
+    /// The digest of all bytes given: the diff id, once the end was read.
+    pub fn finish(self) -> Digest {
+        self.hasher.finish()
+    }
+}
+
+impl Read for Decoder<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = match &mut self.inner {
+            Inner::Plain(s) => s.read(buffer)?,
+            Inner::Gzip(d) => d.read(buffer)?,
+            Inner::Zstd(d) => d.read(buffer)?,
+        };
+        self.hasher.update(&buffer[..n]);
+        self.out += n as u64;
+        Ok(n)
+    }
+}
+
+impl std::fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder")
+            .field("compression", &self.compression)
+            .field("out", &self.out)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes of a piece handed from the inflating thread, and how many may wait.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 8;
+
+/// The receiving end of [`decoded`].
+#[derive(Debug)]
+pub struct Pieces {
+    full: Receiver<io::Result<Vec<u8>>>,
+    empty: Sender<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let n = available.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&available[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.piece.len() && !self.ended {
+            let used = std::mem::take(&mut self.piece);
+            self.at = 0;
+            if used.capacity() > 0 {
+                // The thread may have ended meanwhile: then nobody wants it.
+                drop(self.empty.send(used));
+            }
+            match self.full.recv() {
+                Ok(piece) => self.piece = piece?,
+                Err(_) => self.ended = true,
+            }
+        }
+        Ok(&self.piece[self.at..])
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at = (self.at + n).min(self.piece.len());
+    }
+}
+
+/// Inflates and hashes `stream` in a thread of its own while `work` reads what comes out; returns
+/// what `work` gave, and the digest of everything, also of what `work` did not read. `ratio` is
+/// the limit of [`super::layer::Limits`].
+///
+/// # Errors
+/// What `work` or the stream says; `Invalid` for a stream that inflates beyond `ratio`.
+pub(super) fn decoded<R, T>(
+    stream: R,
+    (algorithm, ratio): (Algorithm, u64),
+    work: impl FnOnce(&mut Pieces) -> Result<T>,
+) -> Result<(T, Digest)>
+where
+    R: Read + Send,
+{
+    let (full_in, full) = sync_channel(PIECES);
+    let (empty, empty_out) = channel();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("inflate".to_owned())
+            .spawn_scoped(scope, move || {
+                inflate(stream, (algorithm, ratio), &full_in, &empty_out)
+            })
+            .map_err(|e| from_io(e, "cannot start a thread"))?;
+        let mut pieces = Pieces {
+            full,
+            empty,
+            piece: Vec::new(),
+            at: 0,
+            ended: false,
+        };
+        let outcome = work(&mut pieces).and_then(|value| {
+            loop {
+                let n = pieces
+                    .fill_buf()
+                    .map_err(|e| from_io(e, "cannot read the compressed stream"))?
+                    .len();
+                if n == 0 {
+                    return Ok(value);
+                }
+                pieces.consume(n);
+            }
+        });
+        // Closes the channel: a thread that still has pieces to give ends.
+        drop(pieces);
+        let digest = thread
+            .join()
+            .map_err(|_| Error::internal("the inflating thread panicked"))?;
+        match (outcome, digest) {
+            (Ok(value), Some(digest)) => Ok((value, digest)),
+            (Ok(_), None) => Err(Error::internal("the inflating thread ended early")),
+            (Err(e), _) => Err(e),
+        }
+    })
+}
+
+fn inflate<R: Read + Send>(
+    stream: R,
+    (algorithm, ratio): (Algorithm, u64),
+    full: &SyncSender<io::Result<Vec<u8>>>,
+    empty: &Receiver<Vec<u8>>,
+) -> Option<Digest> {
+    const GRACE: u64 = 1 << 30;
+    let mut decoder = match Decoder::new(stream, algorithm) {
+        Ok(decoder) => decoder,
+        Err(e) => {
+            drop(full.send(Err(io::Error::other(e))));
+            return None;
+        }
+    };
+    loop {
+        let mut piece = empty.try_recv().unwrap_or_default();
+        piece.resize(PIECE, 0);
+        let mut have = 0;
+        let mut failure = None;
+        while have < PIECE {
+            match decoder.read(&mut piece[have..]) {
+                Ok(0) => break,
+                Ok(n) => have += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    failure = Some(damaged(e, decoder.compression));
+                    break;
+                }
+            }
+        }
+        piece.truncate(have);
+        let (taken, given) = decoder.counts();
+        if given > GRACE && given - GRACE > taken.saturating_mul(ratio) {
+            failure = Some(io::Error::other(Error::invalid(format!(
+                "the layer inflates to more than {ratio} times its size: refused as a \
+                 decompression bomb"
+            ))));
+        }
+        if have > 0 && full.send(Ok(piece)).is_err() {
+            return None;
+        }
+        if let Some(failure) = failure {
+            drop(full.send(Err(failure)));
+            return None;
+        }
+        if have == 0 {
+            return Some(decoder.finish());
+        }
+    }
+}
+
+/// What the codecs say about bad data has no errno: name it.
+fn damaged(error: io::Error, compression: Compression) -> io::Error {
+    if error.raw_os_error().is_some() || error.get_ref().is_some_and(|e| e.is::<Error>()) {
+        return error;
+    }
+    let name = match compression {
+        Compression::None => return error,
+        Compression::Gzip(_) => "gzip",
+        Compression::Zstd(_) => "zstd",
+    };
+    io::Error::other(
+        Error::new(Kind::Corrupt, format!("the {name} stream is damaged")).because(error),
+    )
+}
+
+/// What [`Encoder::finish`] gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded<W> {
+    /// Digest of what was written to the encoder.
+    pub diff_id: Digest,
+    /// Its bytes.
+    pub diff_size: u64,
+    /// Digest of what came out.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// The sink.
+    pub sink: W,
+}
+
+/// Deflates into a sink, hashing both sides. The same input gives the same output.
+pub struct Encoder<W: Write> {
+    inner: Deflater<W>,
+    hasher: Sha256,
+    written: u64,
+}
+
+enum Deflater<W: Write> {
+    Plain(Hashed<W>),
+    Gzip(flate2::write::GzEncoder<Hashed<W>>),
+    Zstd(Box<zstd::stream::write::Encoder<'static, Hashed<W>>>),
+}
+
+struct Hashed<W> {
+    sink: W,
+    hasher: Sha256,
+    written: u64,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.sink.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        self.written += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+impl<W: Write> Encoder<W> {
+    /// Writes to `sink`.
+    ///
+    /// # Errors
+    /// `Invalid` for a level that does not exist.
+    pub fn new(sink: W, compression: Compression) -> Result<Self> {
+        let sink = Hashed {
+            sink,
+            hasher: Sha256::new(),
+            written: 0,
+        };
+        let inner = match compression {
+            Compression::None => Deflater::Plain(sink),
+            Compression::Gzip(level @ 0..=9) => Deflater::Gzip(flate2::write::GzEncoder::new(
+                sink,
+                flate2::Compression::new(level),
+            )),
+            Compression::Zstd(level @ 1..=22) => Deflater::Zstd(Box::new(
+                zstd::stream::write::Encoder::new(sink, level)
+                    .map_err(|e| from_io(e, "cannot start zstd"))?,
+            )),
+            Compression::Gzip(level) => {
+                return Err(Error::invalid(format!("gzip has no level {level}")));
+            }
+            Compression::Zstd(level) => {
+                return Err(Error::invalid(format!("zstd has no level {level}")));
+            }
+        };
+        Ok(Self {
+            inner,
+            hasher: Sha256::new(),
+            written: 0,
+        })
+    }
+
+    /// Ends the stream.
+    ///
+    /// # Errors
+    /// What the sink says.
+    pub fn finish(self) -> Result<Encoded<W>> {
+        let failed = |e| from_io(e, "cannot write the compressed stream");
+        let mut out = match self.inner {
+            Deflater::Plain(sink) => sink,
+            Deflater::Gzip(encoder) => encoder.finish().map_err(failed)?,
+            Deflater::Zstd(encoder) => encoder.finish().map_err(failed)?,
+        };
+        out.sink.flush().map_err(failed)?;
+        Ok(Encoded {
+            diff_id: Digest::from_sha256(self.hasher.finalize().as_ref()),
+            diff_size: self.written,
+            digest: Digest::from_sha256(out.hasher.finalize().as_ref()),
+            size: out.written,
+            sink: out.sink,
+        })
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = match &mut self.inner {
+            Deflater::Plain(sink) => sink.write(bytes)?,
+            Deflater::Gzip(encoder) => encoder.write(bytes)?,
+            Deflater::Zstd(encoder) => encoder.write(bytes)?,
+        };
+        self.hasher.update(&bytes[..n]);
+        self.written += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> std::fmt::Debug for Encoder<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder")
+            .field("written", &self.written)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> Vec<u8> {
+        b"some text, repeated. ".repeat(50_000)
+    }
+
+    #[test]
+    fn every_compression_is_recognised_and_both_digests_are_right() {
+        for compression in [
+            Compression::None,
+            Compression::Gzip(6),
+            Compression::Zstd(3),
+        ] {
+            let mut encoder = Encoder::new(Vec::new(), compression).unwrap();
+            encoder.write_all(&text()).unwrap();
+            let encoded = encoder.finish().unwrap();
+            assert_eq!(encoded.diff_id, Digest::sha256_of(&text()));
+            assert_eq!(encoded.digest, Digest::sha256_of(&encoded.sink));
+            assert_eq!(encoded.size, encoded.sink.len() as u64);
+            let (got, digest) = decoded(&encoded.sink[..], (Algorithm::Sha256, 200), |pieces| {
+                let mut got = Vec::new();
+                pieces.take(100).read_to_end(&mut got).unwrap();
+                Ok(got)
+            })
+            .unwrap();
+            assert_eq!(got, text()[..100]);
+            assert_eq!(digest, encoded.diff_id, "{compression:?}: all is hashed");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_gives_up_early_ends_the_thread() {
+        let zeros = io::repeat(0).take(1 << 30);
+        let failed = decoded(zeros, (Algorithm::Sha256, 200), |_| {
+            Err::<(), _>(Error::invalid("enough"))
+        });
+        assert_eq!(failed.unwrap_err().what(), "enough");
+    }
+
+    #[test]
+    fn damaged_and_unknown_streams_are_named() {
+        let mut gz = Encoder::new(Vec::new(), Compression::Gzip(6)).unwrap();
+        gz.write_all(&text()).unwrap();
+        let mut bytes = gz.finish().unwrap().sink;
+        bytes.truncate(bytes.len() / 2);
+        let failed = decoded(&bytes[..], (Algorithm::Sha256, 200), |_| Ok(())).unwrap_err();
+        assert_eq!(failed.kind(), Kind::Corrupt, "{failed:?}");
+        let failed = decoded(&b"BZh91AY"[..], (Algorithm::Sha256, 200), |_| Ok(())).unwrap_err();
+        assert_eq!(failed.kind(), Kind::Unsupported);
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        let mut zstd = Encoder::new(Vec::new(), Compression::Zstd(1)).unwrap();
+        io::copy(&mut io::repeat(0).take(1400 << 20), &mut zstd).unwrap();
+        let bytes = zstd.finish().unwrap().sink;
+        let failed = decoded(&bytes[..], (Algorithm::Sha256, 200), |_| Ok(())).unwrap_err();
+        assert_eq!(failed.kind(), Kind::Invalid, "{failed:?}");
+    }
+}
