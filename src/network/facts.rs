@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::base::fs as files;
 use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
+use crate::state::options::NetworkOptions;
 
 /// Files larger than this are not configuration.
 const LIMIT: u64 = 1 << 20;
@@ -16,6 +17,8 @@ const LIMIT: u64 = 1 << 20;
 pub struct HostFacts {
     /// Where pasta is.
     pub pasta: Option<PathBuf>,
+    /// The day of pasta's release, `20240726`; absent when unknown, or nothing is published.
+    pub pasta_release: Option<u32>,
     /// Where slirp4netns is.
     pub slirp4netns: Option<PathBuf>,
     /// Whether `/dev/net/tun` may be opened; otherwise why not.
@@ -30,9 +33,10 @@ pub struct HostFacts {
     pub resolv_conf: String,
     /// `/run/systemd/resolve/resolv.conf`, where the former names only systemd-resolved.
     pub resolved_conf: Option<String>,
-    /// The file whose entries come first in a container's hosts file.
+    /// The file whose entries come first in a container's hosts file: that of `--hosts-file`, of
+    /// containers.conf, or the host's.
     pub base_hosts: String,
-    /// Interfaces: `/proc/sys/net/ipv4/ip_unprivileged_port_start`.
+    /// `/proc/sys/net/ipv4/ip_unprivileged_port_start`.
     pub unprivileged_port_start: u16,
 }
 
@@ -48,8 +52,9 @@ pub enum Tun {
     Denied,
 }
 
-/// Looks around. `conf` names the base hosts file and extra folders with programs.
-pub fn probe(env: &Env, conf: &ContainersConf) -> HostFacts {
+/// Looks around, as far as the options need it. `conf` names the base hosts file and extra folders
+/// with programs.
+pub fn probe(env: &Env, conf: &ContainersConf, options: &NetworkOptions) -> HostFacts {
     let program = |name: &str| {
         conf.engine
             .helper_binaries_dir
@@ -60,8 +65,14 @@ pub fn probe(env: &Env, conf: &ContainersConf) -> HostFacts {
     };
     let resolv_conf = text("/etc/resolv.conf");
     let only_resolved = super::files::only_names_resolved(&resolv_conf);
+    let pasta = program("pasta");
+    let publishes = options.publish_all || !options.publish.is_empty();
     HostFacts {
-        pasta: program("pasta"),
+        pasta_release: pasta
+            .as_deref()
+            .filter(|_| publishes)
+            .and_then(pasta_release),
+        pasta,
         slirp4netns: conf
             .engine
             .network_cmd_path
@@ -75,7 +86,11 @@ pub fn probe(env: &Env, conf: &ContainersConf) -> HostFacts {
         addresses: addresses(),
         resolved_conf: only_resolved.then(|| text("/run/systemd/resolve/resolv.conf")),
         resolv_conf,
-        base_hosts: match conf.containers.base_hosts_file.as_deref() {
+        base_hosts: match options
+            .hosts_file
+            .as_deref()
+            .or(conf.containers.base_hosts_file.as_deref())
+        {
             None | Some("") => text("/etc/hosts"),
             // `image` is the container's own matter, see `plan`.
             Some("none" | "image") => String::new(),
@@ -86,6 +101,29 @@ pub fn probe(env: &Env, conf: &ContainersConf) -> HostFacts {
             .parse()
             .unwrap_or(1024),
     }
+}
+
+/// Asks pasta for its release: `pasta 2024_07_26.57a21d2` or `pasta 0.0~git20240726.57a21d2-1`.
+/// Debian 12's says `unknown version`.
+pub fn pasta_release(program: &Path) -> Option<u32> {
+    let text = duct::cmd!(program, "--version")
+        .stdin_null()
+        .stderr_null()
+        .unchecked()
+        .read()
+        .ok()?;
+    release_in(&text)
+}
+
+fn release_in(text: &str) -> Option<u32> {
+    let word = text.lines().next()?.strip_prefix("pasta ")?;
+    let digits: String = word
+        .trim_start_matches("0.0~git")
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == '_')
+        .filter(char::is_ascii_digit)
+        .collect();
+    digits.parse().ok().filter(|n| *n > 2020_00_00)
 }
 
 fn text(path: &str) -> String {
@@ -211,8 +249,23 @@ mod tests {
     }
 
     #[test]
+    fn releases_of_pasta_are_read() {
+        let cases = [
+            ("pasta 2024_07_26.57a21d2\nCopyright", Some(2024_07_26)),
+            ("pasta 0.0~git20240220.1e6f92b-1\n", Some(2024_02_20)),
+            ("pasta unknown version\n", None),
+            ("pasta 1.0\n", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(release_in(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn this_host_can_be_probed() {
-        let facts = probe(&Env::process(), &ContainersConf::default());
+        let conf = ContainersConf::default();
+        let facts = probe(&Env::process(), &conf, &NetworkOptions::default());
         assert!(facts.addresses.iter().all(|a| !a.is_loopback()));
     }
 }

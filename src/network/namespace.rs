@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use nix::sched::CloneFlags;
 
 use crate::base::{Context as _, Error, Hint as _, Kind, Result};
-use crate::sys::Call as _;
-use crate::sys::netlink::{LOOPBACK, Route};
+use crate::sys::netlink::Route;
+use crate::sys::{Call as _, interface};
 
 /// What is set inside before anybody runs there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,11 +119,8 @@ fn create_here(settings: &Settings) -> Result<Namespace> {
 
 /// In the namespace: loopback, sysctls, the socket that watches.
 fn finish(fd: OwnedFd, settings: &Settings) -> Result<Namespace> {
-    let routes = Route::open(true).what(|| "cannot watch the container's network")?;
-    // A socket of its own: acknowledgements and notifications do not mix.
-    Route::open(false)
-        .and_then(|route| route.set_up(LOOPBACK))
-        .what(|| "cannot bring the loopback up")?;
+    let routes = Route::open().what(|| "cannot watch the container's network")?;
+    interface::loopback_up().what(|| "cannot bring the loopback up")?;
     let own_ping = settings.sysctls.contains_key("net.ipv4.ping_group_range");
     if let Some((first, last)) = settings.ping_groups.filter(|_| !own_ping) {
         // Not fatal: a kernel may lack ping sockets, and ping then wants a capability as ever.

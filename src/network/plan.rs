@@ -8,7 +8,7 @@ use super::files::{self, HostsChoice, ResolverChoice};
 use super::ports;
 use crate::base::{Context as _, Error, Hint as _, Kind as ErrorKind, Result};
 use crate::config::containers_conf::ContainersConf;
-use crate::state::options::{NetworkMode, NetworkOptions, PortMapping};
+use crate::state::options::{NetworkMode, NetworkOptions, PortMapping, Protocol};
 
 /// What a container's network is made from.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +25,6 @@ pub struct Request<'a> {
     pub name: &'a str,
     /// The image's own `/etc/hosts`, wanted for `--hosts-file image` only.
     pub image_hosts: Option<&'a str>,
-    /// `--hosts-file PATH`'s text, wanted for a path only.
-    pub hosts_file: Option<&'a str>,
 }
 
 /// What kind of network a container has.
@@ -177,7 +175,7 @@ pub fn plan(
         NetworkMode::Container(name) => (Kind::Container(name), Vec::new(), None),
         NetworkMode::Path(path) => (Kind::Path(path), Vec::new(), None),
         mode => {
-            let (uplinks, addresses) = uplinks(&mode, facts, conf)?;
+            let (uplinks, addresses) = uplinks(&mode, &published, facts, conf)?;
             match (uplinks.is_empty(), missing(facts)) {
                 (true, Some((why, mend))) if !published.is_empty() => {
                     return Err(
@@ -309,6 +307,7 @@ fn addresses(facts: &HostFacts) -> Addresses {
 /// The ways to connect, for the modes that have one.
 fn uplinks(
     mode: &NetworkMode,
+    ports: &[PortMapping],
     facts: &HostFacts,
     conf: &ContainersConf,
 ) -> Result<(Vec<UplinkPlan>, Option<Addresses>)> {
@@ -366,6 +365,9 @@ fn uplinks(
                     fixed = Some(addresses);
                     plans.clear();
                     plans.push(slirp);
+                } else if fixed == Some(addresses) && wish != Some("pasta") && stalls(facts, ports)
+                {
+                    plans.insert(0, slirp);
                 } else if fixed == Some(addresses) {
                     // Same addresses: a stand-in should this pasta not start on this host.
                     plans.push(slirp);
@@ -374,6 +376,14 @@ fn uplinks(
             Ok((plans, fixed))
         }
     }
+}
+
+/// Whether this pasta would let a published service hang: until the release of 4 October 2023 it
+/// did not complete the handshake when the client waits for the server's first word (SSH, SMTP,
+/// MySQL), unless the client is on the host's loopback. Seen with Debian 12's.
+fn stalls(facts: &HostFacts, ports: &[PortMapping]) -> bool {
+    ports.iter().any(|p| p.protocol == Protocol::Tcp)
+        && facts.pasta_release.is_none_or(|day| day < 2023_10_04)
 }
 
 /// slirp4netns's options of containers.conf, then the person's.
@@ -458,7 +468,6 @@ fn name_files(
     let base = match hosts_wish.or(conf.containers.base_hosts_file.as_deref()) {
         Some("none") => "",
         Some("image") => request.image_hosts.unwrap_or_default(),
-        Some(_) if hosts_wish.is_some() => request.hosts_file.unwrap_or_default(),
         _ => &facts.base_hosts,
     };
     let added = options

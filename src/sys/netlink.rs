@@ -1,4 +1,4 @@
-//! Route netlink, as little as we need: a link goes up, a default route appears.
+//! Route netlink, as little as we need: to hear when a default route appears.
 //!
 //! A socket belongs to the network namespace of the thread that opened it and goes on seeing that
 //! one, whichever thread reads it later.
@@ -18,9 +18,6 @@ const HEADER: usize = 16;
 /// Larger than any message that we ask for; the kernel's own buffers are at most 32 KiB.
 const BUFFER: usize = 32 << 10;
 
-/// The number of the loopback interface in every namespace.
-pub const LOOPBACK: i32 = 1;
-
 /// A route netlink socket.
 #[derive(Debug)]
 pub struct Route(OwnedFd);
@@ -35,11 +32,11 @@ pub struct Seen {
 }
 
 impl Route {
-    /// Opens one in the calling thread's network namespace; `watch` also subscribes to routes.
+    /// Opens one in the calling thread's network namespace and subscribes to routes.
     ///
     /// # Errors
     /// What socket(2) and bind(2) say.
-    pub fn open(watch: bool) -> Result<Self> {
+    pub fn open() -> Result<Self> {
         let target = || "NETLINK_ROUTE".to_owned();
         let fd = socket_with(
             AddressFamily::NETLINK,
@@ -49,56 +46,9 @@ impl Route {
             None,
         )
         .call("socket", target)?;
-        let groups = if watch {
-            (1 << (libc::RTNLGRP_IPV4_ROUTE - 1)) | (1 << (libc::RTNLGRP_IPV6_ROUTE - 1))
-        } else {
-            0
-        };
+        let groups = (1 << (libc::RTNLGRP_IPV4_ROUTE - 1)) | (1 << (libc::RTNLGRP_IPV6_ROUTE - 1));
         bind(&fd, &SocketAddrNetlink::new(0, groups)).call("bind", target)?;
         Ok(Self(fd))
-    }
-
-    /// Brings a link up.
-    ///
-    /// # Errors
-    /// `EPERM` without `CAP_NET_ADMIN` over the namespace, `ENODEV` when there is no such link.
-    pub fn set_up(&self, index: i32) -> Result<()> {
-        let up = libc::IFF_UP.to_ne_bytes();
-        let mut message = Vec::with_capacity(32);
-        // struct nlmsghdr, then struct ifinfomsg.
-        message.extend_from_slice(&32_u32.to_ne_bytes());
-        message.extend_from_slice(&libc::RTM_NEWLINK.to_ne_bytes());
-        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
-        message.extend_from_slice(&flags.to_ne_bytes());
-        message.extend_from_slice(&[0; 8]);
-        message.extend_from_slice(&[0; 4]);
-        message.extend_from_slice(&index.to_ne_bytes());
-        message.extend_from_slice(&up);
-        message.extend_from_slice(&up);
-        self.request(&message, || format!("link {index} up"))
-    }
-
-    /// Sends one request and reads its acknowledgement.
-    fn request(&self, message: &[u8], target: impl Fn() -> String) -> Result<()> {
-        let kernel = SocketAddrNetlink::new(0, 0);
-        sendto(&self.0, message, SendFlags::empty(), &kernel).call("sendto", &target)?;
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let (count, _) =
-                recv(&self.0, &mut buffer[..], RecvFlags::empty()).call("recv", &target)?;
-            for (kind, body) in Messages(&buffer[..count]) {
-                if i32::from(kind) != libc::NLMSG_ERROR {
-                    continue;
-                }
-                let errno = body
-                    .first_chunk::<4>()
-                    .map_or(libc::EBADMSG, |b| -i32::from_ne_bytes(*b));
-                return match errno {
-                    0 => Ok(()),
-                    errno => Err(Error::new("rtnetlink", target(), errno)),
-                };
-            }
-        }
     }
 
     /// Reads the notifications that are there, without waiting.
