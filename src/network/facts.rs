@@ -33,8 +33,8 @@ pub struct HostFacts {
     pub resolv_conf: String,
     /// `/run/systemd/resolve/resolv.conf`, where the former names only systemd-resolved.
     pub resolved_conf: Option<String>,
-    /// The file whose entries come first in a container's hosts file: that of `--hosts-file`, of
-    /// containers.conf, or the host's.
+    /// The file whose entries come first in a container's hosts file: that of containers.conf, or
+    /// the host's.
     pub base_hosts: String,
     /// `/proc/sys/net/ipv4/ip_unprivileged_port_start`.
     pub unprivileged_port_start: u16,
@@ -86,11 +86,7 @@ pub fn probe(env: &Env, conf: &ContainersConf, options: &NetworkOptions) -> Host
         addresses: addresses(),
         resolved_conf: only_resolved.then(|| text("/run/systemd/resolve/resolv.conf")),
         resolv_conf,
-        base_hosts: match options
-            .hosts_file
-            .as_deref()
-            .or(conf.containers.base_hosts_file.as_deref())
-        {
+        base_hosts: match conf.containers.base_hosts_file.as_deref() {
             None | Some("") => text("/etc/hosts"),
             // `image` is the container's own matter, see `plan`.
             Some("none" | "image") => String::new(),

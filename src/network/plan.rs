@@ -25,6 +25,8 @@ pub struct Request<'a> {
     pub name: &'a str,
     /// The image's own `/etc/hosts`, wanted for `--hosts-file image` only.
     pub image_hosts: Option<&'a str>,
+    /// `--hosts-file PATH`'s text, wanted for a path only.
+    pub hosts_file: Option<&'a str>,
 }
 
 /// What kind of network a container has.
@@ -468,6 +470,7 @@ fn name_files(
     let base = match hosts_wish.or(conf.containers.base_hosts_file.as_deref()) {
         Some("none") => "",
         Some("image") => request.image_hosts.unwrap_or_default(),
+        Some(_) if hosts_wish.is_some() => request.hosts_file.unwrap_or_default(),
         _ => &facts.base_hosts,
     };
     let added = options

@@ -22,6 +22,7 @@ fn run(options: &NetworkOptions, facts: &HostFacts, conf: &ContainersConf) -> Re
         domain: None,
         name: "web",
         image_hosts: Some("10.0.0.7 fromimage\n"),
+        hosts_file: Some("10.0.0.8 fromfile\n"),
     };
     plan(&request, facts, conf)
 }

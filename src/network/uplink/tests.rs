@@ -17,26 +17,18 @@ use crate::state::options::{NetworkMode, NetworkOptions, PortMapping, Protocol};
 const ROLE: &str = "CORACLE_TEST_UPLINK";
 
 /// The ways in which the copy runs: user namespaces as the runtime makes them, and host networks.
-const WORLDS: &[(&str, &[&str])] = &[
-    // One id; the host has nothing but a loopback that is down.
-    ("single id, offline", &["-r", "-n", "-m"]),
-    // Real root's identity map (pasta would become nobody); the host's own network.
-    (
-        "identity map",
-        &[
-            "-U",
-            "-m",
-            "--map-users=0,0,4294967294",
-            "--map-groups=0,0,4294967294",
-        ],
-    ),
-];
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum World {
+    /// One id; the host has nothing but a loopback.
+    SingleIdOffline,
+    /// Real root's identity map (pasta would become nobody); the host's own network.
+    IdentityMap,
+}
 
 fn requirements() -> Option<&'static str> {
-    let facts = facts::probe(
-        &crate::config::env::Env::process(),
-        &ContainersConf::default(),
-    );
+    let conf = ContainersConf::default();
+    let env = crate::config::env::Env::process();
+    let facts = facts::probe(&env, &conf, &NetworkOptions::default());
     let is_root = rustix::process::geteuid().is_root();
     match facts {
         f if f.pasta.is_none() || f.slirp4netns.is_none() => Some("pasta or slirp4netns missing"),
@@ -47,9 +39,19 @@ fn requirements() -> Option<&'static str> {
 }
 
 /// Runs this test program again, just the copy's part, in a world.
-fn copy(world: &[&str], tool: &str) -> std::process::Child {
-    Command::new("unshare")
-        .args(world)
+fn copy(world: World, tool: &str) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
+    let words: &[&str] = match world {
+        World::SingleIdOffline => &["-r", "-n", "-m"],
+        World::IdentityMap => &[
+            "-U",
+            "sh",
+            "-c",
+            "echo READY; read go; exec unshare -m \"$@\"",
+            "sh",
+        ],
+    };
+    let mut child = Command::new("unshare")
+        .args(words)
         .arg(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -61,7 +63,17 @@ fn copy(world: &[&str], tool: &str) -> std::process::Child {
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .unwrap()
+        .unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    if world == World::IdentityMap {
+        line(&mut reader, "READY");
+        for map in ["uid_map", "gid_map"] {
+            let path = format!("/proc/{}/{map}", child.id());
+            std::fs::write(path, "0 0 4294967295\n").unwrap();
+        }
+        child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    }
+    (child, reader)
 }
 
 fn line(reader: &mut impl BufRead, marker: &str) -> String {
@@ -82,20 +94,19 @@ fn uplinks_connect_publish_and_die_with_a_killed_monitor() {
         eprintln!("skipped: {why}");
         return;
     }
-    for (world, words) in WORLDS {
+    for world in [World::SingleIdOffline, World::IdentityMap] {
         for tool in ["pasta", "slirp4netns"] {
-            let mut child = copy(words, tool);
-            let mut reader = BufReader::new(child.stdout.take().unwrap());
+            let (mut child, mut reader) = copy(world, tool);
             let identity = line(&mut reader, "UPLINK ");
-            eprintln!("{world}, {tool}: {}", line(&mut reader, "FACTS "));
+            eprintln!("{world:?}, {tool}: {}", line(&mut reader, "FACTS "));
             let identity: Identity = serde_json::from_str(&identity).unwrap();
-            assert!(identity.is_alive(), "{world} {tool}");
+            assert!(identity.is_alive(), "{world:?} {tool}");
             let pidfd = identity.open().unwrap();
             // SIGKILL to the "monitor": nothing of it can clean up.
             child.kill().unwrap();
             child.wait().unwrap();
             let gone = crate::sys::pidfd::wait_end(&pidfd, Some(Duration::from_secs(5))).unwrap();
-            assert!(gone, "{world}: {tool} survived its monitor");
+            assert!(gone, "{world:?}: {tool} survived its monitor");
         }
     }
 }
@@ -145,6 +156,7 @@ fn the_copys_part() {
         domain: None,
         name: "web",
         image_hosts: None,
+        hosts_file: None,
     };
     let mut plan = plan::plan(&request, &facts, &conf).unwrap();
     ports::settle(&mut plan, &facts).unwrap();

@@ -273,7 +273,7 @@ fn plan_network(
     let record = &kit.container.record;
     let options = &record.options.network;
     let conf = containers_conf::load()?;
-    let host = facts::probe(&kit.session.env, conf);
+    let host = facts::probe(&kit.session.env, conf, options);
     let image_ports: Vec<String> = image
         .map(|i| i.config.exposed_ports.keys().cloned().collect())
         .unwrap_or_default();
