@@ -3,6 +3,7 @@
 pub mod containers_conf;
 pub mod dirs;
 pub mod env;
+pub mod limits;
 pub mod storage_conf;
 pub mod subid;
 mod tables;

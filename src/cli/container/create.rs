@@ -1,0 +1,42 @@
+//! `create`.
+
+use super::options::{CreateFlags, Manner};
+use super::run::ask;
+use crate::base::Result;
+use crate::base::fs::Durability;
+use crate::cli::output::Out;
+use crate::operations::container::create as operation;
+use crate::operations::session::Session;
+
+/// Make a container without starting it
+///
+/// Takes the options of `run`; prints the container's id. `start` starts it, again and again.
+#[derive(Debug, clap::Args)]
+pub struct CreateArgs {
+    #[command(flatten)]
+    flags: CreateFlags,
+    /// Image, then the command with its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "IMAGE [COMMAND [ARG…]]"
+    )]
+    words: Vec<String>,
+}
+
+/// Runs `create`: prints the id.
+///
+/// # Errors
+/// What the operation says.
+pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
+    let manner = Manner {
+        create: true,
+        ..Manner::default()
+    };
+    let (options, run) = ask(&args.flags, &manner, &args.words, session, out)?;
+    let created = operation::create(session, options, &run, Durability::Durable, &mut |text| {
+        out.warn(text);
+    })?;
+    out.line(created.container.id().as_str())?;
+    Ok(0)
+}

@@ -1,0 +1,369 @@
+//! The flags that `run` and `create` share, as clap sees them. Their meaning is in the sibling
+//! files; here are only names and help.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::refused::Refused;
+
+/// Every shared flag, in groups.
+#[derive(Debug, Args)]
+pub struct CreateFlags {
+    #[command(flatten)]
+    pub(super) general: General,
+    #[command(flatten)]
+    pub(super) process: Process,
+    #[command(flatten)]
+    pub(super) files: Files,
+    #[command(flatten)]
+    pub(super) network: Network,
+    #[command(flatten)]
+    pub(super) security: Security,
+    #[command(flatten)]
+    pub(super) limits: Limits,
+    #[command(flatten)]
+    pub(super) image: Image,
+    #[command(flatten)]
+    pub(super) refused: Refused,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Container")]
+pub(super) struct General {
+    /// Name of the container; generated if absent
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Remove a container of the same name first
+    #[arg(long)]
+    pub replace: bool,
+    /// Remove the container and its anonymous volumes when it ends
+    #[arg(long)]
+    pub rm: bool,
+    /// When to start it again: no, on-failure[:N], always, unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    pub restart: Option<String>,
+    /// Metadata, KEY=VALUE
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    pub label_file: Vec<String>,
+    /// OCI annotation, KEY=VALUE
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub annotation: Vec<String>,
+    /// Write the container's id to a file that must not exist
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
+    /// Write the process id of the first process to a file
+    #[arg(long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+    /// Where output is kept: k8s-file, json-file, journald, none, passthrough
+    #[arg(long, value_name = "DRIVER")]
+    pub log_driver: Option<String>,
+    /// Option of the log driver: path=, max-size=, max-file=, tag=
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub log_opt: Vec<String>,
+    /// Signal that stops the container
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// Seconds between that signal and KILL
+    #[arg(long, value_name = "SECONDS")]
+    pub stop_timeout: Option<String>,
+    /// Kill the container after so many seconds
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub timeout: u32,
+    /// Ignore the image's health check
+    #[arg(long)]
+    pub no_healthcheck: bool,
+    /// Health check; only `none` yet
+    #[arg(long, alias = "healthcheck-command", value_name = "COMMAND")]
+    pub health_cmd: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Process")]
+pub(super) struct Process {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Which streams to attach: stdin, stdout, stderr
+    #[arg(short, long, value_name = "STREAM")]
+    pub attach: Vec<String>,
+    /// Variable: NAME=VALUE, NAME from here, or NAME* for all that begin so
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<String>,
+    /// Pass the whole environment on
+    #[arg(long)]
+    pub env_host: bool,
+    /// Pass proxy variables on (on by default)
+    #[arg(long)]
+    pub http_proxy: Option<bool>,
+    /// Take a variable of the image away
+    #[arg(long, value_name = "NAME")]
+    pub unsetenv: Vec<String>,
+    /// Take all variables of the image away
+    #[arg(long)]
+    pub unsetenv_all: bool,
+    /// Program in place of the image's; a JSON list, or empty for none
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// User: name or id, with :group
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Further group, or keep-groups
+    #[arg(long, value_name = "GROUP")]
+    pub group_add: Vec<String>,
+    /// Add an unknown user to /etc/passwd (on by default)
+    #[arg(long)]
+    pub passwd: Option<bool>,
+    /// Working directory inside
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Run an init that reaps processes and passes signals on
+    #[arg(long)]
+    pub init: bool,
+    /// Another init in place of the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub init_path: Option<String>,
+    /// Cater for systemd inside: true, false, always
+    #[arg(long, value_name = "MODE")]
+    pub systemd: Option<String>,
+    /// Time zone inside: a name, or local
+    #[arg(long, value_name = "ZONE")]
+    pub tz: Option<String>,
+    /// File mode mask, octal
+    #[arg(long, value_name = "MASK")]
+    pub umask: Option<String>,
+    /// Secret: NAME[,type=mount|env][,target=…][,uid=…][,gid=…][,mode=…]
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files and devices")]
+pub(super) struct Files {
+    /// Mount a folder or volume: [SOURCE:]DESTINATION[:OPTIONS]
+    #[arg(short, long, value_name = "VOLUME")]
+    pub volume: Vec<String>,
+    /// Mount in words: type=bind,src=…,dst=…
+    #[arg(long, value_name = "MOUNT")]
+    pub mount: Vec<String>,
+    /// File system in memory: DIR[:OPTIONS]
+    #[arg(long, value_name = "DIR")]
+    pub tmpfs: Vec<String>,
+    /// Take the mounts of another container over: CONTAINER[:OPTIONS]
+    #[arg(long, value_name = "CONTAINER")]
+    pub volumes_from: Vec<String>,
+    /// What becomes of the image's volumes: anonymous, tmpfs, ignore
+    #[arg(long, value_name = "MODE")]
+    pub image_volume: Option<String>,
+    /// Read-only root file system
+    #[arg(long)]
+    pub read_only: bool,
+    /// Writable /run, /tmp and /var/tmp with --read-only (on by default)
+    #[arg(long)]
+    pub read_only_tmpfs: Option<bool>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+    /// Device of the host: HOST[:INSIDE[:PERMISSIONS]]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Vec<String>,
+    /// The first word is a folder with a root file system, not an image
+    #[arg(long)]
+    pub rootfs: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub(super) struct Network {
+    /// none, host, pasta[:…], slirp4netns[:…], container:NAME or ns:PATH
+    #[arg(long, alias = "net", value_name = "MODE")]
+    pub network: Vec<String>,
+    /// Publish a port: [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]
+    #[arg(short, long, value_name = "PORT")]
+    pub publish: Vec<String>,
+    /// Publish all ports that the image exposes to random ones
+    #[arg(short = 'P', long)]
+    pub publish_all: bool,
+    /// Ports that the container listens on
+    #[arg(long, value_name = "PORT")]
+    pub expose: Vec<String>,
+    /// Name inside
+    #[arg(short = 'h', long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// NIS domain name inside
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<String>,
+    /// Line of /etc/hosts: NAME[;NAME…]:ADDRESS, or host-gateway as address
+    #[arg(long, value_name = "HOST")]
+    pub add_host: Vec<String>,
+    /// Leave /etc/hosts as the image has it
+    #[arg(long)]
+    pub no_hosts: bool,
+    /// File to begin /etc/hosts with: a path, none or image
+    #[arg(long, value_name = "FILE")]
+    pub hosts_file: Option<String>,
+    /// Name server, or none
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<String>,
+    /// Domain to search
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+    /// Option of resolv.conf
+    #[arg(long, alias = "dns-opt", value_name = "OPTION")]
+    pub dns_option: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Isolation")]
+pub(super) struct Security {
+    /// No confinement beyond the user's own rights
+    #[arg(long)]
+    pub privileged: bool,
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_add: Vec<String>,
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_drop: Vec<String>,
+    /// seccomp=, apparmor=, label=, mask=, unmask=, proc-opts=, no-new-privileges
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
+    /// User namespace: host, keep-id[:…], nomap, auto[:…], container:NAME, ns:PATH
+    #[arg(long, value_name = "MODE")]
+    pub userns: Option<String>,
+    /// Line of the user id map: INSIDE:OUTSIDE[:COUNT]
+    #[arg(long, value_name = "MAP")]
+    pub uidmap: Vec<String>,
+    /// Line of the group id map: INSIDE:OUTSIDE[:COUNT]
+    #[arg(long, value_name = "MAP")]
+    pub gidmap: Vec<String>,
+    /// Process ids: private, host, container:NAME, ns:PATH
+    #[arg(long, value_name = "MODE")]
+    pub pid: Option<String>,
+    /// IPC: private, host, shareable, none, container:NAME, ns:PATH
+    #[arg(long, value_name = "MODE")]
+    pub ipc: Option<String>,
+    /// Host name: private, host, container:NAME, ns:PATH
+    #[arg(long, value_name = "MODE")]
+    pub uts: Option<String>,
+    /// View of the cgroups: private, host, container:NAME, ns:PATH
+    #[arg(long, value_name = "MODE")]
+    pub cgroupns: Option<String>,
+    /// Sysctl of a namespace, NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub sysctl: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct Limits {
+    /// Memory
+    #[arg(short, long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Memory that it is asked to stay below
+    #[arg(long, value_name = "SIZE")]
+    pub memory_reservation: Option<String>,
+    /// Memory and swap together, -1 for no limit
+    #[arg(long, value_name = "SIZE")]
+    pub memory_swap: Option<String>,
+    /// How willingly it swaps, 0 to 100
+    #[arg(long, value_name = "N")]
+    pub memory_swappiness: Option<i64>,
+    /// Number of CPUs
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<String>,
+    /// Period of the CPU quota, microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_period: Option<u64>,
+    /// CPU quota, microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_quota: Option<i64>,
+    /// CPU weight
+    #[arg(short, long, value_name = "N")]
+    pub cpu_shares: Option<u64>,
+    /// CPUs to use, e.g. 0-2,4
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes to use
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
+    /// Number of processes, -1 for no limit
+    #[arg(long, value_name = "N")]
+    pub pids_limit: Option<i64>,
+    /// Disk weight, 10 to 1000
+    #[arg(long, value_name = "N")]
+    pub blkio_weight: Option<u16>,
+    /// Do not kill it when memory runs out (cgroup v1)
+    #[arg(long)]
+    pub oom_kill_disable: bool,
+    /// How willingly the kernel kills it, -1000 to 1000
+    #[arg(long, value_name = "N")]
+    pub oom_score_adj: Option<i32>,
+    /// Resource limit NAME=SOFT[:HARD], or host
+    #[arg(long, value_name = "LIMIT")]
+    pub ulimit: Vec<String>,
+    /// Whether it has a cgroup: enabled, disabled, no-conmon, split
+    #[arg(long, value_name = "MODE")]
+    pub cgroups: Option<String>,
+    /// Parent of its cgroup
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_parent: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Image")]
+pub(super) struct Image {
+    /// When to pull: always, missing, never, newer
+    #[arg(long, value_name = "POLICY")]
+    pub pull: Option<String>,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Architecture
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Operating system
+    #[arg(long, value_name = "OS")]
+    pub os: Option<String>,
+    /// Variant of the architecture
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: Option<String>,
+    /// File with credentials
+    #[arg(long, value_name = "FILE")]
+    pub authfile: Option<PathBuf>,
+    /// Credentials, USER[:PASSWORD]
+    #[arg(long, value_name = "CREDENTIALS")]
+    pub creds: Option<String>,
+    /// Folder with certificates for registries
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
+    /// Check certificates of registries
+    #[arg(long)]
+    pub tls_verify: Option<bool>,
+    /// How often to try a failed download again
+    #[arg(long, value_name = "N")]
+    pub retry: Option<u32>,
+    /// Time between two tries
+    #[arg(long, value_name = "DURATION")]
+    pub retry_delay: Option<String>,
+    /// Accepted for scripts; has no effect
+    #[arg(long, hide = true)]
+    pub disable_content_trust: Option<bool>,
+}

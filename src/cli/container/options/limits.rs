@@ -1,0 +1,186 @@
+//! Memory, CPU, processes, `--ulimit`.
+
+use super::{Host, flags};
+use crate::base::{Error, Result, size};
+use crate::config::limits::KINDS;
+use crate::spec::runtime::Rlimit;
+use crate::state::options::Resources;
+
+/// Less memory than this starts nothing; Docker's bound.
+const LEAST_MEMORY: u64 = 6 << 20;
+
+/// The limits of the cgroup.
+///
+/// # Errors
+/// `Invalid` for numbers out of range and for contradictions.
+pub(super) fn resources(flags: &flags::Limits) -> Result<Resources> {
+    let bytes = |flag: &str, text: &Option<String>| -> Result<Option<u64>> {
+        let Some(text) = text else { return Ok(None) };
+        // Docker's word for no limit.
+        if text == "0" || text == "-1" {
+            return Ok(None);
+        }
+        let bytes = size::parse(text).map_err(|e| named(flag, &e))?;
+        if bytes < LEAST_MEMORY {
+            return Err(Error::invalid(format!("{flag} {text} is less than 6m")));
+        }
+        Ok(Some(bytes))
+    };
+    let memory = bytes("--memory", &flags.memory)?;
+    let memory_reservation = bytes("--memory-reservation", &flags.memory_reservation)?;
+    if let (Some(hard), Some(soft)) = (memory, memory_reservation)
+        && soft > hard
+    {
+        return Err(Error::invalid("--memory-reservation is more than --memory"));
+    }
+    let memory_swap = match flags.memory_swap.as_deref() {
+        None | Some("0") => None,
+        Some("-1") => Some(-1),
+        Some(text) => {
+            let total = size::parse(text).map_err(|e| named("--memory-swap", &e))?;
+            let Some(memory) = memory else {
+                return Err(Error::invalid("--memory-swap needs --memory"));
+            };
+            if total < memory {
+                return Err(Error::invalid(
+                    "--memory-swap counts memory and swap together: it cannot be less than --memory",
+                ));
+            }
+            i64::try_from(total).ok()
+        }
+    };
+    let memory_swappiness = match flags.memory_swappiness {
+        None | Some(-1) => None,
+        Some(n @ 0..=100) => u64::try_from(n).ok(),
+        Some(_) => return Err(Error::invalid("--memory-swappiness is 0 to 100, or -1")),
+    };
+    let cpus = match &flags.cpus {
+        None => None,
+        Some(text) => {
+            let number = text
+                .parse::<f64>()
+                .ok()
+                .filter(|n| n.is_finite() && *n >= 0.0);
+            let number = number.ok_or_else(|| {
+                Error::invalid(format!("invalid number of CPUs {text:?}")).hint("e.g. --cpus 1.5")
+            })?;
+            if number > 0.0 && number < 0.01 {
+                return Err(Error::invalid("--cpus is at least 0.01"));
+            }
+            Some(number).filter(|n| *n > 0.0)
+        }
+    };
+    if cpus.is_some() && (flags.cpu_period.is_some() || flags.cpu_quota.is_some()) {
+        return Err(Error::invalid(
+            "--cpus sets period and quota: it cannot be used with --cpu-period or --cpu-quota",
+        ));
+    }
+    if flags
+        .cpu_period
+        .is_some_and(|p| p != 0 && !(1000..=1_000_000).contains(&p))
+    {
+        return Err(Error::invalid(
+            "--cpu-period is 1000 to 1000000 microseconds",
+        ));
+    }
+    if flags.cpu_quota.is_some_and(|q| q > 0 && q < 1000) {
+        return Err(Error::invalid("--cpu-quota is at least 1000 microseconds"));
+    }
+    for (flag, list) in [
+        ("--cpuset-cpus", &flags.cpuset_cpus),
+        ("--cpuset-mems", &flags.cpuset_mems),
+    ] {
+        if let Some(text) = list.as_deref().filter(|t| !is_set(t)) {
+            return Err(Error::invalid(format!("invalid {flag} {text:?}")).hint("e.g. 0-2,4"));
+        }
+    }
+    if flags
+        .blkio_weight
+        .is_some_and(|w| w != 0 && !(10..=1000).contains(&w))
+    {
+        return Err(Error::invalid("--blkio-weight is 10 to 1000"));
+    }
+    if flags.pids_limit.is_some_and(|n| n < -1) {
+        return Err(Error::invalid(
+            "--pids-limit is a number, or -1 for no limit",
+        ));
+    }
+    Ok(Resources {
+        memory,
+        memory_reservation,
+        memory_swap,
+        memory_swappiness,
+        cpus,
+        cpu_period: flags.cpu_period.filter(|p| *p != 0),
+        cpu_quota: flags.cpu_quota.filter(|q| *q != 0),
+        cpu_shares: flags
+            .cpu_shares
+            .filter(|s| *s != 0)
+            .map(|s| s.clamp(2, 262_144)),
+        cpuset_cpus: flags.cpuset_cpus.clone().filter(|t| !t.is_empty()),
+        cpuset_mems: flags.cpuset_mems.clone().filter(|t| !t.is_empty()),
+        pids_limit: flags.pids_limit,
+        blkio_weight: flags.blkio_weight.filter(|w| *w != 0),
+        oom_kill_disable: flags.oom_kill_disable,
+    })
+}
+
+fn named(flag: &str, error: &Error) -> Error {
+    Error::invalid(format!("{flag}: {}", error.what()))
+}
+
+/// `0-2,4`, or empty.
+fn is_set(text: &str) -> bool {
+    text.is_empty()
+        || text.split(',').all(|part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            matches!((first.parse::<u16>(), last.parse::<u16>()), (Ok(a), Ok(b)) if a <= b)
+        })
+}
+
+/// `NAME=SOFT[:HARD]` and `host`.
+///
+/// # Errors
+/// `Invalid` for unknown names, no numbers, soft above hard.
+pub(super) fn ulimits(words: &[String], host: &Host<'_>) -> Result<Vec<Rlimit>> {
+    let mut list: Vec<Rlimit> = Vec::new();
+    for word in words {
+        if word == "host" {
+            if words.len() > 1 {
+                return Err(Error::invalid("--ulimit host stands alone"));
+            }
+            return Ok(host.limits.to_vec());
+        }
+        let bad = |why: &str| {
+            Error::invalid(format!("invalid --ulimit {word:?}: {why}"))
+                .hint("write e.g. nofile=1024:4096, or nofile=-1 for no limit")
+        };
+        let (name, values) = word
+            .split_once('=')
+            .ok_or_else(|| bad("there is no value"))?;
+        let lower = name.to_ascii_lowercase();
+        let bare = lower.strip_prefix("rlimit_").unwrap_or(&lower);
+        let (_, kind, _) = KINDS
+            .iter()
+            .find(|(short, _, _)| *short == bare)
+            .ok_or_else(|| bad("there is no such limit"))?;
+        let number = |text: &str| match text {
+            "-1" | "unlimited" => Ok(u64::MAX),
+            text => text
+                .parse::<u64>()
+                .map_err(|_| bad("the value is no number")),
+        };
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        let (soft, hard) = (number(soft)?, number(hard)?);
+        if soft > hard {
+            return Err(bad("the soft limit is above the hard one"));
+        }
+        list.retain(|l| l.kind != *kind);
+        list.push(Rlimit {
+            kind: (*kind).to_owned(),
+            hard,
+            soft,
+        });
+    }
+    Ok(list)
+}

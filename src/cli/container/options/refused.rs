@@ -1,0 +1,170 @@
+//! Flags of podman and Docker that are known and not served: each says why, none is ignored.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::base::{Error, Result};
+
+/// The sentence after "cannot use --flag: ".
+const LATER_HEALTH: &str = "health checks come with a later version";
+const LATER_NETWORKS: &str = "networks with a name come with a later version";
+const LATER_PODS: &str = "pods come with a later version";
+const NO_CGROUP_DEVICES: &str = "only root on the host can limit devices";
+
+/// Name, whether a value follows, why not.
+const FLAGS: [(&str, bool, &str); 59] = [
+    ("health-interval", true, LATER_HEALTH),
+    ("health-log-destination", true, LATER_HEALTH),
+    ("health-max-log-count", true, LATER_HEALTH),
+    ("health-max-log-size", true, LATER_HEALTH),
+    ("health-on-failure", true, LATER_HEALTH),
+    ("health-retries", true, LATER_HEALTH),
+    ("health-start-interval", true, LATER_HEALTH),
+    ("health-start-period", true, LATER_HEALTH),
+    ("health-startup-cmd", true, LATER_HEALTH),
+    ("health-startup-interval", true, LATER_HEALTH),
+    ("health-startup-retries", true, LATER_HEALTH),
+    ("health-startup-success", true, LATER_HEALTH),
+    ("health-startup-timeout", true, LATER_HEALTH),
+    ("health-timeout", true, LATER_HEALTH),
+    ("healthcheck-interval", true, LATER_HEALTH),
+    ("healthcheck-retries", true, LATER_HEALTH),
+    ("healthcheck-start-period", true, LATER_HEALTH),
+    ("healthcheck-timeout", true, LATER_HEALTH),
+    (
+        "sdnotify",
+        true,
+        "readiness messages come with a later version",
+    ),
+    ("ip", true, LATER_NETWORKS),
+    ("ip6", true, LATER_NETWORKS),
+    ("link", true, LATER_NETWORKS),
+    ("link-local-ip", true, LATER_NETWORKS),
+    ("mac-address", true, LATER_NETWORKS),
+    ("network-alias", true, LATER_NETWORKS),
+    ("net-alias", true, LATER_NETWORKS),
+    ("pod", true, LATER_PODS),
+    ("pod-id-file", true, LATER_PODS),
+    ("init-ctr", true, LATER_PODS),
+    ("infra-name", true, LATER_PODS),
+    (
+        "gpus",
+        true,
+        "devices described by CDI come with a later version",
+    ),
+    (
+        "cdi-spec-dir",
+        true,
+        "devices described by CDI come with a later version",
+    ),
+    ("requires", true, "start order comes with a later version"),
+    ("decryption-key", true, "encrypted images are not supported"),
+    ("blkio-weight-device", true, NO_CGROUP_DEVICES),
+    ("device-cgroup-rule", true, NO_CGROUP_DEVICES),
+    ("device-read-bps", true, NO_CGROUP_DEVICES),
+    ("device-read-iops", true, NO_CGROUP_DEVICES),
+    ("device-write-bps", true, NO_CGROUP_DEVICES),
+    ("device-write-iops", true, NO_CGROUP_DEVICES),
+    ("cpu-rt-period", true, "it exists in cgroup v1 only"),
+    ("cpu-rt-runtime", true, "it exists in cgroup v1 only"),
+    ("kernel-memory", true, "it exists in cgroup v1 only"),
+    (
+        "cgroup-conf",
+        true,
+        "raw cgroup settings come with a later version",
+    ),
+    ("rdt-class", true, "it needs root on the host"),
+    ("chrootdirs", true, "it is not supported"),
+    (
+        "conmon-pidfile",
+        true,
+        "there is no conmon: --pidfile names the container's process",
+    ),
+    (
+        "env-merge",
+        true,
+        "it is not supported yet; write the whole value with --env",
+    ),
+    ("group-entry", true, "it is not supported yet"),
+    ("passwd-entry", true, "it is not supported yet"),
+    ("hostuser", true, "it is not supported yet"),
+    ("no-hostname", false, "it is not supported yet"),
+    ("personality", true, "it is not supported yet"),
+    (
+        "preserve-fd",
+        true,
+        "it is not supported yet; --preserve-fds N passes 3 and on",
+    ),
+    (
+        "seccomp-policy",
+        true,
+        "it is not supported; --security-opt seccomp=FILE names a profile",
+    ),
+    ("shm-size-systemd", true, "it is not supported yet"),
+    (
+        "storage-opt",
+        true,
+        "a quota for one container is not supported",
+    ),
+    (
+        "subgidname",
+        true,
+        "it is not supported; --gidmap gives lines",
+    ),
+    (
+        "subuidname",
+        true,
+        "it is not supported; --uidmap gives lines",
+    ),
+];
+
+/// The refused flags that were given.
+#[derive(Debug, Default)]
+pub struct Refused(Vec<&'static (&'static str, bool, &'static str)>);
+
+impl Refused {
+    /// Says no.
+    ///
+    /// # Errors
+    /// `Unsupported` when a flag was given.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((name, _, why)) => Err(Error::unsupported(format!("cannot use --{name}: {why}"))),
+        }
+    }
+}
+
+impl clap::Args for Refused {
+    fn augment_args(command: Command) -> Command {
+        command.args(FLAGS.iter().map(|(name, takes_value, _)| {
+            let arg = Arg::new(*name).long(*name).hide(true);
+            if *takes_value {
+                arg.action(ArgAction::Append)
+            } else {
+                arg.action(ArgAction::SetTrue)
+            }
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for Refused {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        let given =
+            |name: &str| matches.value_source(name) == Some(clap::parser::ValueSource::CommandLine);
+        Ok(Self(
+            FLAGS.iter().filter(|(name, _, _)| given(name)).collect(),
+        ))
+    }
+
+    fn update_from_arg_matches(
+        &mut self,
+        matches: &ArgMatches,
+    ) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! `run`.
+
+use super::options::{CreateFlags, Host, Manner, request};
+use crate::base::{Context as _, Result};
+use crate::cli::output::Out;
+use crate::config::limits;
+use crate::operations::container::request::RunOptions;
+use crate::operations::container::run::{self as operation, Ran};
+use crate::operations::session::Session;
+use crate::state::options::ContainerOptions;
+
+/// Run a command in a new container
+///
+/// The first word that is no option names the image; everything after it is the command inside,
+/// in place of the image's own. The image is pulled when it is not here. The exit code is the
+/// command's; 125 says that coracle failed, 126 that the command cannot be executed, 127 that it
+/// was not found.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    flags: CreateFlags,
+    /// Run in the background and print the container's id
+    #[arg(short, long, help_heading = "Process")]
+    detach: bool,
+    /// Keys that detach from the container, e.g. ctrl-p,ctrl-q; empty for none
+    #[arg(long, value_name = "KEYS", help_heading = "Process")]
+    detach_keys: Option<String>,
+    /// Pass signals on to the container (on by default without --tty)
+    #[arg(long, help_heading = "Process")]
+    sig_proxy: Option<bool>,
+    /// Pass so many further descriptors, from 3 on
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        help_heading = "Process"
+    )]
+    preserve_fds: u32,
+    /// Remove the image too when the container ends, unless another one uses it
+    #[arg(long, help_heading = "Container")]
+    rmi: bool,
+    /// Image, then the command with its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "IMAGE [COMMAND [ARG…]]"
+    )]
+    words: Vec<String>,
+}
+
+/// Runs `run`; answers the command's exit code.
+///
+/// # Errors
+/// What the operation says.
+pub fn run(args: RunArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
+    let manner = Manner {
+        detach: args.detach,
+        sig_proxy: args.sig_proxy,
+        detach_keys: args.detach_keys,
+        preserve_fds: args.preserve_fds,
+        rmi: args.rmi,
+        create: false,
+    };
+    let (options, run) = ask(&args.flags, &manner, &args.words, session, out)?;
+    let ran = operation::run(session, options, &run, &mut |text| out.warn(text))?;
+    match ran {
+        Ran::Detached(id) => {
+            out.line(id.as_str())?;
+            Ok(0)
+        }
+        Ran::Exited(code) => Ok((code & 0xFF) as u8),
+        Ran::Left => Ok(0),
+        // As if the signal had ended us: 128 + SIGPIPE.
+        Ran::BrokenPipe => Ok(141),
+    }
+}
+
+/// What `run` and `create` do alike: flags and caller to a request.
+pub(super) fn ask(
+    flags: &CreateFlags,
+    manner: &Manner,
+    words: &[String],
+    session: &mut Session,
+    out: &Out,
+) -> Result<(ContainerOptions, RunOptions)> {
+    let cwd = std::env::current_dir().what(|| "cannot tell the working directory")?;
+    let (mut options, run) = request(
+        flags,
+        manner,
+        words,
+        &Host {
+            env: &session.env,
+            cwd: &cwd,
+            docker: out.is_docker(),
+            stdin_is_tty: std::io::IsTerminal::is_terminal(&std::io::stdin()),
+            limits: &limits::current(),
+        },
+    )?;
+    options.create_command.clone_from(&session.command_line);
+    if run.quiet {
+        session.progress = std::sync::Arc::new(crate::base::progress::Silent);
+    }
+    Ok((options, run))
+}
