@@ -29,6 +29,9 @@ use crate::sys::at;
 /// The schema of the records that this program writes.
 const VERSION: u32 = 1;
 
+/// Marks a store with squashed layers.
+const SQUASHED: &str = ".squashed";
+
 /// More layers than the kernel's overlay takes (500).
 const MAX_CHAIN: usize = 500;
 
@@ -276,10 +279,24 @@ impl Layers {
         self.publish(staged, info)
     }
 
+    /// Whether owners must be restored from attributes: a layer was unpacked with one id, and now
+    /// there are more. `layers/.squashed` says that such layers may exist at all, so that a start
+    /// reads no records otherwise.
+    pub(super) fn need_owners(&self, top: &Digest) -> Result<bool> {
+        if !self.dir.join(SQUASHED).exists() || is_single() {
+            return Ok(false);
+        }
+        Ok(self.chain(top)?.iter().any(|layer| layer.squashed))
+    }
+
     fn publish(&self, staged: StagedDir, info: LayerInfo) -> Result<LayerInfo> {
         failpoint("layer::sync")?;
         at::syncfs(staged.as_fd()).what(|| "cannot flush a layer")?;
         failpoint("layer::publish")?;
+        if info.squashed {
+            files::create_private_dir_all(&self.dir)?;
+            fs::write(self.dir.join(SQUASHED), "").what(|| "cannot mark the layers")?;
+        }
         let path = self.path(&info.chain_id);
         match staged.publish(&path) {
             // Another process was faster: the same content.

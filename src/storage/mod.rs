@@ -10,6 +10,7 @@
 pub mod blob;
 pub mod codec;
 pub mod copy;
+mod driver;
 pub mod gc;
 pub mod layer;
 pub mod rootfs;
@@ -23,5 +24,5 @@ mod view;
 pub mod volume;
 
 pub use layer::{LayerInfo, chain_id};
-pub use rootfs::{Mode, Rootfs, RootfsRequest, View};
+pub use rootfs::{DriverReport, Mode, Rootfs, RootfsRequest, View};
 pub use store::Store;

@@ -1,12 +1,18 @@
 //! Root file systems as detached mounts.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use super::driver::overlay::{Stack, raw};
+use super::driver::probe::probe;
+use super::driver::{self, Job};
 use super::store::Store;
-use crate::base::{Error, Result};
+use crate::base::fs as files;
+use crate::base::{Context as _, Error, Result};
 use crate::spec::digest::Digest;
 use crate::spec::idmap::IdMaps;
+use crate::sys::at;
+use crate::sys::mount;
 
 /// How a container sees owners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +23,33 @@ pub enum View {
     /// Through maps of its own, relative to the caller's user namespace: `container_id` inside,
     /// `host_id` in the namespace we run in.
     Shifted(IdMaps),
+}
+
+impl View {
+    /// Whether every mapped id is itself.
+    pub fn is_identity(&self) -> bool {
+        match self {
+            Self::Same => true,
+            Self::Shifted(maps) => maps
+                .uids
+                .iter()
+                .chain(&maps.gids)
+                .all(|m| m.container_id == m.host_id),
+        }
+    }
+}
+
+/// What works here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriverReport {
+    /// The driver in use: `overlay` or `copy`.
+    pub driver: &'static str,
+    /// Why the kernel's overlay does not work.
+    pub overlay: Option<String>,
+    /// Why metadata clones (`--userns=keep-id` without copying) do not work.
+    pub data_only: Option<String>,
+    /// Whether overlay mounts end without flushing the disk.
+    pub volatile: bool,
 }
 
 /// What happens to writes.
@@ -79,8 +112,80 @@ impl Store {
     /// `InUse` when it is mounted already; `NotFound` when a layer is missing; `Unsupported` when
     /// the chosen driver does not work here, with the reason.
     pub fn mount(&self, request: &RootfsRequest<'_>) -> Result<Rootfs> {
-        let _ = request;
-        Err(Error::unsupported("root file systems are not built in yet"))
+        self.mount_in(
+            request.layers,
+            Some(request.container_dir),
+            request.view,
+            request.mode,
+        )
+    }
+
+    fn mount_in(
+        &self,
+        layers: &[Digest],
+        folder: Option<&Path>,
+        view: &View,
+        mode: Mode,
+    ) -> Result<Rootfs> {
+        let Some(top) = layers.last() else {
+            return Err(Error::invalid("the image has no layers"));
+        };
+        let probe = probe(self)?;
+        // Identity maps are the store's own view.
+        let view = if view.is_identity() {
+            &View::Same
+        } else {
+            view
+        };
+        let job = Job {
+            store: self,
+            top,
+            layers: layers
+                .iter()
+                .rev()
+                .map(|chain| self.layers().open(chain))
+                .collect::<Result<Vec<_>>>()?,
+            folder,
+            view,
+            mode,
+            restore: self.layers().need_owners(top)?,
+            probe: &probe,
+        };
+        let (mounted, driver) = driver::mount(&job)?;
+        Ok(Rootfs {
+            tree: mounted.tree,
+            driver,
+            lock: mounted.lock,
+            notice: mounted.notice,
+        })
+    }
+
+    /// Which driver containers with the store's own owners get here, and what does not work:
+    /// for `info` and `doctor`. Call it inside the user namespace.
+    ///
+    /// # Errors
+    /// What the kernel says about the store's folder itself.
+    pub fn driver_report(&self) -> Result<DriverReport> {
+        let probe = probe(self)?;
+        let copies = self.choice == Some(super::store::Choice::Copy);
+        Ok(DriverReport {
+            driver: if probe.overlay.is_some() && !copies {
+                "overlay"
+            } else {
+                "copy"
+            },
+            overlay: probe.overlay.is_none().then_some(probe.why),
+            data_only: (!probe.data_only).then_some(probe.why_data),
+            volatile: probe.volatile,
+        })
+    }
+
+    /// After a clean stop, when the mount is gone: its writes need no warning after a reboot.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn settle(&self, container_dir: &Path) -> Result<()> {
+        driver::overlay::settle(container_dir)
     }
 
     /// `--rootfs DIR`: the folder itself, as a detached recursive bind mount.
@@ -88,8 +193,15 @@ impl Store {
     /// # Errors
     /// `NotFound`, or `Invalid` when it is no folder.
     pub fn mount_directory(&self, dir: &Path) -> Result<Rootfs> {
-        let _ = dir;
-        Err(Error::unsupported("root file systems are not built in yet"))
+        let fd = at::open_host_dir(dir).what(|| format!("cannot open {}", dir.display()))?;
+        let tree = mount::clone_fd(&fd, true)
+            .what(|| format!("cannot use {} as root file system", dir.display()))?;
+        Ok(Rootfs {
+            tree,
+            driver: "directory",
+            lock: None,
+            notice: None,
+        })
     }
 
     /// `--rootfs DIR:O` and `-v DIR:/x:O`: an overlay over the folder behind `lower`.
@@ -97,8 +209,58 @@ impl Store {
     /// # Errors
     /// What the kernel says; `Unsupported` without a kernel overlay.
     pub fn mount_over(&self, lower: BorrowedFd<'_>, scratch: Scratch<'_>) -> Result<Rootfs> {
-        let _ = (lower, scratch);
-        Err(Error::unsupported("root file systems are not built in yet"))
+        let probe = probe(self)?;
+        let Some(form) = probe.overlay else {
+            return Err(Error::unsupported(format!(
+                "the kernel's overlay does not work here: {}",
+                probe.why
+            )));
+        };
+        let what = |path: &Path| format!("cannot open {}", path.display());
+        let (upper, work, volatile) = match scratch {
+            Scratch::Folder(folder) => {
+                files::create_private_dir_all(folder)?;
+                let dir = at::open_host_dir(folder).what(|| what(folder))?;
+                let meta = at::fstat(lower)?;
+                let mut pair = Vec::new();
+                for name in [&b"upper"[..], b"work"] {
+                    match at::mkdir(dir.as_fd(), name, 0o755) {
+                        Err(e) if e.errno != libc::EEXIST => return Err(e.into()),
+                        _ => pair.push(at::open_dir(dir.as_fd(), name)?),
+                    }
+                }
+                let (Some(work), Some(upper)) = (pair.pop(), pair.pop()) else {
+                    return Err(Error::internal("no scratch folders"));
+                };
+                // In single-id mode the owner may be nobody we know: the caller's then.
+                match at::fchown(upper.as_fd(), meta.uid, meta.gid) {
+                    Err(e) if e.errno != libc::EINVAL => return Err(e.into()),
+                    _ => {}
+                }
+                at::fchmod(upper.as_fd(), meta.permissions())?;
+                (upper, work, probe.volatile)
+            }
+            Scratch::Given { upper, work } => (
+                at::open_host_dir(upper).what(|| what(upper))?,
+                at::open_host_dir(work).what(|| what(work))?,
+                false,
+            ),
+        };
+        driver::overlay::settle_work(work.as_fd())?;
+        let empty = [lower];
+        let stack = Stack {
+            lowers: &empty,
+            data: &[],
+            upper: Some((upper.as_fd(), work.as_fd())),
+            volatile,
+        };
+        let tree = raw(form, &stack, self.dir()).what(|| "cannot mount the overlay")?;
+        Ok(Rootfs {
+            tree,
+            driver: "overlay",
+            lock: Some(work),
+            notice: None,
+        })
     }
 
     /// `--mount type=image`: the layers of an image, read-only, or writable with a scratch folder
@@ -112,8 +274,13 @@ impl Store {
         view: &View,
         scratch: Option<&Path>,
     ) -> Result<Rootfs> {
-        let _ = (layers, view, scratch);
-        Err(Error::unsupported("root file systems are not built in yet"))
+        match scratch {
+            Some(folder) => {
+                files::create_private_dir_all(folder)?;
+                self.mount_in(layers, Some(folder), view, Mode::Ephemeral)
+            }
+            None => self.mount_in(layers, None, view, Mode::ReadOnly),
+        }
     }
 
     /// Moves a folder of ours (a container's, a scratch folder) out of sight at once; its files go

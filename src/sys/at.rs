@@ -604,6 +604,19 @@ pub fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> Resul
     rfs::copy_file_range(from, None, to, None, len).call("copy_file_range", String::new)
 }
 
+/// mount(2) of an overlay, for kernels whose mount contexts take too short strings.
+///
+/// # Errors
+/// What mount(2) says.
+pub fn mount_overlay(target: &std::path::Path, options: &str, read_only: bool) -> Result<()> {
+    let mut flags = rustix::mount::MountFlags::empty();
+    flags.set(rustix::mount::MountFlags::RDONLY, read_only);
+    let data = std::ffi::CString::new(options)
+        .map_err(|_| Error::new("mount", "overlay", libc::EINVAL))?;
+    rustix::mount::mount("coracle", target, "overlay", flags, Some(data.as_c_str()))
+        .call("mount", || "overlay".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

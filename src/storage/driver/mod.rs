@@ -1,0 +1,109 @@
+//! The ways to make a root file system out of layers, behind one trait, and the choice among them.
+//!
+//! Order: the kernel's overlay; the kernel's overlay over a metadata clone, where a container sees
+//! other owners; a whole copy. A container stays with what it has begun with.
+
+mod clone;
+mod copy;
+pub(super) mod overlay;
+pub(super) mod probe;
+mod replica;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use self::probe::Probe;
+use super::rootfs::{Mode, View};
+use super::store::{Choice, Store};
+use crate::base::{Context as _, Error, Hint as _, Result};
+use crate::spec::digest::Digest;
+use crate::sys::at;
+
+/// Name of the copy driver's tree in a container's folder.
+pub(super) const COPY_DIR: &str = "rootfs";
+
+/// What a driver mounts.
+pub(super) struct Job<'a> {
+    pub(super) store: &'a Store,
+    /// Chain id of the uppermost layer.
+    pub(super) top: &'a Digest,
+    /// The layers' trees, top first.
+    pub(super) layers: Vec<OwnedFd>,
+    /// Where `upper` and `work` are; none for a read-only mount.
+    pub(super) folder: Option<&'a Path>,
+    pub(super) view: &'a View,
+    pub(super) mode: Mode,
+    /// Owners come out of attributes: the layers were unpacked with one id, and now there are more.
+    pub(super) restore: bool,
+    pub(super) probe: &'a Probe,
+}
+
+/// What a driver gives.
+pub(super) struct Mounted {
+    pub(super) tree: OwnedFd,
+    pub(super) lock: Option<OwnedFd>,
+    pub(super) notice: Option<String>,
+}
+
+/// One way.
+pub(super) trait Driver {
+    /// Its name, for records and `info`.
+    fn name(&self) -> &'static str;
+    /// Why it does not work here, or not for this job.
+    fn refuses(&self, job: &Job<'_>) -> Option<String>;
+    /// Mounts.
+    fn mount(&self, job: &Job<'_>) -> Result<Mounted>;
+}
+
+/// Mounts with the first driver that takes the job.
+pub(super) fn mount(job: &Job<'_>) -> Result<(Mounted, &'static str)> {
+    let begun_as_copy = job
+        .folder
+        .is_some_and(|folder| folder.join(COPY_DIR).exists());
+    let drivers: &[&dyn Driver] = match job.store.choice {
+        _ if begun_as_copy => &[&copy::Copy],
+        Some(Choice::Copy) => &[&copy::Copy],
+        Some(Choice::Overlay) => &[&overlay::Overlay, &clone::Clone],
+        None => &[&overlay::Overlay, &clone::Clone, &copy::Copy],
+    };
+    let mut reasons = Vec::new();
+    for driver in drivers {
+        match driver.refuses(job) {
+            Some(reason) => reasons.push(format!("{}: {reason}", driver.name())),
+            None => return Ok((driver.mount(job)?, driver.name())),
+        }
+    }
+    Err(Error::unsupported(format!(
+        "the storage driver does not work here ({})",
+        reasons.join("; ")
+    )))
+    .hint(|| "leave out --storage-driver: coracle then falls back to copying")
+}
+
+/// The owner of a file on disk for one in the image.
+pub(super) fn shifted(view: &View, uid: u32, gid: u32) -> Result<(u32, u32)> {
+    use crate::spec::idmap::to_host;
+    match view {
+        View::Same => Ok((uid, gid)),
+        View::Shifted(maps) => match (to_host(&maps.uids, uid), to_host(&maps.gids, gid)) {
+            (Some(uid), Some(gid)) => Ok((uid, gid)),
+            _ => Err(Error::invalid(format!(
+                "the image has files of {uid}:{gid}, which the container's user namespace does \
+                 not map"
+            ))
+            .hint("give the namespace more ids, e.g. --userns auto:size=65536")),
+        },
+    }
+}
+
+/// Opens `name` in a container's folder, making it first; `true` when it was made now.
+fn open_or_make(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(OwnedFd, bool)> {
+    match at::mkdir(dir, name, mode) {
+        Ok(()) => Ok((at::open_dir(dir, name)?, true)),
+        Err(e) if e.errno == libc::EEXIST => Ok((at::open_dir(dir, name)?, false)),
+        Err(e) => Err(e).what(|| "cannot make the writable layer"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
