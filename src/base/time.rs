@@ -33,6 +33,18 @@ impl Timestamp {
         }
     }
 
+    /// RFC 3339 in UTC with all nine digits: sorts as text, and every line of a log is as wide.
+    pub fn rfc3339_nanos(self) -> String {
+        let mut text = self.rfc3339();
+        text.pop();
+        match text.split_once('.') {
+            Some((_, digits)) => text.push_str(&"000000000"[digits.len()..]),
+            None => text.push_str(".000000000"),
+        }
+        text.push('Z');
+        text
+    }
+
     /// Parses RFC 3339, as image configs and records carry it.
     ///
     /// # Errors
@@ -214,6 +226,9 @@ mod tests {
     fn times_round_trip() {
         let t = Timestamp::parse_rfc3339("2026-11-23T08:05:42.25Z").unwrap();
         assert_eq!(t.rfc3339(), "2026-11-23T08:05:42.25Z");
+        assert_eq!(t.rfc3339_nanos(), "2026-11-23T08:05:42.250000000Z");
+        assert_eq!(Timestamp(0).rfc3339_nanos(), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(Timestamp(1).rfc3339_nanos(), "1970-01-01T00:00:00.000000001Z");
         assert_eq!(
             Timestamp::parse_rfc3339("2026-11-23T10:05:42.25+02:00").unwrap(),
             t

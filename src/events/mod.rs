@@ -3,10 +3,17 @@
 //! Invariants: writing costs microseconds and never fails the command that does it; readers take
 //! no lock and skip lines that they cannot read.
 
+mod filter;
+mod journal;
+mod read;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use filter::Filter;
+pub use journal::Journal;
+pub use read::Reader;
 
 use crate::base::time::Timestamp;
 use crate::config::dirs::Dirs;
@@ -99,24 +106,6 @@ impl Event {
             exit_code: None,
             ..self.clone()
         }
-    }
-}
-
-/// The journal of one data directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Journal {
-    dir: PathBuf,
-}
-
-impl Journal {
-    /// The journal below `dirs`. Nothing is made until something is written.
-    pub fn new(dirs: &Dirs) -> Self {
-        Self { dir: dirs.events() }
-    }
-
-    /// Appends an event. Never fails: an event that cannot be written is lost.
-    pub fn write(&self, event: &Event) {
-        let _ = (&self.dir, event);
     }
 }
 

@@ -2,14 +2,26 @@
 //!
 //! `k8s-file` (CRI's format) and `json-file` (Docker's) are files in the container's folder with
 //! rotation; `journald` speaks the journal's datagram protocol; `none` keeps nothing;
-//! `passthrough` never sees the output. Formats: docs/formats/logs.md.
+//! `passthrough` never sees the output.
+//!
+//! Invariants: a line is written by one write(2), so that a reader never sees two mixed; a torn
+//! last line (power cut, kill -9) costs that line only.
+
+mod file;
+mod json;
+pub mod journald;
+mod k8s;
+mod lines;
+pub mod read;
 
 use std::path::PathBuf;
 
-use crate::base::{Error, Result};
-use crate::handoff::output::{Discard, Sink};
+use crate::base::time::Timestamp;
+use crate::base::{Context as _, Result};
+use crate::handoff::output::{Discard, Sink, Stream};
 use crate::state::container::Container;
 use crate::state::options::LogDriver;
+use file::LogFile;
 
 /// The file that holds a container's log (the newest part, when it is rotated); `None` for drivers
 /// without one.
@@ -30,10 +42,31 @@ pub fn path(container: &Container) -> Option<PathBuf> {
 /// that a bad path is its error.
 ///
 /// # Errors
-/// What the kernel says of the file, `Unavailable` when no journal listens.
+/// What the kernel says of the file; `Unavailable` when no journal listens; `Invalid` for a tag
+/// with an unknown template.
 pub fn open(container: &Container) -> Result<Box<dyn Sink>> {
-    match container.record.options.log.driver {
-        LogDriver::None | LogDriver::Passthrough => Ok(Box::new(Discard)),
-        _ => Err(Error::unsupported("log driver")),
-    }
+    let options = &container.record.options.log;
+    let what = || format!("cannot open the log of container {:?}", container.name());
+    let file = |path: PathBuf| {
+        LogFile::open(path, options.max_size, options.max_file.unwrap_or(1)).what(what)
+    };
+    Ok(match (options.driver, path(container)) {
+        (LogDriver::K8sFile, Some(path)) => Box::new(k8s::K8sLog::new(file(path)?)),
+        (LogDriver::JsonFile, Some(path)) => Box::new(json::JsonLog::new(file(path)?)),
+        (LogDriver::Journald, _) => Box::new(journald::Journal::open(container).what(what)?),
+        _ => Box::new(Discard),
+    })
+}
+
+/// One entry of a log: a line, or a piece of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When it was read from the container.
+    pub time: Timestamp,
+    /// Where it came out.
+    pub stream: Stream,
+    /// The bytes, without the line's end.
+    pub text: Vec<u8>,
+    /// Whether a line ends here.
+    pub ends_line: bool,
 }

@@ -30,6 +30,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod spawn;
 pub mod termios;
+pub mod watch;
 pub mod xattr;
 
 pub use error::{Call, Error, Result};
