@@ -227,8 +227,14 @@ mod tests {
         let t = Timestamp::parse_rfc3339("2026-11-23T08:05:42.25Z").unwrap();
         assert_eq!(t.rfc3339(), "2026-11-23T08:05:42.25Z");
         assert_eq!(t.rfc3339_nanos(), "2026-11-23T08:05:42.250000000Z");
-        assert_eq!(Timestamp(0).rfc3339_nanos(), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(Timestamp(1).rfc3339_nanos(), "1970-01-01T00:00:00.000000001Z");
+        assert_eq!(
+            Timestamp(0).rfc3339_nanos(),
+            "1970-01-01T00:00:00.000000000Z"
+        );
+        assert_eq!(
+            Timestamp(1).rfc3339_nanos(),
+            "1970-01-01T00:00:00.000000001Z"
+        );
         assert_eq!(
             Timestamp::parse_rfc3339("2026-11-23T10:05:42.25+02:00").unwrap(),
             t

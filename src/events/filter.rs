@@ -43,7 +43,9 @@ impl Filter {
                      e.g. event=died",
                 )
             };
-            let (key, value) = word.split_once('=').ok_or_else(|| bad("it needs a value"))?;
+            let (key, value) = word
+                .split_once('=')
+                .ok_or_else(|| bad("it needs a value"))?;
             let key = match key.to_ascii_lowercase().as_str() {
                 "container" => Key::Container,
                 "image" => Key::Image,
@@ -115,7 +117,10 @@ fn same_image(full: &str, wanted: &str) -> bool {
         return full == wanted;
     }
     full.strip_suffix(wanted)
-        .or_else(|| full.rsplit_once(':').and_then(|(name, _)| name.strip_suffix(wanted)))
+        .or_else(|| {
+            full.rsplit_once(':')
+                .and_then(|(name, _)| name.strip_suffix(wanted))
+        })
         .is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
@@ -138,7 +143,9 @@ mod tests {
     fn values_are_alternatives_and_keys_add_up() {
         let mut event = Event::new(Type::Container, "died", "abcdef0123", "web");
         event.image = "docker.io/library/alpine:latest".to_owned();
-        event.attributes.insert("tier".to_owned(), "front".to_owned());
+        event
+            .attributes
+            .insert("tier".to_owned(), "front".to_owned());
         for (words, accepted) in [
             (vec![], true),
             (vec!["container=web"], true),

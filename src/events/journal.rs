@@ -103,7 +103,8 @@ impl Journal {
             }
             // Whoever held the lock may have rotated it.
             let same = fs::metadata(&path).is_ok_and(|m| {
-                file.metadata().is_ok_and(|f| (f.dev(), f.ino()) == (m.dev(), m.ino()))
+                file.metadata()
+                    .is_ok_and(|f| (f.dev(), f.ino()) == (m.dev(), m.ino()))
             });
             if same || Instant::now() > deadline {
                 return Ok(file);

@@ -44,7 +44,8 @@ impl Reader {
     pub fn from_end(journal: &Journal) -> Result<Self> {
         let mut file = open(&journal.path())?;
         if let Some(file) = &mut file {
-            file.seek(SeekFrom::End(0)).what(|| "cannot read the event journal")?;
+            file.seek(SeekFrom::End(0))
+                .what(|| "cannot read the event journal")?;
         }
         Ok(Self::new(journal, file))
     }
@@ -151,7 +152,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::limited(&dir.path().join("events"), 4000);
         let mut from_end = Reader::from_end(&journal).unwrap();
-        assert!(from_end.next().unwrap().is_none(), "nothing was written yet");
+        assert!(
+            from_end.next().unwrap().is_none(),
+            "nothing was written yet"
+        );
         for number in 0..40 {
             journal.write(&event(number));
         }

@@ -55,7 +55,13 @@ impl Journal {
                     ("ID", id.short()),
                     ("FullID", id.as_str()),
                     ("Name", container.name()),
-                    ("ImageID", image_id.trim_start_matches("sha256:").get(..12).unwrap_or("")),
+                    (
+                        "ImageID",
+                        image_id
+                            .trim_start_matches("sha256:")
+                            .get(..12)
+                            .unwrap_or(""),
+                    ),
                     ("ImageFullID", &image_id),
                     ("ImageName", image_name),
                     ("DaemonName", "coracle"),
@@ -86,7 +92,9 @@ impl Journal {
             if self.socket.send(entry).is_err() {
                 // The journal was restarted: its socket is a new one.
                 self.socket = dial(&self.path)?;
-                self.socket.send(entry).map_err(|e| unavailable().because(e))?;
+                self.socket
+                    .send(entry)
+                    .map_err(|e| unavailable().because(e))?;
             }
         }
         Ok(())
@@ -114,7 +122,10 @@ fn expand(template: &str, values: &[(&str, &str)]) -> Result<String> {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
         let bad = || {
-            let names: Vec<String> = values.iter().map(|(n, _)| format!("{{{{.{n}}}}}")).collect();
+            let names: Vec<String> = values
+                .iter()
+                .map(|(n, _)| format!("{{{{.{n}}}}}"))
+                .collect();
             Error::invalid(format!("invalid log tag {template:?}"))
                 .hint(format!("a tag may use {}", names.join(" ")))
         };
@@ -247,8 +258,12 @@ mod tests {
             },
         );
         let mut journal = Journal::connect(&path, &container).unwrap();
-        journal.write(Stream::Stdout, Timestamp::now(), b"one\ntw").unwrap();
-        journal.write(Stream::Stderr, Timestamp::now(), b"bad\n").unwrap();
+        journal
+            .write(Stream::Stdout, Timestamp::now(), b"one\ntw")
+            .unwrap();
+        journal
+            .write(Stream::Stderr, Timestamp::now(), b"bad\n")
+            .unwrap();
         journal.flush().unwrap();
         let mut next = || {
             let mut buffer = [0; 4096];
@@ -271,11 +286,16 @@ mod tests {
         drop(listener);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(
-            journal.write(Stream::Stdout, Timestamp::now(), b"x\n").unwrap_err().kind(),
+            journal
+                .write(Stream::Stdout, Timestamp::now(), b"x\n")
+                .unwrap_err()
+                .kind(),
             Kind::Unavailable
         );
         let listener = UnixDatagram::bind(&path).unwrap();
-        journal.write(Stream::Stdout, Timestamp::now(), b"y\n").unwrap();
+        journal
+            .write(Stream::Stdout, Timestamp::now(), b"y\n")
+            .unwrap();
         let mut buffer = [0; 4096];
         assert!(listener.recv(&mut buffer).unwrap() > 0);
     }
@@ -297,7 +317,8 @@ mod tests {
 
     #[test]
     fn journalctl_lines_are_read() {
-        let line = br#"{"__REALTIME_TIMESTAMP":"1700000000000001","PRIORITY":"3","MESSAGE":[104,255]}"#;
+        let line =
+            br#"{"__REALTIME_TIMESTAMP":"1700000000000001","PRIORITY":"3","MESSAGE":[104,255]}"#;
         let entry = decode(line).unwrap();
         assert_eq!(entry.time.0, 1_700_000_000_000_001_000);
         assert_eq!((entry.stream, entry.ends_line), (Stream::Stderr, true));

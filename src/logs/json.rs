@@ -167,8 +167,14 @@ mod tests {
         log.write(Stream::Stdout, time, b"o").unwrap();
         log.flush().unwrap();
         let text = std::fs::read(&path).unwrap();
-        let entries: Vec<_> = text.split_inclusive(|b| *b == b'\n').filter_map(decode).collect();
+        let entries: Vec<_> = text
+            .split_inclusive(|b| *b == b'\n')
+            .filter_map(decode)
+            .collect();
         assert_eq!(entries.len(), 2);
-        assert_eq!((entries[1].text.as_slice(), entries[1].ends_line), (&b"two"[..], false));
+        assert_eq!(
+            (entries[1].text.as_slice(), entries[1].ends_line),
+            (&b"two"[..], false)
+        );
     }
 }

@@ -105,11 +105,23 @@ mod tests {
              2016-10-06T00:17:09.500000000Z stdout P tw\n\
              2016-10-06T00:17:09.500000000Z stderr F o \u{fffd}\n"
         );
-        let back: Vec<Entry> = out.trim_ascii_end().split(|b| *b == b'\n').map(|l| decode(l).unwrap()).collect();
-        let seen: Vec<_> = back.iter().map(|e| (e.text.as_slice(), e.ends_line)).collect();
+        let back: Vec<Entry> = out
+            .trim_ascii_end()
+            .split(|b| *b == b'\n')
+            .map(|l| decode(l).unwrap())
+            .collect();
+        let seen: Vec<_> = back
+            .iter()
+            .map(|e| (e.text.as_slice(), e.ends_line))
+            .collect();
         assert_eq!(
             seen,
-            [(&b"one"[..], true), (b"", true), (b"tw", false), (b"o \xff", true)]
+            [
+                (&b"one"[..], true),
+                (b"", true),
+                (b"tw", false),
+                (b"o \xff", true)
+            ]
         );
         assert!(back.iter().all(|e| e.time == time));
     }
@@ -119,7 +131,13 @@ mod tests {
         let conmon = decode(b"2023-08-07T19:56:34.223758260-06:00 stdout F hi there").unwrap();
         assert_eq!(conmon.text, b"hi there");
         assert_eq!(conmon.time.rfc3339(), "2023-08-08T01:56:34.22375826Z");
-        for bad in ["", "x", "2023-08-07T19:56:34Z stdout", "2023-08-07T19:56:34Z stdin F x", "to stdout F x"] {
+        for bad in [
+            "",
+            "x",
+            "2023-08-07T19:56:34Z stdout",
+            "2023-08-07T19:56:34Z stdin F x",
+            "to stdout F x",
+        ] {
             assert!(decode(bad.as_bytes()).is_none(), "{bad:?}");
         }
     }

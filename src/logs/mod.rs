@@ -8,8 +8,8 @@
 //! last line (power cut, kill -9) costs that line only.
 
 mod file;
-mod json;
 pub mod journald;
+mod json;
 mod k8s;
 mod lines;
 pub mod read;

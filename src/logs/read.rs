@@ -72,7 +72,11 @@ pub fn open(container: &Container, tail: Option<u64>) -> Result<Reader> {
         LogDriver::JsonFile => Format::Json,
         LogDriver::None => return Err(unreadable(container, "none", "keeps no output")),
         LogDriver::Passthrough => {
-            return Err(unreadable(container, "passthrough", "leaves the output to the caller"));
+            return Err(unreadable(
+                container,
+                "passthrough",
+                "leaves the output to the caller",
+            ));
         }
         LogDriver::Journald => {
             return Err(Error::internal("a journald log is read through journalctl"));
@@ -391,19 +395,27 @@ pub(super) mod tests {
         let mut sink = crate::logs::open(&container).unwrap();
         for number in 0..12_000 {
             let line = format!("line {number}\n");
-            sink.write(Stream::Stdout, Timestamp::now(), line.as_bytes()).unwrap();
+            sink.write(Stream::Stdout, Timestamp::now(), line.as_bytes())
+                .unwrap();
         }
         assert!(container.dir().join("log.2").exists());
         assert!(!container.dir().join("log.3").exists());
         for tail in [1, 3000, 9000] {
             let text = all(&mut open(&container, Some(tail)).unwrap());
             assert_eq!(text.lines().count() as u64, tail);
-            assert!(text.starts_with(&format!("line {}\n", 12_000 - tail)), "{tail}");
+            assert!(
+                text.starts_with(&format!("line {}\n", 12_000 - tail)),
+                "{tail}"
+            );
             assert!(text.ends_with("line 11999\n"));
         }
         let text = all(&mut open(&container, None).unwrap());
         let first: u64 = text.lines().next().unwrap()[5..].parse().unwrap();
-        assert_eq!(text.lines().count() as u64, 12_000 - first, "no gap between the parts");
+        assert_eq!(
+            text.lines().count() as u64,
+            12_000 - first,
+            "no gap between the parts"
+        );
     }
 
     #[test]
@@ -424,7 +436,8 @@ pub(super) mod tests {
         let mut seen = String::new();
         for number in 0..1000 {
             let line = format!("line {number}\n");
-            sink.write(Stream::Stdout, Timestamp::now(), line.as_bytes()).unwrap();
+            sink.write(Stream::Stdout, Timestamp::now(), line.as_bytes())
+                .unwrap();
             // The reader comes by now and then, at most two parts late.
             if number % 37 == 0 {
                 seen.push_str(&all(&mut reader));
@@ -452,7 +465,8 @@ pub(super) mod tests {
         assert_eq!(all(&mut reader), "one\ntwo\n");
         // The next start ends the torn line and goes on.
         let mut sink = crate::logs::open(&container).unwrap();
-        sink.write(Stream::Stdout, Timestamp::now(), b"three\n").unwrap();
+        sink.write(Stream::Stdout, Timestamp::now(), b"three\n")
+            .unwrap();
         assert_eq!(all(&mut reader), "three\n");
         assert_eq!(all(&mut open(&container, Some(1)).unwrap()), "three\n");
     }
@@ -466,6 +480,10 @@ pub(super) mod tests {
         };
         let error = open(&container(dir.path(), options), None).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
-        assert!(error.what().contains("log driver \"none\""), "{}", error.what());
+        assert!(
+            error.what().contains("log driver \"none\""),
+            "{}",
+            error.what()
+        );
     }
 }

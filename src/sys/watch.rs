@@ -76,6 +76,9 @@ mod tests {
         assert!(ready());
         watch.clear();
         assert!(!ready());
-        assert_eq!(watch.add(&dir.path().join("none")).unwrap_err().errno, libc::ENOENT);
+        assert_eq!(
+            watch.add(&dir.path().join("none")).unwrap_err().errno,
+            libc::ENOENT
+        );
     }
 }
