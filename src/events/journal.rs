@@ -24,7 +24,6 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub struct Journal {
     dir: PathBuf,
     limit: u64,
-    off: bool,
 }
 
 impl Journal {
@@ -33,15 +32,7 @@ impl Journal {
         Self {
             dir: dirs.events(),
             limit: LIMIT,
-            off: false,
         }
-    }
-
-    /// `--events-backend none`: nothing is written.
-    #[must_use]
-    pub fn switched_off(mut self, off: bool) -> Self {
-        self.off = off;
-        self
     }
 
     /// Its folder.
@@ -61,9 +52,6 @@ impl Journal {
 
     /// Appends an event. Never fails: an event that cannot be written is lost.
     pub fn write(&self, event: &Event) {
-        if self.off {
-            return;
-        }
         if let Ok(mut line) = serde_json::to_vec(event) {
             line.push(b'\n');
             let _lost = self.append(&line);
@@ -118,7 +106,6 @@ impl Journal {
         Self {
             dir: dir.to_owned(),
             limit,
-            off: false,
         }
     }
 }

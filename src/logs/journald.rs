@@ -265,7 +265,7 @@ mod tests {
             .write(Stream::Stderr, Timestamp::now(), b"bad\n")
             .unwrap();
         journal.flush().unwrap();
-        let mut next = || {
+        let next = || {
             let mut buffer = [0; 4096];
             let n = listener.recv(&mut buffer).unwrap();
             String::from_utf8_lossy(&buffer[..n]).into_owned()

@@ -312,7 +312,6 @@ pub(super) mod tests {
     use crate::base::time::Timestamp;
     use crate::config::dirs::Dirs;
     use crate::handoff::output::Stream;
-    use crate::spec::id::ContainerId;
     use crate::state::container::{ContainerRecord, Containers};
     use crate::state::options::{ContainerOptions, LogOptions};
 
@@ -321,22 +320,21 @@ pub(super) mod tests {
             data: dir.join("data"),
             runtime: dir.join("run"),
         };
+        let record: ContainerRecord = serde_json::from_value(serde_json::json!({
+            "version": 1, "id": "07".repeat(32), "name": "web", "created": 0, "options": {}
+        }))
+        .unwrap();
         Containers::new(&dirs)
-            .create(ContainerRecord {
-                version: 1,
-                id: ContainerId::from_random(&[7; 32]),
-                name: "web".parse().unwrap(),
-                created: Timestamp::now(),
-                options: ContainerOptions {
-                    log,
-                    ..ContainerOptions::default()
+            .create(
+                ContainerRecord {
+                    options: ContainerOptions {
+                        log,
+                        ..ContainerOptions::default()
+                    },
+                    ..record
                 },
-                image: None,
-                volumes: Vec::new(),
-                driver: String::new(),
-                command: Vec::new(),
-                stop_signal: 0,
-            })
+                crate::base::fs::Durability::Volatile,
+            )
             .unwrap()
     }
 
