@@ -122,10 +122,9 @@ macro_rules! noun {
             about: $about,
             hidden: false,
             augment: |command| {
-                $crate::cli::frame::add(command, $table)
+                $crate::cli::frame::prepare($crate::cli::frame::add(command, $table))
                     .subcommand_required(true)
                     .disable_help_subcommand(true)
-                    .args_override_self(true)
             },
             action: $crate::cli::frame::Action::Group($table),
         }
@@ -139,12 +138,16 @@ pub fn add(command: Command, table: &[Entry]) -> Command {
 
 /// Adds the options of a command and applies the rules of the frame.
 pub fn augment<A: clap::Args>(command: Command) -> Command {
-    let about = command.get_about().cloned();
-    let mut command = prepare(super::globals::add_persistent(A::augment_args(command)));
-    if let Some(about) = about {
-        command = command.about(about);
-    }
-    command
+    let line = command.get_about().map(ToString::to_string);
+    let command = prepare(super::globals::add_persistent(A::augment_args(command)));
+    // The struct's first paragraph gives way to the entry's line.
+    let long = command.get_long_about().map(ToString::to_string);
+    let more = long.as_deref().and_then(|l| l.split_once("\n\n"));
+    let about = match (line, more) {
+        (Some(line), Some((_, more))) => format!("{line}\n\n{more}"),
+        (line, _) => line.unwrap_or_default(),
+    };
+    command.about(about).long_about(None)
 }
 
 /// Reads a command's arguments from what clap matched.
@@ -176,15 +179,13 @@ pub fn prepare(mut command: Command) -> Command {
     for arg in command.get_arguments() {
         h_is_taken |= arg.get_short() == Some('h');
     }
-    if h_is_taken {
-        command = command.disable_help_flag(true).arg(
-            Arg::new("help")
-                .long("help")
-                .help("Print help")
-                .action(ArgAction::Help),
-        );
-    }
-    command
+    // One form of help, a line an option where it fits; man pages say more.
+    let help = Arg::new("help")
+        .long("help")
+        .help("Print help")
+        .action(ArgAction::HelpShort);
+    let help = if h_is_taken { help } else { help.short('h') };
+    command.disable_help_flag(true).arg(help)
 }
 
 fn grammar(arg: Arg, takes_values: bool) -> Arg {

@@ -9,6 +9,8 @@ use crate::noun;
 use crate::operations::session::Session;
 
 pub mod args;
+pub mod candidates;
+pub mod completions;
 pub mod container;
 pub mod frame;
 pub mod globals;
@@ -31,16 +33,48 @@ const NOUNS: &[Entry] = &[
     noun!("system", "Manage coracle itself", system::NOUN),
 ];
 
-/// Everything that may stand first on a command line.
+/// Everything that may stand first on a command line, as help groups it.
 const TABLES: &[&[Entry]] = &[container::TOP, image::TOP, volume::TOP, system::TOP, NOUNS];
+
+/// The groups' headings; a table without entries has none.
+const HEADINGS: &[&str] = &[
+    "Containers",
+    "Images",
+    "Volumes",
+    "This installation",
+    "Objects",
+];
 
 /// The whole tree; the commands' own options are built when they are needed.
 pub fn tree() -> Command {
-    let mut command = globals::root();
+    let mut command = globals::root().help_template(HELP);
     for table in TABLES {
         command = frame::add(command, table);
     }
     command
+}
+
+/// The help of the program itself: `COMMANDS` stands for the groups.
+const HELP: &str = "{about}\n\n{usage-heading} {usage}\n\nCOMMANDSOptions:\n{options}\n\n\
+                    `coracle help COMMAND` tells more.\n";
+
+/// The commands of the program in groups, aligned.
+pub(crate) fn groups() -> String {
+    let shown = |table: &'static [Entry]| table.iter().filter(|e| !e.hidden);
+    let names = TABLES.iter().copied().flat_map(shown).map(|e| e.name.len());
+    let width = names.max().unwrap_or(0);
+    let mut text = String::new();
+    for (table, heading) in TABLES.iter().zip(HEADINGS) {
+        if shown(table).next().is_none() {
+            continue;
+        }
+        text.push_str(&format!("{heading}:\n"));
+        for entry in shown(table) {
+            text.push_str(&format!("  {:width$}  {}\n", entry.name, entry.about));
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// Runs a command line and answers the exit code of the process.

@@ -43,7 +43,9 @@ pub fn parse(tree: fn() -> Command, words: &[String]) -> Result<ArgMatches, clap
 pub fn answer(error: &clap::Error, out: &mut Out) -> Result<u8> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            out.text(&error.render().to_string())?;
+            let text = error.render().to_string();
+            // The root's own help has a place for the commands in groups.
+            out.text(&text.replace("COMMANDS", &super::groups()))?;
             Ok(0)
         }
         _ => Err(explain(error)),

@@ -1,9 +1,53 @@
-//! Commands about systems: words to requests, results to text.
+//! Commands about coracle itself: words to requests, results to text.
 
+use super::candidates;
 use super::frame::Entry;
+use crate::command;
+
+pub mod completion;
+pub mod info;
+pub mod unshare;
+pub mod version;
 
 /// `coracle VERB`.
-pub const TOP: &[Entry] = &[];
+pub const TOP: &[Entry] = &[
+    command!(
+        "info",
+        "Show what this host and this installation are",
+        info::InfoArgs,
+        info::run
+    ),
+    command!(
+        "version",
+        "Show the version",
+        version::VersionArgs,
+        version::run
+    ),
+    command!(
+        "unshare",
+        "Run a command in the user namespace of the containers",
+        unshare::UnshareArgs,
+        unshare::run
+    ),
+    command!(
+        "completion",
+        "Print the completion script of a shell",
+        completion::CompletionArgs,
+        completion::run
+    ),
+    command!(
+        "__complete",
+        "Offer what may stand next on a command line",
+        candidates::CompleteArgs,
+        candidates::run
+    )
+    .hidden(),
+];
 
 /// `coracle system VERB`.
-pub const NOUN: &[Entry] = &[];
+pub const NOUN: &[Entry] = &[command!(
+    "info",
+    "Show what this host and this installation are",
+    info::InfoArgs,
+    info::run
+)];
