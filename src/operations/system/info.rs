@@ -17,6 +17,7 @@ use crate::spec::idmap::IdMaps;
 use crate::spec::platform::Platform;
 use crate::spec::runtime::IdMapping;
 use crate::state::container::{Containers, State};
+use crate::state::options::NetworkOptions;
 
 /// A choice that coracle made, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ struct Facts {
     counts: Counts,
     images: usize,
     cgroup: cgroup::Support,
+    host: facts::HostFacts,
     network: Choice,
     storage: Choice,
     cgroups: Choice,
@@ -100,10 +102,12 @@ fn gather(session: &Session, conf: &ContainersConf) -> Result<Facts> {
         }
     }
     let cgroup = cgroup::probe();
+    let host = facts::probe(&session.env, conf, &NetworkOptions::default());
     Ok(Facts {
         counts,
         images: Images::open(&session.dirs).ids()?.len(),
-        network: network(&facts::probe(&session.env, conf)),
+        network: network(&host),
+        host,
         storage: storage(session)?,
         cgroups: cgroups(&cgroup),
         cgroup,
@@ -191,7 +195,7 @@ fn host(session: &Session, conf: &ContainersConf, facts: &Facts) -> Value {
     let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
     let memory = meminfo(&read("/proc/meminfo"));
     let release = os_release(&read("/etc/os-release"));
-    let net = facts::probe(&session.env, conf);
+    let net = &facts.host;
     let mut host = json!({
         "arch": Platform::host().architecture,
         "cgroupControllers": facts.cgroup.controllers,
@@ -245,9 +249,9 @@ fn host(session: &Session, conf: &ContainersConf, facts: &Facts) -> Value {
         "swapTotal": memory.get("SwapTotal"),
         "uptime": uptime(&read("/proc/uptime")),
     });
-    for (name, path) in [("pasta", net.pasta), ("slirp4netns", net.slirp4netns)] {
+    for (name, path) in [("pasta", &net.pasta), ("slirp4netns", &net.slirp4netns)] {
         host[name] = json!({
-            "executable": path.map(|p| p.display().to_string()).unwrap_or_default(),
+            "executable": path.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
         });
     }
     host
