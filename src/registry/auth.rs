@@ -71,10 +71,11 @@ fn challenges(header: &str) -> Vec<(String, Parameters)> {
                 parameters.push((word.to_owned(), value));
             }
             rest = tail;
+        } else if word.is_empty() {
+            // A stray sign: every turn must consume something.
+            rest = after.get(1..).unwrap_or_default();
         } else {
-            if !word.is_empty() {
-                found.push((word.to_owned(), Vec::new()));
-            }
+            found.push((word.to_owned(), Vec::new()));
             rest = after;
         }
         rest = rest.trim_start_matches([' ', ',']);
