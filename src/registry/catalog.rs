@@ -137,11 +137,12 @@ impl Client {
         Ok(found)
     }
 
-    /// Asks the old search interface, which Docker Hub and some others have.
+    /// Asks the old search interface, which Docker Hub and some others have. `registry` is the
+    /// name that people know it by.
     ///
     /// # Errors
     /// What the registry says.
-    pub fn search(&self, word: &str, limit: usize) -> Result<Vec<Finding>> {
+    pub fn search(&self, registry: &str, word: &str, limit: usize) -> Result<Vec<Finding>> {
         let target = format!("/v1/search?q={}&n={limit}", encode(word));
         let call = Call {
             method: Method::GET,
@@ -161,7 +162,7 @@ impl Client {
             .into_iter()
             .take(limit)
             .map(|hit| Finding {
-                name: format!("{}/{}", self.name(), full_name(self.name(), &hit.name)),
+                name: format!("{registry}/{}", full_name(registry, &hit.name)),
                 description: hit.description,
                 stars: hit.star_count,
                 official: hit.is_official,

@@ -73,8 +73,9 @@ pub struct AuthFiles {
 }
 
 impl AuthFiles {
-    /// The usual files, or the one given with `--authfile`.
-    pub fn new(authfile: Option<&Path>, env: &Env) -> Self {
+    /// The usual files, or the one given with `--authfile`. `docker` is the folder of docker's
+    /// `config.json`, where a command line names it.
+    pub fn new(authfile: Option<&Path>, docker: Option<&Path>, env: &Env) -> Self {
         let home = &user::current().home;
         let explicit = authfile
             .map(Path::to_owned)
@@ -91,7 +92,10 @@ impl AuthFiles {
                 read.push(write.clone());
             }
             read.push(config);
-            let docker = env.docker_config().unwrap_or_else(|| home.join(".docker"));
+            let docker = docker
+                .map(Path::to_owned)
+                .or_else(|| env.docker_config())
+                .unwrap_or_else(|| home.join(".docker"));
             read.push(docker.join("config.json"));
         }
         Self {
@@ -111,6 +115,13 @@ impl AuthFiles {
             write: path.to_owned(),
             env: env.clone(),
         }
+    }
+
+    /// The files that are read besides the one that `login` writes.
+    pub fn others(&self) -> Vec<PathBuf> {
+        let mut others = self.read.clone();
+        others.retain(|path| *path != self.write);
+        others
     }
 
     /// Where `login` writes.
@@ -451,7 +462,7 @@ mod tests {
             "token.io": {"identitytoken": "t"},
         }});
         std::fs::write(&path, file.to_string()).unwrap();
-        let files = AuthFiles::new(Some(&path), &Env::fixed([("PATH", "/")]));
+        let files = AuthFiles::new(Some(&path), None, &Env::fixed([("PATH", "/")]));
         for (name, user) in [
             ("quay.io/a/b", "repository"),
             ("quay.io/a/b/c", "repository"),
@@ -514,7 +525,7 @@ mod tests {
         )
         .unwrap();
         let env = Env::fixed([("PATH", format!("{}:/usr/bin:/bin", dir.path().display()))]);
-        let files = AuthFiles::new(Some(&path), &env);
+        let files = AuthFiles::new(Some(&path), None, &env);
         assert_eq!(files.find("reg.example/x").unwrap(), basic("u"));
         assert_eq!(
             files.find("none.example/x").unwrap(),

@@ -9,16 +9,19 @@ pub mod make;
 pub mod policy;
 pub mod pull;
 pub mod release;
+pub mod remote;
 pub mod remove;
 pub mod source;
+pub mod transfer;
 
 pub use ensure::{Ensure, ensure};
 pub use policy::{PullPolicy, RegistryOptions};
 
-use crate::base::Result;
+use crate::base::{Kind, Result};
 use crate::config::user;
 use crate::image::{Found, Images};
 use crate::operations::session::Session;
+use crate::registry::registries_conf::Registries;
 use crate::runtime::userns;
 use crate::storage::Store;
 
@@ -49,12 +52,28 @@ pub fn enter_store(session: &Session) -> Result<Store> {
     store(session)
 }
 
-/// Finds an image that is here, by name, digest, id or id prefix.
+/// Finds an image that is here, by name, digest, id or id prefix. Short names mean what is
+/// stored as `localhost/…` or from Docker Hub, then what registries.conf says.
 ///
 /// # Errors
 /// `NotFound`; `Invalid` when an id prefix fits several.
 pub fn lookup(session: &Session, text: &str) -> Result<Found> {
-    images(session).find_named(text, &[])
+    let images = images(session);
+    match images.find_named(text, &[]) {
+        Err(e) if e.kind() == Kind::NotFound && !crate::image::store::has_registry(text) => {
+            // Only now are the files worth reading: most names were found without them.
+            let registries = Registries::load(
+                session.options.registries_conf.as_deref(),
+                &session.env,
+            )?;
+            match registries.candidates(text) {
+                Ok(more) => images.find_named(text, &more),
+                // Text that is no name can still be an id, which was not found.
+                Err(_) => Err(e),
+            }
+        }
+        other => other,
+    }
 }
 
 /// Takes names away from an image; without names all of them. The image stays.
