@@ -29,7 +29,12 @@ pub struct LoginArgs {
     #[arg(long)]
     pub get_login: bool,
     /// Password (others on this machine may see it)
-    #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
+    #[arg(
+        short,
+        long,
+        value_name = "PASSWORD",
+        conflicts_with = "password_stdin"
+    )]
     pub password: Option<String>,
     /// Read the password from standard input
     #[arg(long)]
@@ -98,10 +103,11 @@ pub fn login(args: LoginArgs, session: &mut Session, out: &mut Out) -> Result<u8
     login::login(session, &registry, &credentials, &options, &which)?;
     out.line("Login Succeeded!")?;
     if args.verbose {
-        let kept = which
-            .compat
-            .or(which.authfile)
-            .unwrap_or_else(|| crate::operations::image::remote::auth_files(session, None).target().to_owned());
+        let kept = which.compat.or(which.authfile).unwrap_or_else(|| {
+            crate::operations::image::remote::auth_files(session, None)
+                .target()
+                .to_owned()
+        });
         out.line(format!("Used: {}", kept.display()))?;
     }
     Ok(0)

@@ -13,8 +13,13 @@ pub mod history;
 pub mod import;
 pub mod inspect;
 pub mod list;
+pub mod login;
 pub mod prune;
+pub mod pull;
+pub mod push;
 pub mod rmi;
+pub mod save;
+pub mod search;
 pub mod tag;
 pub mod tree;
 
@@ -40,6 +45,43 @@ pub const TOP: &[Entry] = &[
         "Take names away from an image",
         tag::UntagArgs,
         tag::untag
+    ),
+    command!(
+        "load",
+        "Read images from an archive",
+        save::LoadArgs,
+        save::load
+    ),
+    command!(
+        "login",
+        "Log into a registry",
+        login::LoginArgs,
+        login::login
+    ),
+    command!(
+        "logout",
+        "Forget the credentials of a registry",
+        login::LogoutArgs,
+        login::logout
+    ),
+    command!("pull", "Bring images here", pull::PullArgs, pull::run),
+    command!(
+        "push",
+        "Give an image to a registry",
+        push::PushArgs,
+        push::run
+    ),
+    command!(
+        "save",
+        "Write images into an archive",
+        save::SaveArgs,
+        save::save
+    ),
+    command!(
+        "search",
+        "Look for images in registries",
+        search::SearchArgs,
+        search::run
     ),
 ];
 
@@ -89,6 +131,31 @@ pub const NOUN: &[Entry] = &[
         "Take names away from an image",
         tag::UntagArgs,
         tag::untag
+    ),
+    command!(
+        "load",
+        "Read images from an archive",
+        save::LoadArgs,
+        save::load
+    ),
+    command!("pull", "Bring images here", pull::PullArgs, pull::run),
+    command!(
+        "push",
+        "Give an image to a registry",
+        push::PushArgs,
+        push::run
+    ),
+    command!(
+        "save",
+        "Write images into an archive",
+        save::SaveArgs,
+        save::save
+    ),
+    command!(
+        "search",
+        "Look for images in registries",
+        search::SearchArgs,
+        search::run
     ),
 ];
 

@@ -47,7 +47,9 @@ pub fn run(args: SearchArgs, session: &mut Session, out: &mut Out) -> Result<u8>
     let options = args.registry.options()?;
     if args.list_tags {
         if !args.filter.is_empty() {
-            return Err(Error::invalid("--list-tags and --filter exclude each other"));
+            return Err(Error::invalid(
+                "--list-tags and --filter exclude each other",
+            ));
         }
         let limit = args.limit.unwrap_or(usize::MAX);
         let (name, tags) = search::tags(session, &args.word, limit, &options)?;
@@ -68,7 +70,13 @@ pub fn run(args: SearchArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         &args
             .filter
             .iter()
-            .map(|f| if f.contains('=') { f.clone() } else { format!("{f}=true") })
+            .map(|f| {
+                if f.contains('=') {
+                    f.clone()
+                } else {
+                    format!("{f}=true")
+                }
+            })
             .collect::<Vec<_>>(),
         &["stars", "is-official", "is-automated"],
     )?;
@@ -77,9 +85,9 @@ pub fn run(args: SearchArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         let accepted = filters.accept(|key, value| {
             let bad = || Error::invalid(format!("invalid value {value:?} of filter {key}"));
             Ok(match key {
-                "stars" => finding.stars >= value.parse().map_err(|_| bad())?,
-                "is-official" => finding.official == value.parse().map_err(|_| bad())?,
-                _ => finding.automated == value.parse().map_err(|_| bad())?,
+                "stars" => finding.stars >= value.parse::<u64>().map_err(|_| bad())?,
+                "is-official" => finding.official == value.parse::<bool>().map_err(|_| bad())?,
+                _ => finding.automated == value.parse::<bool>().map_err(|_| bad())?,
             })
         })?;
         if !accepted {
@@ -88,7 +96,12 @@ pub fn run(args: SearchArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         let description = if args.no_trunc || finding.description.chars().count() <= 60 {
             finding.description.clone()
         } else {
-            finding.description.chars().take(57).chain("...".chars()).collect()
+            finding
+                .description
+                .chars()
+                .take(57)
+                .chain("...".chars())
+                .collect()
         };
         let mark = |on: bool| if on { "[OK]" } else { "" };
         rows.push(json!({

@@ -12,6 +12,7 @@ use crate::spec::manifest::Compression;
 use crate::spec::reference::Reference;
 use crate::storage::Store;
 use crate::storage::blob::BlobSink;
+use crate::storage::codec::Decoder;
 use crate::storage::layer::{Limits, Unpack};
 
 /// Zstandard's level for layers made here: a third of gzip's time, and smaller.
@@ -66,6 +67,55 @@ pub fn layer<R: Read + Send>(
     Ok(LayerRecord {
         digest,
         media_type: compression.oci_layer().to_owned(),
+        size,
+        diff_id: info.diff_id,
+        chain_id: info.chain_id,
+    })
+}
+
+/// As [`layer`], for a tar that must have this diff id; kept compressed with Zstandard whatever it
+/// comes as. Inside the user namespace.
+///
+/// # Errors
+/// As [`layer`], and `Corrupt` for another content.
+pub fn verified_layer<R: Read + Send>(
+    store: &Store,
+    parent: Option<&Digest>,
+    diff_id: &Digest,
+    tar: R,
+) -> Result<LayerRecord> {
+    let mut decoder = Decoder::new(tar, diff_id.algorithm())?;
+    let encoder = zstd::Encoder::new(store.blobs().sink()?, LEVEL)
+        .what_kind(Kind::Internal, || "cannot compress the layer")?;
+    let mut tee = Tee {
+        from: &mut decoder,
+        to: Keep::Zstd(encoder),
+    };
+    let info = store.layers().unpack(
+        &Unpack {
+            parent,
+            diff_id: Some(diff_id),
+            limits: Limits::default(),
+        },
+        &mut tee,
+    )?;
+    // The layer may have been there, and the stream left alone.
+    io::copy(&mut tee, &mut io::sink()).what(|| "cannot read the layer")?;
+    let Keep::Zstd(encoder) = tee.to else {
+        return Err(Error::internal("the layer's blob is gone"));
+    };
+    let sink = encoder.finish().what(|| "cannot write the layer's blob")?;
+    let found = decoder.finish();
+    if found != *diff_id {
+        return Err(Error::new(
+            Kind::Corrupt,
+            format!("a layer has digest {found} in place of {diff_id}"),
+        ));
+    }
+    let (digest, size) = sink.commit()?;
+    Ok(LayerRecord {
+        digest,
+        media_type: Compression::Zstd.oci_layer().to_owned(),
         size,
         diff_id: info.diff_id,
         chain_id: info.chain_id,

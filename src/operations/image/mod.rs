@@ -1,16 +1,22 @@
 //! What people do with images: bring them here, look at them, give them away, remove them.
 
+pub mod archive;
 pub mod ensure;
 pub mod hello;
 pub mod import;
 pub mod inspect;
 pub mod list;
+pub mod load;
+pub mod login;
 pub mod make;
 pub mod policy;
 pub mod pull;
+pub mod push;
 pub mod release;
 pub mod remote;
 pub mod remove;
+pub mod save;
+pub mod search;
 pub mod source;
 pub mod transfer;
 
@@ -62,10 +68,8 @@ pub fn lookup(session: &Session, text: &str) -> Result<Found> {
     match images.find_named(text, &[]) {
         Err(e) if e.kind() == Kind::NotFound && !crate::image::store::has_registry(text) => {
             // Only now are the files worth reading: most names were found without them.
-            let registries = Registries::load(
-                session.options.registries_conf.as_deref(),
-                &session.env,
-            )?;
+            let registries =
+                Registries::load(session.options.registries_conf.as_deref(), &session.env)?;
             match registries.candidates(text) {
                 Ok(more) => images.find_named(text, &more),
                 // Text that is no name can still be an id, which was not found.

@@ -1,0 +1,134 @@
+//! `push`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::fs::{self as files, Durability};
+use crate::base::progress::Silent;
+use crate::base::{Error, Result};
+use crate::cli::output::Out;
+use crate::image::manifest::Format;
+use crate::operations::image::push;
+use crate::operations::session::Session;
+use crate::storage::codec::Compression;
+
+use super::args::{RegistryArgs, RetryArgs};
+
+/// Give an image to a registry
+///
+/// Without a destination it goes to the registry of its own name. Layers go as they came, so that
+/// digests stay; --compression-format compresses them anew.
+#[derive(Debug, clap::Args)]
+pub struct PushArgs {
+    /// How to talk to registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// How often to try
+    #[command(flatten)]
+    pub retry: RetryArgs,
+    /// Accepted for podman's sake: layers are always compressed
+    #[arg(long, hide = true)]
+    pub compress: bool,
+    /// Compress layers with gzip or zstd, or not at all (none)
+    #[arg(long, value_name = "FORMAT")]
+    pub compression_format: Option<String>,
+    /// Level, 1 to 9 for gzip, 1 to 22 for zstd
+    #[arg(long, value_name = "N")]
+    pub compression_level: Option<i32>,
+    /// Write the manifest's digest into a file
+    #[arg(long, value_name = "FILE")]
+    pub digestfile: Option<PathBuf>,
+    /// Accepted for docker's sake; signatures of that kind do not exist any more
+    #[arg(long, hide = true)]
+    pub disable_content_trust: Option<bool>,
+    /// Compress anew also what has that compression
+    #[arg(long)]
+    pub force_compression: bool,
+    /// Form of the manifest: oci or v2s2; default is the one it has
+    #[arg(short, long, value_name = "FORM")]
+    pub format: Option<String>,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Accepted for podman's sake: signatures are never copied
+    #[arg(long, hide = true)]
+    pub remove_signatures: bool,
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Another name, or docker-archive:PATH, oci-archive:PATH, oci:PATH, dir:PATH
+    #[arg(value_name = "DESTINATION")]
+    pub destination: Option<String>,
+}
+
+/// Runs `push`; answers the exit code.
+///
+/// # Errors
+/// As the operation.
+pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
+    if args.quiet {
+        session.progress = Arc::new(Silent);
+    }
+    let mut registry = args.registry.options()?;
+    args.retry.apply(&mut registry)?;
+    let format = match args.format.as_deref() {
+        None => None,
+        Some("oci") => Some(Format::Oci),
+        Some("v2s2" | "docker") => Some(Format::Docker),
+        Some("v2s1") => {
+            return Err(Error::unsupported(
+                "docker's schema 1 is not written any more",
+            ));
+        }
+        Some(other) => {
+            return Err(Error::invalid(format!("invalid format {other:?}")).hint("use oci or v2s2"));
+        }
+    };
+    let options = push::Options {
+        format,
+        compression: compression(args.compression_format.as_deref(), args.compression_level)?,
+        force_compression: args.force_compression,
+        registry,
+    };
+    let digest = push::push(session, &args.image, args.destination.as_deref(), &options)?;
+    if let Some(path) = &args.digestfile {
+        files::replace(
+            path,
+            digest.to_string().as_bytes(),
+            0o644,
+            Durability::Volatile,
+        )?;
+    }
+    if out.is_terminal() && !args.quiet {
+        out.line(digest.to_string())?;
+    }
+    Ok(0)
+}
+
+fn compression(format: Option<&str>, level: Option<i32>) -> Result<Option<Compression>> {
+    let out_of_range = |most: i32| {
+        Error::invalid(format!(
+            "the compression level must be 1 to {most}, not {}",
+            level.unwrap_or_default()
+        ))
+    };
+    match format {
+        None if level.is_some() => Err(Error::invalid(
+            "--compression-level needs --compression-format",
+        )),
+        None => Ok(None),
+        Some("none") => Ok(Some(Compression::None)),
+        Some("gzip") => match u32::try_from(level.unwrap_or(6)) {
+            Ok(level @ 1..=9) => Ok(Some(Compression::Gzip(level))),
+            _ => Err(out_of_range(9)),
+        },
+        Some("zstd") => match level.unwrap_or(3) {
+            level @ 1..=22 => Ok(Some(Compression::Zstd(level))),
+            _ => Err(out_of_range(22)),
+        },
+        Some(other) => Err(
+            Error::unsupported(format!("compression {other:?} is not built in"))
+                .hint("use gzip, zstd or none"),
+        ),
+    }
+}

@@ -1,0 +1,399 @@
+//! Giving images to registries.
+//!
+//! Blobs go as they came, so digests stay; they are compressed anew only when the command line
+//! asks for it, or when the form of manifest cannot name their compression.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::archive::Location;
+use super::policy::RegistryOptions;
+use super::remote::Remote;
+use super::save;
+use crate::base::progress::Progress;
+use crate::base::{Context as _, Error, Kind, Result};
+use crate::image::manifest::{self, Format};
+use crate::image::{Found, ImageRecord, LayerRecord, NameEntry, Names, StoredManifest};
+use crate::operations::session::Session;
+use crate::registry::client::Client;
+use crate::registry::registries_conf::Endpoint;
+use crate::registry::upload::{Placed, Upload};
+use crate::spec::digest::Digest;
+use crate::spec::manifest::{self as media_types, media};
+use crate::spec::reference::Reference;
+use crate::storage::Store;
+use crate::storage::codec::{Compression, Decoder, Encoder};
+
+/// Uploads at once.
+const LANES: usize = 3;
+
+/// How to push.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--format`.
+    pub format: Option<Format>,
+    /// `--compression-format` and `--compression-level`.
+    pub compression: Option<Compression>,
+    /// `--force-compression`: also layers that are compressed so already.
+    pub force_compression: bool,
+    /// How to talk to registries.
+    pub registry: RegistryOptions,
+}
+
+/// Pushes an image, to its own name or another place. Answers the manifest's digest.
+///
+/// # Errors
+/// `NotFound` when it is not here; what the registry says.
+pub fn push(
+    session: &Session,
+    text: &str,
+    destination: Option<&str>,
+    options: &Options,
+) -> Result<Digest> {
+    let found = super::lookup(session, text)?;
+    if let Some(location) = destination.map(Location::parse).transpose()?.flatten() {
+        return to_location(session, &found, &location, options);
+    }
+    let target = match destination {
+        Some(text) => {
+            let text = text.strip_prefix("docker://").unwrap_or(text);
+            Reference::parse_normalized(text)?
+        }
+        None => own_name(session, text, &found)?,
+    };
+    to_registry(session, &found, &target, options).what(|| format!("cannot push {target}"))
+}
+
+fn own_name(session: &Session, text: &str, found: &Found) -> Result<Reference> {
+    if let Some(name) = &found.name {
+        return Ok(name.clone());
+    }
+    let names = super::images(session).names()?;
+    let mut tags = names.tags_of(&found.record.id);
+    match (tags.next(), tags.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        _ => Err(
+            Error::invalid(format!("{text:?} does not say where to push to"))
+                .hint(format!("coracle push {text} REGISTRY/NAME:TAG")),
+        ),
+    }
+}
+
+fn to_location(
+    session: &Session,
+    found: &Found,
+    location: &Location,
+    options: &Options,
+) -> Result<Digest> {
+    if options.compression.is_some_and(|c| c != Compression::None) {
+        return Err(Error::unsupported(
+            "--compression-format works with registries only",
+        ));
+    }
+    let names = match &location.name {
+        Some(name) => vec![Reference::parse_normalized(name)?],
+        None => found
+            .name
+            .iter()
+            .filter(|n| n.tag().is_some())
+            .cloned()
+            .collect(),
+    };
+    let saved = [save::Saved {
+        record: found.record.clone(),
+        names,
+    }];
+    save::save(
+        session,
+        &saved,
+        &save::Target::Path(location.path.clone()),
+        save::Options {
+            form: location.form,
+            uncompressed: options.compression == Some(Compression::None),
+        },
+    )?;
+    Ok(save::oci_manifest(&found.record)?.digest)
+}
+
+fn to_registry(
+    session: &Session,
+    found: &Found,
+    target: &Reference,
+    options: &Options,
+) -> Result<Digest> {
+    let remote = Remote::open(session, &options.registry)?;
+    // Mirrors are for reading.
+    let endpoint = remote
+        .registries
+        .endpoints(target)?
+        .into_iter()
+        .find(|e| !e.mirror)
+        .ok_or_else(|| Error::not_found("no registry to push to"))?;
+    let client = remote.client(&endpoint)?;
+    let (manifest, layers) = prepare(session, &found.record, options)?;
+    let store = super::store(session)?;
+    let names = super::images(session).names()?;
+    let job = Job {
+        session,
+        store: &store,
+        client: &client,
+        endpoint: &endpoint,
+        progress: &*session.progress,
+        names: &names,
+        registry: target.registry(),
+    };
+    job.blobs(&layers)?;
+    job.config(&found.record)?;
+    let reference = match (target.tag(), target.digest()) {
+        (Some(tag), _) => tag.to_owned(),
+        (None, _) => manifest.digest.to_string(),
+    };
+    if let (None, Some(digest)) = (target.tag(), target.digest())
+        && *digest != manifest.digest
+    {
+        return Err(Error::invalid(format!(
+            "the image's manifest has digest {}, so it cannot be pushed as {digest}",
+            manifest.digest
+        )));
+    }
+    session
+        .progress
+        .message("Writing manifest to image destination");
+    let digest = client.put_manifest(
+        &endpoint.repository,
+        &reference,
+        &manifest.media_type,
+        manifest.raw.as_bytes(),
+    )?;
+    if found.record.has_manifest(&digest) {
+        // From now on it is known here by that digest as well.
+        let name = target.with_digest(digest.clone());
+        let entry = NameEntry {
+            id: found.record.id.clone(),
+            digest: Some(digest.clone()),
+        };
+        super::images(session).add(&found.record, &[(name, entry)])?;
+    }
+    Ok(digest)
+}
+
+/// The manifest and the layers to push: the stored ones, or others that were asked for.
+fn prepare(
+    session: &Session,
+    record: &ImageRecord,
+    options: &Options,
+) -> Result<(StoredManifest, Vec<LayerRecord>)> {
+    let own = record.manifests.first();
+    let own_format = match own {
+        Some(m) if m.media_type == media::DOCKER_MANIFEST => Format::Docker,
+        _ => Format::Oci,
+    };
+    let format = options.format.unwrap_or(own_format);
+    let mut layers = record.layers.clone();
+    let mut changed = false;
+    let mut store = None;
+    for layer in &mut layers {
+        let have = media_types::Compression::of_media_type(&layer.media_type)?;
+        let wanted = match options.compression {
+            Some(wanted) => wanted,
+            // Docker's manifests have no word for zstd.
+            None if format == Format::Docker && have == media_types::Compression::Zstd => {
+                Compression::Gzip(6)
+            }
+            None => continue,
+        };
+        if kind_of(wanted) == have && !(options.force_compression && options.compression.is_some())
+        {
+            continue;
+        }
+        let store = match &store {
+            Some(store) => store,
+            None => store.insert(super::enter_store(session)?),
+        };
+        *layer = recompress(session, store, layer, wanted)?;
+        changed = true;
+    }
+    match own {
+        Some(own) if !changed && format == own_format => Ok((own.clone(), layers)),
+        _ => Ok((
+            manifest::build(format, &record.raw_config, &layers)?,
+            layers,
+        )),
+    }
+}
+
+fn kind_of(compression: Compression) -> media_types::Compression {
+    match compression {
+        Compression::None => media_types::Compression::None,
+        Compression::Gzip(_) => media_types::Compression::Gzip,
+        Compression::Zstd(_) => media_types::Compression::Zstd,
+    }
+}
+
+fn recompress(
+    session: &Session,
+    store: &Store,
+    layer: &LayerRecord,
+    wanted: Compression,
+) -> Result<LayerRecord> {
+    let what = || format!("cannot compress layer {}", layer.diff_id.short());
+    let key = layer.digest.to_string();
+    let label = format!("Compressing blob {}", layer.digest.short());
+    session.progress.update(&key, &label, 0, 0);
+    let blob = store.blobs().open(&layer.digest)?;
+    let mut decoder = Decoder::new(blob, layer.diff_id.algorithm())?;
+    let mut encoder = Encoder::new(store.blobs().sink()?, wanted)?;
+    io::copy(&mut decoder, &mut encoder).what(what)?;
+    if decoder.finish() != layer.diff_id {
+        return Err(Error::new(
+            Kind::Corrupt,
+            format!("blob {} is damaged", layer.digest),
+        ));
+    }
+    let (digest, size) = encoder.finish()?.sink.commit()?;
+    session.progress.finish(&key, &label, "done");
+    Ok(LayerRecord {
+        digest,
+        size,
+        media_type: kind_of(wanted).oci_layer().to_owned(),
+        ..layer.clone()
+    })
+}
+
+struct Job<'a> {
+    session: &'a Session,
+    store: &'a Store,
+    client: &'a Client,
+    endpoint: &'a Endpoint,
+    progress: &'a dyn Progress,
+    names: &'a Names,
+    registry: &'a str,
+}
+
+impl Job<'_> {
+    fn blobs(&self, layers: &[LayerRecord]) -> Result<()> {
+        let mut once: Vec<&LayerRecord> = Vec::new();
+        for layer in layers {
+            if !once.iter().any(|l| l.digest == layer.digest) {
+                once.push(layer);
+            }
+        }
+        let next = AtomicUsize::new(0);
+        let stop = AtomicBool::new(false);
+        let whole = AtomicBool::new(false);
+        let failure: Mutex<Option<Error>> = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 0..LANES.min(once.len()) {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(layer) = once.get(at) else { break };
+                        if let Err(e) = self.blob(layer, &whole) {
+                            stop.store(true, Ordering::Relaxed);
+                            if let Ok(mut failure) = failure.lock() {
+                                failure.get_or_insert(e);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        match failure.into_inner() {
+            Ok(None) => Ok(()),
+            Ok(Some(e)) => Err(e),
+            Err(_) => Err(Error::internal("an upload ended badly")),
+        }
+    }
+
+    fn blob(&self, layer: &LayerRecord, whole: &AtomicBool) -> Result<()> {
+        let file = self.store.blobs().open(&layer.digest).map_err(|e| {
+            if e.kind() == Kind::NotFound {
+                e.hint("the blob is gone from the store: pull the image again")
+            } else {
+                e
+            }
+        })?;
+        let mount_from = self.sister(&layer.digest)?;
+        let label = format!("Copying blob {}", layer.digest.short());
+        self.place(
+            &file,
+            &layer.digest,
+            layer.size,
+            mount_from.as_deref(),
+            &label,
+            whole,
+        )
+    }
+
+    fn config(&self, record: &ImageRecord) -> Result<()> {
+        let what = || "cannot hold the configuration";
+        let memory = rustix::fs::memfd_create("config", rustix::fs::MemfdFlags::CLOEXEC)
+            .map_err(io::Error::from)
+            .what(what)?;
+        let mut file = File::from(memory);
+        file.write_all(record.raw_config.as_bytes()).what(what)?;
+        let label = format!("Copying config {}", record.id.short());
+        let size = record.raw_config.len() as u64;
+        self.place(
+            &file,
+            &record.id,
+            size,
+            None,
+            &label,
+            &AtomicBool::new(false),
+        )
+    }
+
+    fn place(
+        &self,
+        file: &File,
+        digest: &Digest,
+        size: u64,
+        mount_from: Option<&str>,
+        label: &str,
+        whole: &AtomicBool,
+    ) -> Result<()> {
+        let key = digest.to_string();
+        let sent = |done: u64| self.progress.update(&key, label, done, size);
+        let placed = self.client.place_blob(
+            &self.endpoint.repository,
+            &Upload {
+                digest,
+                file,
+                size,
+                mount_from,
+                sent: &sent,
+                whole,
+            },
+        )?;
+        let outcome = match placed {
+            Placed::Existed => "already exists",
+            Placed::Mounted => "mounted",
+            Placed::Uploaded => "done",
+        };
+        self.progress.finish(&key, label, outcome);
+        Ok(())
+    }
+
+    /// Another repository of the same registry that has the blob, as far as names here tell.
+    fn sister(&self, blob: &Digest) -> Result<Option<String>> {
+        let images = super::images(self.session);
+        for (name, entry) in &self.names.0 {
+            if name.registry() != self.registry || name.repository() == self.endpoint.repository {
+                continue;
+            }
+            // Only what came from there, or went there, has a digest name.
+            if name.digest().is_none() {
+                continue;
+            }
+            if let Ok(record) = images.get(&entry.id)
+                && record.layers.iter().any(|l| l.digest == *blob)
+            {
+                return Ok(Some(name.repository().to_owned()));
+            }
+        }
+        Ok(None)
+    }
+}
