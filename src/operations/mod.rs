@@ -5,3 +5,4 @@ pub mod image;
 pub mod secret;
 pub mod session;
 pub mod system;
+pub mod volume;
