@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::store::Store;
-use super::tree;
+use super::{driver, tree};
 use crate::base::failpoint::failpoint;
 use crate::base::{Context as _, Result};
 use crate::spec::digest::{Algorithm, Digest};
@@ -92,19 +92,15 @@ impl Store {
         outcome.map(|()| found)
     }
 
-    /// Clones are named `<chain id hex>-<maps>`: they go with their layer.
+    /// A clone goes with the layer that it shows.
     fn collect_clones(&self, wanted: &BTreeSet<Digest>, found: &mut Collected) -> Result<()> {
         for entry in fs::read_dir(self.dir.join("clones"))
             .into_iter()
             .flatten()
             .flatten()
         {
-            let name = entry.file_name();
-            let chain = name
-                .to_str()
-                .and_then(|n| n.split('-').next())
-                .unwrap_or_default();
-            if !wanted.iter().any(|w| w.hex() == chain) {
+            let shown = driver::clone_top(&entry.path());
+            if !shown.is_some_and(|top| wanted.contains(&top)) {
                 found.bytes += disk_usage(&entry.path());
                 self.staging.discard(&entry.path())?;
             }

@@ -148,10 +148,13 @@ impl Backing {
                     match key {
                         "size" => list.push((key.to_owned(), size::parse(value)?.to_string())),
                         "mode" | "nr_inodes" | "uid" | "gid" => {
-                            list.push((key.to_owned(), value.to_owned()))
+                            list.push((key.to_owned(), value.to_owned()));
                         }
                         _ => {
-                            return refuse(word, "a tmpfs takes size, mode, nr_inodes, uid and gid");
+                            return refuse(
+                                word,
+                                "a tmpfs takes size, mode, nr_inodes, uid and gid",
+                            );
                         }
                     }
                 }

@@ -6,7 +6,7 @@
 //! every container on the plain overlay (cron refuses such crontabs).
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,12 @@ fn path(store: &Store, top: &Digest, view: &View, restore: bool) -> PathBuf {
     };
     let key = Digest::sha256_of(format!("1\n{top}\n{restore}\n{maps}").as_bytes());
     store.dir().join("clones").join(key.hex())
+}
+
+/// The uppermost layer that the clone in `folder` shows; `None` when its record is damaged.
+pub(super) fn top(folder: &Path) -> Option<Digest> {
+    let bytes = files::read(&folder.join("clone.json"), 64 << 10).ok()?;
+    Some(serde_json::from_slice::<CloneInfo>(&bytes).ok()?.top)
 }
 
 fn open_or_make(job: &Job<'_>) -> Result<OwnedFd> {

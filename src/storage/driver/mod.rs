@@ -107,3 +107,14 @@ fn open_or_make(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(OwnedFd,
 
 #[cfg(test)]
 mod tests;
+
+/// Copies a folder with all that is in it into the empty folder `out`: content, owners, modes,
+/// times, links and attributes.
+pub(super) fn copy_tree(source: OwnedFd, out: BorrowedFd<'_>, view: &View) -> Result<()> {
+    replica::replicate(&[source], out, view, replica::Data::Copy, false)
+}
+
+/// The uppermost layer of the metadata clone in `folder`; `None` when it is damaged.
+pub(super) fn clone_top(folder: &Path) -> Option<Digest> {
+    clone::top(folder)
+}
