@@ -45,6 +45,16 @@ impl Timestamp {
         text
     }
 
+    /// In the local zone as Go prints a time: `2026-11-23 08:05:42.25 +0100 CET`.
+    pub fn local_text(self) -> String {
+        let Ok(t) = jiff::Timestamp::from_nanosecond(i128::from(self.0)) else {
+            return "0001-01-01 00:00:00 +0000 UTC".to_owned();
+        };
+        let zoned = t.to_zoned(jiff::tz::TimeZone::system());
+        let (date, time) = (zoned.date(), zoned.time());
+        format!("{date} {time} {}", zoned.strftime("%z %Z"))
+    }
+
     /// Parses RFC 3339, as image configs and records carry it.
     ///
     /// # Errors

@@ -46,6 +46,12 @@ pub struct ExecArgs {
     /// Read the container's id from a file
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
+    /// The newest container
+    #[arg(short, long)]
+    pub(super) latest: bool,
+    /// Keep no record of it (coracle never does)
+    #[arg(long)]
+    no_session: bool,
     /// Container (unless --cidfile names one), then the command with its arguments
     #[arg(
         required = true,
@@ -56,18 +62,19 @@ pub struct ExecArgs {
 }
 
 impl ExecArgs {
-    /// What is asked for.
+    /// What is asked for; `latest` is the newest container's id, with `--latest`.
     ///
     /// # Errors
     /// `Invalid` for what cannot be read or contradicts itself.
-    pub fn request(self, env: &Env, cwd: &Path) -> Result<ExecOptions> {
+    pub fn request(self, env: &Env, cwd: &Path, latest: Option<String>) -> Result<ExecOptions> {
         let mut words = self.words.into_iter();
-        let container = match &self.cidfile {
-            Some(file) => std::fs::read_to_string(cwd.join(file))
+        let container = match (&self.cidfile, latest) {
+            (_, Some(latest)) => latest,
+            (Some(file), None) => std::fs::read_to_string(cwd.join(file))
                 .what(|| format!("cannot read the container's id from {}", file.display()))?
                 .trim()
                 .to_owned(),
-            None => words.next().unwrap_or_default(),
+            (None, None) => words.next().unwrap_or_default(),
         };
         let command: Vec<String> = words.collect();
         if container.is_empty() {

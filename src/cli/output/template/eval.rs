@@ -236,6 +236,13 @@ impl<'v> Run<'_, 'v> {
             if matches!(first, Operand::Nil) {
                 return Err(wrong("nil is not a command".to_owned()));
             }
+            if let (Operand::Field(path), [Operand::Literal(Value::String(key))]) =
+                (first, arguments)
+                && path.len() == 1
+                && path[0] == "Label"
+            {
+                return Ok(label(dot, key));
+            }
             return self.operand(first, dot, &call.line);
         };
         let mut values = Vec::with_capacity(arguments.len() + 1);
@@ -283,6 +290,12 @@ impl<'v> Run<'_, 'v> {
         }
         Ok(value)
     }
+}
+
+/// `.Label "key"`, the one method that docker and podman have: a label's value, or nothing.
+fn label<'v>(dot: &Val<'v>, key: &str) -> Val<'v> {
+    let value = dot.value().get("Labels").and_then(|labels| labels.get(key));
+    Val::own(value.cloned().unwrap_or_else(|| Value::String(String::new())))
 }
 
 fn at(pipe: &Pipe, what: &str) -> String {

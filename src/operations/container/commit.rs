@@ -1,0 +1,192 @@
+//! `commit`: a container's changes become a layer, and with the image's own an image.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write as _};
+
+use super::create::image_of;
+use super::{events, look, pause, tree};
+use crate::base::failpoint::failpoint;
+use crate::base::time::Timestamp;
+use crate::base::{Context as _, Error, Result};
+use crate::image::{ImageRecord, change};
+use crate::operations::image::make;
+use crate::operations::session::Session;
+use crate::runtime::userns::{Want, enter};
+use crate::spec::image::{Empty, History, ImageConfig};
+use crate::spec::platform::Platform;
+use crate::spec::reference::Reference;
+use crate::state::container::{Container, State};
+use crate::storage::snapshot::Snapshot;
+use crate::sys::fd as descriptors;
+
+/// What to make.
+#[derive(Clone, Debug, Default)]
+pub struct CommitOptions {
+    /// The image's name.
+    pub name: Option<Reference>,
+    /// `--author`.
+    pub author: Option<String>,
+    /// `--message`.
+    pub message: Option<String>,
+    /// `--change`, Containerfile instructions.
+    pub changes: Vec<String>,
+    /// `--pause`.
+    pub pause: bool,
+    /// `--include-volumes`: the volumes' paths go into the configuration.
+    pub include_volumes: bool,
+}
+
+/// Makes an image of a container.
+///
+/// # Errors
+/// `Invalid` for a change that is none; what storage says.
+pub fn commit(session: &Session, container: &Container, options: &CommitOptions) -> Result<ImageRecord> {
+    if container.record.options.rootfs.is_some() {
+        return Err(Error::unsupported(format!(
+            "container {:?} runs on a folder of the host and has no layers to commit",
+            container.name()
+        ))
+        .hint("coracle export CONTAINER | coracle import - NAME"));
+    }
+    let paused = options.pause && container.state()? == State::Running;
+    if paused {
+        pause::pause(session, container)?;
+    }
+    let made = make_image(session, container, options);
+    if paused {
+        let thawed = pause::unpause(session, container);
+        if made.is_ok() {
+            thawed?;
+        }
+    }
+    let record = made.what(|| format!("cannot commit container {:?}", container.name()))?;
+    events::write(session, container, "commit");
+    Ok(record)
+}
+
+fn make_image(
+    session: &Session,
+    container: &Container,
+    options: &CommitOptions,
+) -> Result<ImageRecord> {
+    let base = image_of(session, container)?
+        .ok_or_else(|| Error::internal("a container without an image"))?;
+    let config = config(session, container, &base, options)?;
+    let view = tree::view(session, container)?;
+    enter(&session.dirs, Want::Default)?;
+    let store = tree::store(session)?;
+    let chain = base.chain();
+    let (reading, writing) = descriptors::pipe()?;
+    // One thread packs, this one unpacks and compresses; it ends with the pipe.
+    let layer = std::thread::scope(|scope| -> Result<_> {
+        let packer = scope.spawn(|| {
+            let mut sink = BufWriter::with_capacity(1 << 20, File::from(writing));
+            let packed = store.pack_diff(
+                &Snapshot {
+                    layers: &chain,
+                    container_dir: container.dir(),
+                    view: &view,
+                },
+                &mut sink,
+            );
+            sink.flush().what(|| "cannot pack the container's changes")?;
+            packed
+        });
+        let reader = BufReader::with_capacity(1 << 20, File::from(reading));
+        let layer = make::layer(&store, chain.last(), reader);
+        let packed = packer
+            .join()
+            .unwrap_or_else(|_| Err(Error::internal("the packing thread panicked")));
+        // The packer's own failure is the reason for a cut-off tar.
+        packed?;
+        layer
+    })?;
+    failpoint("commit::layer")?;
+    let mut layers = base.layers.clone();
+    layers.push(layer);
+    let names: Vec<Reference> = options.name.iter().cloned().collect();
+    make::image(session, config, &layers, Some(base.id.clone()), &names)
+}
+
+/// The image's configuration with what the container was given.
+fn config(
+    session: &Session,
+    container: &Container,
+    base: &ImageRecord,
+    options: &CommitOptions,
+) -> Result<ImageConfig> {
+    let created = Timestamp::now().rfc3339();
+    let record = &container.record;
+    let given = &record.options;
+    let mut config = base.config.clone();
+    let platform = Platform::host();
+    if config.architecture.is_empty() {
+        config.architecture = platform.architecture;
+        config.os = platform.os;
+    }
+    config.created = Some(created.clone());
+    if options.author.is_some() {
+        config.author.clone_from(&options.author);
+    }
+    let run = &mut config.config;
+    if let Some(user) = &given.user {
+        run.user.clone_from(user);
+    }
+    if let Some(dir) = &given.workdir {
+        run.working_dir.clone_from(dir);
+    }
+    if let Some(entrypoint) = &given.entrypoint {
+        run.entrypoint = (!entrypoint.is_empty()).then(|| entrypoint.clone());
+        run.cmd = None;
+    }
+    if !given.command.is_empty() {
+        run.cmd = Some(given.command.clone());
+    }
+    for entry in &given.env {
+        let name = entry.split('=').next().unwrap_or(entry);
+        let prefix = format!("{name}=");
+        run.env.retain(|e| !e.starts_with(&prefix));
+        run.env.push(entry.clone());
+    }
+    run.labels.extend(given.labels.clone());
+    for port in &given.network.expose {
+        let port = if port.contains('/') {
+            port.clone()
+        } else {
+            format!("{port}/tcp")
+        };
+        run.exposed_ports.insert(port, Empty {});
+    }
+    for port in &given.network.publish {
+        for n in 0..port.range.max(1) {
+            run.exposed_ports.insert(
+                format!("{}/{}", port.container_port.saturating_add(n), port.protocol.name()),
+                Empty {},
+            );
+        }
+    }
+    if record.stop_signal != 0 && given.stop_signal.is_some() {
+        run.stop_signal = Some(crate::base::signal::name(record.stop_signal));
+    }
+    if let Some(check) = &given.healthcheck {
+        run.healthcheck = Some(check.clone());
+    }
+    if options.include_volumes {
+        for volume in &record.volumes {
+            run.volumes.insert(volume.destination.clone(), Empty {});
+        }
+    }
+    for line in &options.changes {
+        change::apply(run, line)?;
+    }
+    let process = look::spec_of(session, container)?.and_then(|s| s.process);
+    let command = process.map_or_else(|| record.command.clone(), |p| p.args);
+    config.history.push(History {
+        created: Some(created),
+        created_by: Some(command.join(" ")),
+        author: options.author.clone(),
+        comment: options.message.clone(),
+        ..History::default()
+    });
+    Ok(config)
+}
