@@ -49,8 +49,10 @@ pub struct CommitArgs {
 /// As the operation.
 pub fn run(args: CommitArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     if args.format != "oci" {
-        return Err(Error::unsupported(format!("--format {} is not made", args.format))
-            .hint("leave it out: docker and podman read oci images"));
+        return Err(
+            Error::unsupported(format!("--format {} is not made", args.format))
+                .hint("leave it out: docker and podman read oci images"),
+        );
     }
     let mut words = args.words.into_iter();
     let name = words.next().unwrap_or_default();

@@ -127,7 +127,7 @@ mod tests {
         let words = std::iter::once("exec").chain(line.split(' '));
         let mut matches = command.try_get_matches_from(words).unwrap();
         let args = frame::parse::<ExecArgs>(&mut matches)?;
-        args.request(&Env::fixed([("A", "1")]), Path::new("/tmp"))
+        args.request(&Env::fixed([("A", "1")]), Path::new("/tmp"), None)
     }
 
     #[test]

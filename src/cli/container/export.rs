@@ -43,8 +43,8 @@ pub fn run(args: ExportArgs, session: &mut Session, out: &mut Out) -> Result<u8>
             let special = path.exists() && !path.is_file();
             let target = if special { &path } else { &partial };
             let mut file = BufWriter::with_capacity(1 << 20, File::create(target).what(what)?);
-            let written = tree::export(session, &container, &mut file)
-                .and_then(|()| file.flush().what(what));
+            let written =
+                tree::export(session, &container, &mut file).and_then(|()| file.flush().what(what));
             if !special {
                 match written {
                     Ok(()) => std::fs::rename(&partial, &path).what(what)?,

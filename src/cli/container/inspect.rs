@@ -1,13 +1,14 @@
 //! `inspect`, of any kind of object, and `container inspect`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::base::{Error, Kind, Result};
 use crate::cli::output::{Out, Template, listing};
 use crate::operations::container::{look, select};
 use crate::operations::session::Session;
-use crate::operations::{image, secret, volume};
+use crate::operations::{image, secret};
 use crate::state::container::Containers;
+use crate::storage::volume::Volumes;
 
 /// Show everything about objects
 ///
@@ -111,8 +112,12 @@ pub fn run(args: InspectArgs, session: &mut Session, out: &mut Out) -> Result<u8
 fn one(session: &Session, kind: &str, name: &str, size: bool) -> Result<Value> {
     let container = || look::container(session, Containers::new(&session.dirs).find(name)?, size);
     let image = || image::inspect::inspect(session, &image::lookup(session, name)?.record);
-    let volume = || volume::inspect(session, name);
-    let secret = || secret::inspect(session, name, false);
+    let volume = || volume(session, name);
+    let secret = || {
+        Ok(crate::cli::secret::inspect::value(&secret::find(
+            session, name,
+        )?))
+    };
     match kind {
         "container" => container(),
         "image" => image(),
@@ -129,8 +134,26 @@ fn one(session: &Session, kind: &str, name: &str, size: bool) -> Result<Value> {
             Err(Error::not_found(format!("no such object: {name:?}"))
                 .hint("`coracle ps -a`, `coracle images` and `coracle volume ls` list them"))
         }
-        "network" | "pod" | "artifact" => Err(Error::not_found(format!("no such {kind}: {name:?}"))),
+        "network" | "pod" | "artifact" => {
+            Err(Error::not_found(format!("no such {kind}: {name:?}")))
+        }
         other => Err(Error::invalid(format!("unknown kind {other:?}"))
             .hint("use all, container, image, volume or secret")),
     }
+}
+
+/// podman's JSON of a volume.
+fn volume(session: &Session, name: &str) -> Result<Value> {
+    let volumes = Volumes::new(&session.dirs);
+    let record = volumes.find(name)?;
+    Ok(json!({
+        "Name": record.name,
+        "Driver": record.driver,
+        "Mountpoint": volumes.data_path(&record.name),
+        "CreatedAt": record.created.rfc3339(),
+        "Labels": record.labels,
+        "Scope": "local",
+        "Options": record.options,
+        "Anonymous": record.anonymous,
+    }))
 }

@@ -48,7 +48,7 @@ pub fn run(args: KillArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     if all {
         found = targets::in_states(found, &[State::Running, State::Paused])?;
     }
-    targets::each_of(out, found, &mut |container, _| {
+    targets::each(out, found, &mut |container, _| {
         kill(session, container, number)
     })
 }

@@ -66,5 +66,5 @@ fn act(
     if !by_name {
         found = targets::in_states(found, &[wanted])?;
     }
-    targets::each_of(out, found, &mut |container, _| verb(session, container))
+    targets::each(out, found, &mut |container, _| verb(session, container))
 }

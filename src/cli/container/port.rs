@@ -75,9 +75,9 @@ pub fn run(args: PortArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
 
 fn parse(text: &str) -> Result<(u16, &str)> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let port = port
-        .parse()
-        .map_err(|_| Error::invalid(format!("invalid port {text:?}")).hint("write it like 80 or 53/udp"))?;
+    let port = port.parse().map_err(|_| {
+        Error::invalid(format!("invalid port {text:?}")).hint("write it like 80 or 53/udp")
+    })?;
     Ok((port, protocol))
 }
 

@@ -22,7 +22,10 @@ pub struct PruneArgs {
 /// As the operation.
 pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     if !args.force
-        && !crate::cli::image::confirm("WARNING! This will remove all containers that do not run.\nAre you sure you want to continue? [y/N] ", out)?
+        && !crate::cli::image::confirm(
+            "WARNING! This will remove all containers that do not run.\nAre you sure you want to continue? [y/N] ",
+            out,
+        )?
     {
         return Ok(0);
     }
@@ -34,7 +37,10 @@ pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         for id in &pruned.ids {
             out.line(id)?;
         }
-        out.line(format!("\nTotal reclaimed space: {}", size::human(pruned.bytes)))?;
+        out.line(format!(
+            "\nTotal reclaimed space: {}",
+            size::human(pruned.bytes)
+        ))?;
     } else {
         for id in &pruned.ids {
             out.line(id)?;

@@ -218,7 +218,9 @@ fn command_text(s: &Summary, full: bool) -> String {
 }
 
 fn ago(t: Option<Timestamp>) -> String {
-    t.map_or_else(String::new, |t| format!("{} ago", human_duration(t.elapsed())))
+    t.map_or_else(String::new, |t| {
+        format!("{} ago", human_duration(t.elapsed()))
+    })
 }
 
 fn mounts(s: &Summary) -> Vec<String> {
@@ -292,7 +294,11 @@ fn row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs) -> Value {
         "LocalVolumes": record.volumes.len().to_string(),
         "Platform": "linux",
     });
-    if (args.ns || args.format.as_deref().is_some_and(|f| f.contains("NS") || f.contains("MNT")))
+    if (args.ns
+        || args
+            .format
+            .as_deref()
+            .is_some_and(|f| f.contains("NS") || f.contains("MNT")))
         && let Some(map) = row.as_object_mut()
     {
         map.extend(namespaces(s.pid()));

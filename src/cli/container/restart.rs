@@ -33,7 +33,13 @@ pub struct RestartArgs {
     #[arg(short, long, value_name = "SIGNAL")]
     pub signal: Option<String>,
     /// Seconds until KILL (0: at once, -1: never; default: the container's own, 10)
-    #[arg(short, long, value_name = "SECONDS", alias = "timeout", allow_negative_numbers = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        alias = "timeout",
+        allow_negative_numbers = true
+    )]
     pub time: Option<i64>,
     /// Names or ids
     #[arg(value_name = "CONTAINER")]
@@ -61,7 +67,7 @@ pub fn run(args: RestartArgs, session: &mut Session, out: &mut Out) -> Result<u8
     if args.running {
         found = targets::in_states(found, &[State::Running, State::Paused, State::Restarting])?;
     }
-    targets::each_of(out, found, &mut |container, out| {
+    targets::each(out, found, &mut |container, out| {
         restart(session, container, &options, &mut |text| out.warn(text))
     })
 }

@@ -36,7 +36,13 @@ pub struct RmArgs {
     #[arg(short, long)]
     pub latest: bool,
     /// Seconds that the stop signal may take with --force (-1: no limit)
-    #[arg(short, long, value_name = "SECONDS", alias = "timeout", allow_negative_numbers = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        alias = "timeout",
+        allow_negative_numbers = true
+    )]
     pub time: Option<i64>,
     /// Remove their anonymous volumes, too
     #[arg(short, long)]
@@ -76,10 +82,12 @@ pub fn run(args: RmArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
             }),
         })
         .collect();
-    targets::each_of(out, found, &mut |container, _| {
+    targets::each(out, found, &mut |container, _| {
         match remove(session, container.clone(), &options) {
             // It went with one that came before (--depend), or by itself.
-            Err(e) if e.kind() == Kind::NotFound && (args.force || args.depend || args.all) => Ok(()),
+            Err(e) if e.kind() == Kind::NotFound && (args.force || args.depend || args.all) => {
+                Ok(())
+            }
             other => other.map(drop),
         }
     })

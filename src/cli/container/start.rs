@@ -56,13 +56,15 @@ pub fn run(args: StartArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         found = targets::in_states(found, &[State::Created, State::Exited, State::Lost])?;
     }
     if !args.attach && !args.interactive {
-        return targets::each_of(out, found, &mut |container, out| {
+        return targets::each(out, found, &mut |container, out| {
             start(session, container, None, &mut |text| out.warn(text)).map(drop)
         });
     }
     let mut found = found.into_iter();
     let (Some(target), None) = (found.next(), found.next()) else {
-        return Err(Error::invalid("--attach and --interactive take one container"));
+        return Err(Error::invalid(
+            "--attach and --interactive take one container",
+        ));
     };
     let container = target.container?;
     let relay = Relay {
@@ -71,15 +73,15 @@ pub fn run(args: StartArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
             stdout: true,
             stderr: true,
         },
-        sig_proxy: args
-            .sig_proxy
-            .unwrap_or(!container.record.options.tty),
+        sig_proxy: args.sig_proxy.unwrap_or(!container.record.options.tty),
         detach_keys: args
             .detach_keys
             .or_else(|| container.record.options.detach_keys.clone()),
     };
     out.flush()?;
-    let ran = start(session, &container, Some(&relay), &mut |text| out.warn(text))?;
+    let ran = start(session, &container, Some(&relay), &mut |text| {
+        out.warn(text)
+    })?;
     Ok(exit_code(&ran))
 }
 

@@ -34,7 +34,13 @@ pub struct StopArgs {
     #[arg(short, long, value_name = "SIGNAL")]
     pub signal: Option<String>,
     /// Seconds until KILL (0: at once, -1: never; default: the container's own, 10)
-    #[arg(short, long, value_name = "SECONDS", alias = "timeout", allow_negative_numbers = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        alias = "timeout",
+        allow_negative_numbers = true
+    )]
     pub time: Option<i64>,
     /// Names or ids
     #[arg(value_name = "CONTAINER")]
@@ -63,7 +69,7 @@ pub fn run(args: StopArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     if !by_name {
         found = targets::in_states(found, &[State::Running, State::Paused, State::Restarting])?;
     }
-    targets::each_of(out, found, &mut |container, _| {
+    targets::each(out, found, &mut |container, _| {
         stop(session, container, &options).map(drop)
     })
 }

@@ -2,32 +2,15 @@
 
 use crate::base::{Kind, Result};
 use crate::cli::output::{Out, report};
-use crate::operations::container::select::{Selection, Target};
-use crate::operations::session::Session;
+use crate::operations::container::select::Target;
 use crate::state::container::{Container, State};
 
-/// Does something to every container selected and prints what the person typed for it.
+/// Does something to every container and prints what the person typed for it.
 ///
 /// # Errors
-/// A selection that makes no sense; a failure of a single container only changes the exit code.
+/// When nobody reads standard output any more; a failure of one container only changes the exit
+/// code.
 pub(super) fn each(
-    session: &Session,
-    out: &mut Out,
-    selection: &Selection,
-    mut act: impl FnMut(&Session, &Container, &mut Out) -> Result<()>,
-) -> Result<u8> {
-    each_of(
-        out,
-        selection.resolve(session)?,
-        &mut |container, out| act(session, container, out),
-    )
-}
-
-/// As [`each`], for containers that were found already.
-///
-/// # Errors
-/// When nobody reads standard output any more.
-pub(super) fn each_of(
     out: &mut Out,
     targets: Vec<Target>,
     act: &mut dyn FnMut(&Container, &mut Out) -> Result<()>,

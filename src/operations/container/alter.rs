@@ -9,9 +9,8 @@ use crate::state::container::{Container, ContainerLock};
 use crate::state::options::{Resources, RestartPolicy};
 
 fn locked(session: &Session, container: &mut Container) -> Result<ContainerLock> {
-    reap::lock(session, container)?.ok_or_else(|| {
-        Error::not_found(format!("no such container: {:?}", container.name()))
-    })
+    reap::lock(session, container)?
+        .ok_or_else(|| Error::not_found(format!("no such container: {:?}", container.name())))
 }
 
 /// Gives a container another name.

@@ -40,7 +40,11 @@ pub struct CommitOptions {
 ///
 /// # Errors
 /// `Invalid` for a change that is none; what storage says.
-pub fn commit(session: &Session, container: &Container, options: &CommitOptions) -> Result<ImageRecord> {
+pub fn commit(
+    session: &Session,
+    container: &Container,
+    options: &CommitOptions,
+) -> Result<ImageRecord> {
     if container.record.options.rootfs.is_some() {
         return Err(Error::unsupported(format!(
             "container {:?} runs on a folder of the host and has no layers to commit",
@@ -89,7 +93,8 @@ fn make_image(
                 },
                 &mut sink,
             );
-            sink.flush().what(|| "cannot pack the container's changes")?;
+            sink.flush()
+                .what(|| "cannot pack the container's changes")?;
             packed
         });
         let reader = BufReader::with_capacity(1 << 20, File::from(reading));
@@ -160,7 +165,11 @@ fn config(
     for port in &given.network.publish {
         for n in 0..port.range.max(1) {
             run.exposed_ports.insert(
-                format!("{}/{}", port.container_port.saturating_add(n), port.protocol.name()),
+                format!(
+                    "{}/{}",
+                    port.container_port.saturating_add(n),
+                    port.protocol.name()
+                ),
                 Empty {},
             );
         }

@@ -115,7 +115,10 @@ fn target(session: &Session, options: &ExecOptions) -> Result<(Container, Status
         (State::Running, Some(status)) => Ok((container, status)),
         (State::Paused, _) => Err(Error::new(
             Kind::InUse,
-            format!("cannot execute in container {:?}: it is paused", container.name()),
+            format!(
+                "cannot execute in container {:?}: it is paused",
+                container.name()
+            ),
         )
         .hint(format!("coracle unpause {}", container.name()))),
         (state, _) => Err(Error::new(
@@ -253,10 +256,7 @@ fn inherited(number: u32) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// As [`joins::running`] and [`root_of`].
-pub(super) fn running_root(
-    session: &Session,
-    container: &Container,
-) -> Result<(Status, OwnedFd)> {
+pub(super) fn running_root(session: &Session, container: &Container) -> Result<(Status, OwnedFd)> {
     let containers = Containers::new(&session.dirs);
     let (_, status) = joins::running(&containers, container.id().as_str())?;
     enter(&session.dirs, Want::Of(status.monitor.clone()))?;

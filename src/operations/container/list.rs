@@ -1,6 +1,5 @@
 //! `ps`: which containers there are.
 
-use super::filter::Filters;
 use super::select;
 use super::summary::Summary;
 use crate::base::{Error, Kind, Result};

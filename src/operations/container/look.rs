@@ -7,12 +7,15 @@ use serde_json::Value;
 use super::inspect::{self, Context};
 use super::summary::Summary;
 use super::{create, launch, list};
-use crate::base::Result;
+use crate::base::{Context as _, Kind, Result};
 use crate::operations::session::Session;
 use crate::spec::runtime::Spec;
-use crate::state::container::{Container, read_json_plain};
+use crate::state::container::Container;
 use crate::storage::Store;
 use crate::storage::volume::Volumes;
+
+/// A specification larger than this is damaged.
+const SPEC_LIMIT: u64 = 4 << 20;
 
 /// The specification of the present or last run, else the one that a start would make.
 ///
@@ -20,7 +23,10 @@ use crate::storage::volume::Volumes;
 /// `Corrupt` for a damaged record.
 pub fn spec_of(session: &Session, container: &Container) -> Result<Option<Spec>> {
     let path = container.runtime_dir().join("spec.json");
-    if let Some(spec) = read_json_plain(&path)? {
+    if let Some(bytes) = crate::base::fs::read_if_exists(&path, SPEC_LIMIT)? {
+        let spec = serde_json::from_slice(&bytes).what_kind(Kind::Corrupt, || {
+            format!("the specification {} is damaged", path.display())
+        })?;
         return Ok(Some(spec));
     }
     let record = &container.record;

@@ -20,7 +20,9 @@ pub struct Pruned {
 }
 
 /// Keys that make sense here.
-const KEYS: &[&str] = &["label", "label!", "until", "name", "id", "status", "before", "since", "ancestor", "exited"];
+const KEYS: &[&str] = &[
+    "label", "label!", "until", "name", "id", "status", "before", "since", "ancestor", "exited",
+];
 
 /// Removes every container that does not run and that the filters accept.
 ///

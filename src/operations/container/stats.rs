@@ -49,7 +49,11 @@ impl Sample {
             None => (self.started.0, self.cpu_usec),
         };
         let wall = (self.at - from) as f64 / 1000.0;
-        if wall > 0.0 { used as f64 * 100.0 / wall } else { 0.0 }
+        if wall > 0.0 {
+            used as f64 * 100.0 / wall
+        } else {
+            0.0
+        }
     }
 
     /// Percent of the memory limit.

@@ -20,7 +20,9 @@ const TICKS: u64 = 100;
 const LIMIT: u64 = 4 << 20;
 
 /// podman's columns when none are named.
-pub const DEFAULT: &[&str] = &["user", "pid", "ppid", "pcpu", "etime", "tty", "time", "args"];
+pub const DEFAULT: &[&str] = &[
+    "user", "pid", "ppid", "pcpu", "etime", "tty", "time", "args",
+];
 
 /// Descriptors and their headers.
 pub const DESCRIPTORS: &[(&str, &str)] = &[
@@ -196,7 +198,10 @@ impl Facts {
     }
 
     fn signed(&self, n: usize) -> i64 {
-        self.stat.get(n - 3).and_then(|w| w.parse().ok()).unwrap_or(0)
+        self.stat
+            .get(n - 3)
+            .and_then(|w| w.parse().ok())
+            .unwrap_or(0)
     }
 
     fn text(&self, key: &str) -> &str {
@@ -240,7 +245,10 @@ impl View {
             Some(maps) => to_container(&maps.uids, id).unwrap_or(65_534),
             None => id,
         };
-        self.users.get(&id).cloned().unwrap_or_else(|| id.to_string())
+        self.users
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| id.to_string())
     }
 
     fn group(&self, id: u32) -> String {
@@ -248,7 +256,10 @@ impl View {
             Some(maps) => to_container(&maps.gids, id).unwrap_or(65_534),
             None => id,
         };
-        self.groups.get(&id).cloned().unwrap_or_else(|| id.to_string())
+        self.groups
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| id.to_string())
     }
 
     fn column(&self, name: &str, f: &Facts, inside: &BTreeMap<i32, i32>) -> String {
@@ -265,12 +276,22 @@ impl View {
             "comm" | "hcomm" => f.comm.clone(),
             "cpu" | "pcpu" => {
                 let used = ticks as f64 / TICKS as f64;
-                format!("{:.3}", if elapsed > 0.0 { used * 100.0 / elapsed } else { 0.0 })
+                format!(
+                    "{:.3}",
+                    if elapsed > 0.0 {
+                        used * 100.0 / elapsed
+                    } else {
+                        0.0
+                    }
+                )
             }
             "elapsed" | "etime" => duration(elapsed),
             "environ" => {
                 let bytes = fs::read(format!("/proc/{}/environ", f.pid)).unwrap_or_default();
-                String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
+                String::from_utf8_lossy(&bytes)
+                    .replace('\0', " ")
+                    .trim()
+                    .to_owned()
             }
             "group" => self.group(f.id("Gid", 1)),
             "rgroup" => self.group(f.id("Gid", 0)),
@@ -374,7 +395,10 @@ mod tests {
     fn columns_parse_in_podmans_ways_and_the_rest_is_for_ps() {
         let words = |t: &str| t.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(parse(&[]).unwrap(), DEFAULT);
-        assert_eq!(parse(&words("pid,user args")).unwrap(), ["pid", "user", "args"]);
+        assert_eq!(
+            parse(&words("pid,user args")).unwrap(),
+            ["pid", "user", "args"]
+        );
         assert_eq!(parse(&words("%p %a")).unwrap(), ["pid", "args"]);
         assert!(parse(&words("-ef")).is_none());
         assert!(parse(&words("aux")).is_none());

@@ -270,7 +270,7 @@ pub(super) struct Security {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
-pub(super) struct Limits {
+pub(in crate::cli::container) struct Limits {
     /// Memory
     #[arg(short, long, value_name = "SIZE")]
     pub memory: Option<String>,

@@ -13,7 +13,7 @@ const LEAST_MEMORY: u64 = 6 << 20;
 ///
 /// # Errors
 /// `Invalid` for numbers out of range and for contradictions.
-pub(super) fn resources(flags: &flags::Limits) -> Result<Resources> {
+pub(in crate::cli::container) fn resources(flags: &flags::Limits) -> Result<Resources> {
     let bytes = |flag: &str, text: &Option<String>| -> Result<Option<u64>> {
         let Some(text) = text else { return Ok(None) };
         // Docker's word for no limit.

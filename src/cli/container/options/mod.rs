@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub use env::read_variables;
 pub use flags::CreateFlags;
+pub(super) use flags::Limits;
+pub(super) use limits::resources;
 
 use crate::base::{Error, Result, signal, size, time};
 use crate::cli::args::{labels, pairs};
@@ -433,7 +435,11 @@ fn stop_timeout(text: Option<&str>) -> Result<Option<u32>> {
     }
 }
 
-fn restart(text: Option<&str>) -> Result<RestartPolicy> {
+/// `--restart`.
+///
+/// # Errors
+/// `Invalid` for a policy that does not exist.
+pub(super) fn restart(text: Option<&str>) -> Result<RestartPolicy> {
     let bad = |text: &str| {
         Error::invalid(format!("invalid --restart {text:?}"))
             .hint("use no, on-failure[:TIMES], always or unless-stopped")

@@ -295,7 +295,11 @@ impl<'v> Run<'_, 'v> {
 /// `.Label "key"`, the one method that docker and podman have: a label's value, or nothing.
 fn label<'v>(dot: &Val<'v>, key: &str) -> Val<'v> {
     let value = dot.value().get("Labels").and_then(|labels| labels.get(key));
-    Val::own(value.cloned().unwrap_or_else(|| Value::String(String::new())))
+    Val::own(
+        value
+            .cloned()
+            .unwrap_or_else(|| Value::String(String::new())),
+    )
 }
 
 fn at(pipe: &Pipe, what: &str) -> String {

@@ -37,10 +37,6 @@ pub struct Context<'a> {
     pub sizes: Option<(u64, u64)>,
     /// Layers of the root file system, for `GraphDriver`.
     pub lower_dirs: Vec<PathBuf>,
-    /// The program that is the runtime: ours.
-    pub runtime: PathBuf,
-    /// cgroup version the container is in: `v2`, or empty.
-    pub cgroup: &'a str,
 }
 
 /// The object that `inspect` prints.

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub(super) use prepare::imagined;
 use prepare::{Prepared, prepare};
 
 use super::events;
