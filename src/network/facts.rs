@@ -119,7 +119,7 @@ fn release_in(text: &str) -> Option<u32> {
         .take_while(|c| c.is_ascii_digit() || *c == '_')
         .filter(char::is_ascii_digit)
         .collect();
-    digits.parse().ok().filter(|n| *n > 2020_00_00)
+    digits.parse().ok().filter(|n| *n > 20_200_000)
 }
 
 fn text(path: &str) -> String {
@@ -247,8 +247,8 @@ mod tests {
     #[test]
     fn releases_of_pasta_are_read() {
         let cases = [
-            ("pasta 2024_07_26.57a21d2\nCopyright", Some(2024_07_26)),
-            ("pasta 0.0~git20240220.1e6f92b-1\n", Some(2024_02_20)),
+            ("pasta 2024_07_26.57a21d2\nCopyright", Some(20_240_726)),
+            ("pasta 0.0~git20240220.1e6f92b-1\n", Some(20_240_220)),
             ("pasta unknown version\n", None),
             ("pasta 1.0\n", None),
             ("", None),

@@ -385,7 +385,7 @@ fn uplinks(
 /// MySQL), unless the client is on the host's loopback. Seen with Debian 12's.
 fn stalls(facts: &HostFacts, ports: &[PortMapping]) -> bool {
     ports.iter().any(|p| p.protocol == Protocol::Tcp)
-        && facts.pasta_release.is_none_or(|day| day < 2023_10_04)
+        && facts.pasta_release.is_none_or(|day| day < 20_231_004)
 }
 
 /// slirp4netns's options of containers.conf, then the person's.

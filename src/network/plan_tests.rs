@@ -94,8 +94,8 @@ fn published_tcp_ports_avoid_a_pasta_that_stalls() {
     udp.publish[0].protocol = Protocol::Udp;
     let cases = [
         (published(), None, "slirp4netns"),
-        (published(), Some(2023_03_01), "slirp4netns"),
-        (published(), Some(2024_02_20), "pasta"),
+        (published(), Some(20_230_301), "slirp4netns"),
+        (published(), Some(20_240_220), "pasta"),
         (udp, None, "pasta"),
         (NetworkOptions::default(), None, "pasta"),
     ];

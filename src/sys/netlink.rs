@@ -8,11 +8,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
-};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
-use super::error::{Call as _, Error, Result};
+use super::error::{Call as _, Result};
 
 const HEADER: usize = 16;
 /// Larger than any message that we ask for; the kernel's own buffers are at most 32 KiB.
