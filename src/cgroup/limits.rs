@@ -211,7 +211,7 @@ fn missing(support: &Support, option: &str, controller: &str) -> Error {
         ))
         .hint("`cat /sys/fs/cgroup/cgroup.controllers` lists what there is"),
         Version::V2 => say(format!("the {controller} controller is not delegated to you")).hint(
-            "delegate it with `sudo systemctl set-property user@.service Delegate='cpu cpuset io memory pids'` and log in again",
+            "delegate it with `sudo mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload` and log in again",
         ),
     }
 }

@@ -1,6 +1,7 @@
 //! The only place where two domains meet: a request comes in, an outcome goes out, nothing is printed.
 
 pub mod container;
+pub mod doctor;
 pub mod image;
 pub mod secret;
 pub mod session;

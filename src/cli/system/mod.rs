@@ -5,12 +5,19 @@ use super::frame::Entry;
 use crate::command;
 
 pub mod completion;
+pub mod doctor;
 pub mod info;
 pub mod unshare;
 pub mod version;
 
 /// `coracle VERB`.
 pub const TOP: &[Entry] = &[
+    command!(
+        "doctor",
+        "Check this machine by doing what containers need",
+        doctor::DoctorArgs,
+        doctor::run
+    ),
     command!(
         "info",
         "Show what this host and this installation are",
@@ -45,9 +52,17 @@ pub const TOP: &[Entry] = &[
 ];
 
 /// `coracle system VERB`.
-pub const NOUN: &[Entry] = &[command!(
-    "info",
-    "Show what this host and this installation are",
-    info::InfoArgs,
-    info::run
-)];
+pub const NOUN: &[Entry] = &[
+    command!(
+        "doctor",
+        "Check this machine by doing what containers need",
+        doctor::DoctorArgs,
+        doctor::run
+    ),
+    command!(
+        "info",
+        "Show what this host and this installation are",
+        info::InfoArgs,
+        info::run
+    ),
+];
