@@ -136,7 +136,7 @@ pub(super) fn sysctls(options: &ContainerOptions) -> Result<BTreeMap<String, Str
                 "cannot set sysctl {name:?}: the container does not have its own {which} namespace"
             )));
         }
-        if name.split('.').any(|part| part.is_empty()) || name.contains('\0') {
+        if name.split('.').any(str::is_empty) || name.contains('\0') {
             return Err(Error::invalid(format!("invalid sysctl name {key:?}")));
         }
         all.insert(name, value.clone());

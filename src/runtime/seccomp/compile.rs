@@ -207,13 +207,13 @@ fn block(abi: Abi, calls: &[(u32, usize)], rules: &[Rule], default: u32) -> Vec<
         push(number, leaf);
         push(number + 1, Leaf::Verdict(default));
     }
-    if let Some((highest, _)) = calls.last() {
-        if !allows(default) {
-            push(
-                (highest | bit) + 1,
-                Leaf::Verdict(errno(libc::ENOSYS as u32)),
-            );
-        }
+    if let Some((highest, _)) = calls.last()
+        && !allows(default)
+    {
+        push(
+            (highest | bit) + 1,
+            Leaf::Verdict(errno(libc::ENOSYS as u32)),
+        );
     }
     let code: Vec<(u32, Vec<Instruction>)> = out
         .into_iter()
