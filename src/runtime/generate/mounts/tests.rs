@@ -4,6 +4,7 @@ use super::*;
 use crate::runtime::generate::{SecretFact, VolumeFact};
 use crate::spec::image::{Empty, RunConfig};
 use crate::spec::runtime::IdMapping;
+use crate::state::options::{MountOption, MountSource};
 
 fn facts() -> Facts {
     let line = |size| IdMapping {
