@@ -21,4 +21,5 @@ mod debian;
 mod diskfull;
 mod isolation;
 mod killed;
+mod manual;
 mod users;
