@@ -192,7 +192,7 @@ fn enter_early(session: &Session, container: &Container) -> Result<()> {
 }
 
 /// Attaches to a container that runs.
-fn attach(container: &Container, relay: &Relay) -> Result<Ran> {
+pub(super) fn attach(container: &Container, relay: &Relay) -> Result<Ran> {
     let request = AttachRequest {
         owner: false,
         ..request(container, relay.streams)

@@ -1,0 +1,308 @@
+//! `logs`: what containers wrote, of one or several, and on while they run.
+
+use std::io::Read as _;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::base::time::Timestamp;
+use crate::base::{Context as _, Error, Kind, Result};
+use crate::handoff::control::{Control, Waiting};
+use crate::logs::read::Reader;
+use crate::logs::{Entry, journald, read};
+use crate::state::container::Container;
+use crate::state::options::LogDriver;
+use crate::sys::fd;
+use crate::sys::watch::Watch;
+
+/// What to show.
+#[derive(Clone, Debug, Default)]
+pub struct LogsOptions {
+    /// Stay while the containers run.
+    pub follow: bool,
+    /// The last lines only.
+    pub tail: Option<u64>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Not after.
+    pub until: Option<Timestamp>,
+}
+
+/// What is shown next.
+#[derive(Debug)]
+pub enum Show<'a> {
+    /// An entry of the container with this index.
+    Entry(usize, &'a Entry),
+    /// Nothing for now: send what is buffered on its way.
+    Idle,
+}
+
+/// The journal tells of the end of a container and of its last words by different ways.
+const JOURNAL_DELAY: Duration = Duration::from_millis(300);
+
+/// A line of `journalctl` is never longer.
+const JOURNAL_LINE: usize = 4 << 20;
+
+/// Shows the logs of containers, merged by time.
+///
+/// # Errors
+/// `Unsupported` for a driver that keeps nothing; what the kernel says; what `show` says.
+pub fn logs(
+    containers: &[Container],
+    options: &LogsOptions,
+    show: &mut dyn FnMut(Show<'_>) -> Result<()>,
+) -> Result<()> {
+    let watch = Watch::new()?;
+    let mut sources = containers
+        .iter()
+        .map(|c| Source::open(c, options, &watch))
+        .collect::<Result<Vec<_>>>()?;
+    loop {
+        while let Some((index, entry)) = next(&mut sources)? {
+            if options.until.is_some_and(|until| entry.time > until) {
+                // Times only grow: nothing that follows is wanted.
+                sources[index].finished = true;
+            } else if options.since.is_none_or(|since| entry.time >= since) {
+                show(Show::Entry(index, &entry))?;
+            }
+        }
+        for source in &mut sources {
+            source.finished |= source.is_over();
+        }
+        let late = options.until.is_some_and(|until| Timestamp::now() > until);
+        if late || sources.iter().all(|s| s.finished) {
+            return Ok(());
+        }
+        show(Show::Idle)?;
+        settle(&mut sources, &watch, options.until)?;
+    }
+}
+
+/// The oldest entry that is there now.
+fn next(sources: &mut [Source]) -> Result<Option<(usize, Entry)>> {
+    for source in sources.iter_mut().filter(|s| !s.finished) {
+        if source.ahead.is_none() {
+            source.ahead = source.tape.next()?;
+        }
+    }
+    let oldest = sources
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| !s.finished)
+        .filter_map(|(index, s)| s.ahead.as_ref().map(|e| (e.time, index)))
+        .min();
+    Ok(oldest.and_then(|(_, index)| sources[index].ahead.take().map(|entry| (index, entry))))
+}
+
+/// Waits until something was written, or a container ended.
+fn settle(sources: &mut [Source], watch: &Watch, until: Option<Timestamp>) -> Result<()> {
+    let mut list = vec![PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)];
+    let mut patience = until.map(|u| {
+        let left = u.0.saturating_sub(Timestamp::now().0);
+        Duration::from_nanos(u64::try_from(left).unwrap_or(0)) + Duration::from_millis(1)
+    });
+    for source in sources.iter().filter(|s| !s.finished) {
+        if let Some(waiting) = &source.waiting {
+            list.push(PollFd::from_borrowed_fd(waiting.as_fd(), PollFlags::IN));
+        }
+        if let Tape::Journal(journal) = &source.tape {
+            if let Some(fd) = journal.fd() {
+                list.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            }
+            if source.waiting.is_none() {
+                patience = Some(patience.map_or(JOURNAL_DELAY, |p| p.min(JOURNAL_DELAY)));
+            }
+        }
+    }
+    let timeout = patience.map(|p| Timespec {
+        tv_sec: p.as_secs().cast_signed(),
+        tv_nsec: p.subsec_nanos().into(),
+    });
+    let found = match poll(&mut list, timeout.as_ref()) {
+        Ok(n) => n,
+        Err(rustix::io::Errno::INTR) => 1,
+        Err(e) => return Err(e).what(|| "cannot wait for the log"),
+    };
+    watch.clear();
+    for source in sources.iter_mut().filter(|s| !s.finished) {
+        source.look(found == 0)?;
+    }
+    Ok(())
+}
+
+/// One container's log.
+struct Source {
+    container: Container,
+    tape: Tape,
+    ahead: Option<Entry>,
+    /// It runs, and will tell when it ended.
+    waiting: Option<Waiting>,
+    /// It ended, and everything that it wrote is there.
+    ended: bool,
+    finished: bool,
+}
+
+enum Tape {
+    File(Reader),
+    Journal(Journalctl),
+}
+
+impl Tape {
+    fn next(&mut self) -> Result<Option<Entry>> {
+        match self {
+            Self::File(reader) => reader.next(),
+            Self::Journal(journal) => journal.next(),
+        }
+    }
+}
+
+impl Source {
+    fn open(container: &Container, options: &LogsOptions, watch: &Watch) -> Result<Self> {
+        let journal = container.record.options.log.driver == LogDriver::Journald;
+        // Asked for before the log is read: what it writes from now on is seen.
+        let waiting = if options.follow {
+            waiting(container)?
+        } else {
+            None
+        };
+        let follow = waiting.is_some();
+        let tape = if journal {
+            Tape::Journal(Journalctl::start(container, options.tail, follow)?)
+        } else {
+            let reader = read::open(container, options.tail)?;
+            if follow {
+                watch.add(reader.folder())?;
+            }
+            Tape::File(reader)
+        };
+        Ok(Self {
+            container: container.clone(),
+            tape,
+            ahead: None,
+            ended: !follow,
+            waiting,
+            finished: false,
+        })
+    }
+
+    /// Whether nothing more can come. Asked when nothing is there now.
+    fn is_over(&self) -> bool {
+        match &self.tape {
+            Tape::File(_) => self.ended,
+            Tape::Journal(journal) => journal.is_over(),
+        }
+    }
+
+    /// Looks whether it ended.
+    fn look(&mut self, quiet: bool) -> Result<()> {
+        if let Some(waiting) = &self.waiting {
+            if fd::wait_readable(waiting, Some(Duration::ZERO))? {
+                // Under a restart policy it may go on.
+                self.waiting = waiting_again(&self.container)?;
+                self.ended = self.waiting.is_none();
+            }
+        } else if let (true, Tape::Journal(journal)) = (quiet, &mut self.tape) {
+            journal.stop();
+        }
+        Ok(())
+    }
+}
+
+/// The pending end of a container; `None` when it does not run.
+fn waiting(container: &Container) -> Result<Option<Waiting>> {
+    match Control::connect(&container.control_socket()).and_then(Control::wait) {
+        Ok(waiting) => Ok(Some(waiting)),
+        Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Unavailable) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn waiting_again(container: &Container) -> Result<Option<Waiting>> {
+    match container.state() {
+        Ok(state) if state.is_active() => waiting(container),
+        // Removed with its records, or damaged: it is over in any case.
+        _ => Ok(None),
+    }
+}
+
+/// A running `journalctl`.
+struct Journalctl {
+    child: duct::Handle,
+    output: Option<std::fs::File>,
+    buffer: Vec<u8>,
+}
+
+impl Journalctl {
+    fn start(container: &Container, tail: Option<u64>, follow: bool) -> Result<Self> {
+        let (read, write) = fd::pipe()?;
+        fd::set_nonblocking(&read, follow)?;
+        let child = duct::cmd("journalctl", journald::query(container, tail, follow))
+            .stdin_null()
+            .stdout_file(std::fs::File::from(write))
+            .stderr_null()
+            .unchecked()
+            .start()
+            .map_err(|e| {
+                Error::new(Kind::Unavailable, "cannot run journalctl")
+                    .because(e)
+                    .hint("the log is in the systemd journal: `apt install systemd` brings journalctl")
+            })?;
+        Ok(Self {
+            child,
+            output: Some(read.into()),
+            buffer: Vec::new(),
+        })
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.output.as_ref().map(AsFd::as_fd)
+    }
+
+    fn is_over(&self) -> bool {
+        self.output.is_none()
+    }
+
+    /// Ends it; what it wrote can still be read.
+    fn stop(&mut self) {
+        let _ended = self.child.kill();
+    }
+
+    fn next(&mut self) -> Result<Option<Entry>> {
+        loop {
+            while let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                if let Some(entry) = journald::decode(&line) {
+                    return Ok(Some(entry));
+                }
+            }
+            let Some(output) = &mut self.output else {
+                return Ok(None);
+            };
+            if self.buffer.len() > JOURNAL_LINE {
+                return Err(Error::new(Kind::Corrupt, "journalctl: endless line"));
+            }
+            let old = self.buffer.len();
+            self.buffer.resize(old + (64 << 10), 0);
+            let read = output.read(&mut self.buffer[old..]);
+            self.buffer.truncate(old + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => {
+                    self.output = None;
+                    let _reaped = self.child.wait();
+                }
+                Ok(_) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
+                Err(e) => return Err(e).what(|| "cannot read from journalctl"),
+            }
+        }
+    }
+}
+
+impl Drop for Journalctl {
+    fn drop(&mut self) {
+        self.stop();
+        let _reaped = self.child.wait();
+    }
+}
