@@ -12,6 +12,7 @@ pub mod args;
 pub mod candidates;
 pub mod completions;
 pub mod container;
+pub mod events;
 pub mod frame;
 pub mod globals;
 pub mod image;

@@ -89,6 +89,12 @@ impl Clients {
         }
     }
 
+    /// Clients that may have asked for something that was not read yet.
+    pub(super) fn asking(&self) -> Vec<u64> {
+        let asking = self.all.iter().filter(|(_, c)| !c.is_attached() && !c.waits);
+        asking.map(|(token, _)| *token).collect()
+    }
+
     /// Whether nobody is left.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()

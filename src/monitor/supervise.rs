@@ -586,6 +586,11 @@ impl<'a> Monitor<'a> {
         if !self.plan.container.record.options.remove {
             let _lost = self.plan.container.write_exit(record);
         }
+        // Whoever has asked for the exit already, gets it.
+        self.clients.accept(&self.poller);
+        for token in self.clients.asking() {
+            super::serve::messages(self, token);
+        }
         self.clients.stop_listening(&self.poller);
         (self.plan.on_exit)(record);
         let _gone = self.plan.container.clear_status();

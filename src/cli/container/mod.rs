@@ -4,6 +4,7 @@ use super::frame::Entry;
 use super::output::Out;
 use crate::command;
 
+pub mod attach;
 pub mod commit;
 pub mod create;
 pub mod diff;
@@ -13,6 +14,7 @@ pub mod exists;
 pub mod export;
 pub mod inspect;
 pub mod kill;
+pub mod logs;
 pub mod options;
 pub mod pause;
 pub mod port;
@@ -27,6 +29,7 @@ pub mod stats;
 pub mod stop;
 mod targets;
 pub mod top;
+pub mod wait;
 pub mod update;
 
 /// Standard output as a sink for archives.
@@ -48,6 +51,24 @@ impl std::io::Write for ToOut<'_> {
 
 /// `coracle VERB`.
 pub const TOP: &[Entry] = &[
+    command!(
+        "attach",
+        "Attach to a running container",
+        attach::AttachArgs,
+        attach::run
+    ),
+    command!(
+        "logs",
+        "Show what containers wrote",
+        logs::LogsArgs,
+        logs::run
+    ),
+    command!(
+        "wait",
+        "Wait for containers and print their exit codes",
+        wait::WaitArgs,
+        wait::run
+    ),
     command!(
         "commit",
         "Make an image of a container",
@@ -157,6 +178,24 @@ pub const TOP: &[Entry] = &[
 
 /// `coracle container VERB`.
 pub const NOUN: &[Entry] = &[
+    command!(
+        "attach",
+        "Attach to a running container",
+        attach::AttachArgs,
+        attach::run
+    ),
+    command!(
+        "logs",
+        "Show what containers wrote",
+        logs::LogsArgs,
+        logs::run
+    ),
+    command!(
+        "wait",
+        "Wait for containers and print their exit codes",
+        wait::WaitArgs,
+        wait::run
+    ),
     command!(
         "commit",
         "Make an image of a container",

@@ -137,6 +137,16 @@ impl Out {
         drop(self.stderr.write_all(format!("{text}\n").as_bytes()));
     }
 
+    /// Writes a container's bytes to standard error, as they are, in order with standard output.
+    ///
+    /// # Errors
+    /// As [`Out::bytes`].
+    pub fn error_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.flush()?;
+        let result = self.stderr.write_all(bytes);
+        self.written(result)
+    }
+
     /// A warning on standard error: something a person should act on.
     pub fn warn(&mut self, text: &str) {
         self.note(&format!("WARN: {text}"));

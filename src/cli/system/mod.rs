@@ -13,10 +13,17 @@ pub mod version;
 /// `coracle VERB`.
 pub const TOP: &[Entry] = &[
     command!(
+<<<<<<< HEAD
         "doctor",
         "Check this machine by doing what containers need",
         doctor::DoctorArgs,
         doctor::run
+=======
+        "events",
+        "Show what happens to containers, images and volumes",
+        super::events::EventsArgs,
+        super::events::run
+>>>>>>> 542978e (logs, attach, wait, events: operations and commands)
     ),
     command!(
         "info",
