@@ -1,11 +1,8 @@
 //! The only place where two domains meet: a request comes in, an outcome goes out, nothing is printed.
 
 pub mod container;
-<<<<<<< HEAD
 pub mod doctor;
-=======
 pub mod events;
->>>>>>> 542978e (logs, attach, wait, events: operations and commands)
 pub mod image;
 pub mod secret;
 pub mod session;

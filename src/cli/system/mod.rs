@@ -13,17 +13,16 @@ pub mod version;
 /// `coracle VERB`.
 pub const TOP: &[Entry] = &[
     command!(
-<<<<<<< HEAD
-        "doctor",
-        "Check this machine by doing what containers need",
-        doctor::DoctorArgs,
-        doctor::run
-=======
         "events",
         "Show what happens to containers, images and volumes",
         super::events::EventsArgs,
         super::events::run
->>>>>>> 542978e (logs, attach, wait, events: operations and commands)
+    ),
+    command!(
+        "doctor",
+        "Check this machine by doing what containers need",
+        doctor::DoctorArgs,
+        doctor::run
     ),
     command!(
         "info",
@@ -60,6 +59,12 @@ pub const TOP: &[Entry] = &[
 
 /// `coracle system VERB`.
 pub const NOUN: &[Entry] = &[
+    command!(
+        "events",
+        "Show what happens to containers, images and volumes",
+        super::events::EventsArgs,
+        super::events::run
+    ),
     command!(
         "doctor",
         "Check this machine by doing what containers need",
