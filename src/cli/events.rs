@@ -109,7 +109,10 @@ fn person(event: &Event, full: bool) -> String {
         }
         Type::Network => {
             let container = event.attributes.get("container").map_or("", String::as_str);
-            text.push_str(&format!(" {id} (container={container}, name={})", event.name));
+            text.push_str(&format!(
+                " {id} (container={container}, name={})",
+                event.name
+            ));
         }
         Type::Image | Type::Volume | Type::Secret | Type::System => {
             for word in [id, event.name.as_str()] {

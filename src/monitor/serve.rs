@@ -91,7 +91,10 @@ impl Clients {
 
     /// Clients that may have asked for something that was not read yet.
     pub(super) fn asking(&self) -> Vec<u64> {
-        let asking = self.all.iter().filter(|(_, c)| !c.is_attached() && !c.waits);
+        let asking = self
+            .all
+            .iter()
+            .filter(|(_, c)| !c.is_attached() && !c.waits);
         asking.map(|(token, _)| *token).collect()
     }
 

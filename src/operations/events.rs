@@ -55,7 +55,8 @@ pub fn events(
         }
         show(None)?;
         let timeout = left.map(|l| {
-            let left = Duration::from_nanos(u64::try_from(l).unwrap_or(0)) + Duration::from_millis(1);
+            let left =
+                Duration::from_nanos(u64::try_from(l).unwrap_or(0)) + Duration::from_millis(1);
             Timespec {
                 tv_sec: left.as_secs().cast_signed(),
                 tv_nsec: left.subsec_nanos().into(),

@@ -38,7 +38,12 @@ pub struct LogsArgs {
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// So many lines from the end; all for everything
-    #[arg(long, value_name = "N", default_value = "all", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "all",
+        hide_default_value = true
+    )]
     pub tail: String,
     /// Put the time in front
     #[arg(short, long)]
@@ -186,7 +191,9 @@ mod tests {
         assert!(ask(&["--tail", "x", "web"]).is_err());
         let since = ask(&["--since", "10m", "web"]).unwrap().since.unwrap();
         assert_eq!(now.0 - since.0, 600_000_000_000);
-        let until = ask(&["--until", "2023-11-14T22:13:20Z", "web"]).unwrap().until;
+        let until = ask(&["--until", "2023-11-14T22:13:20Z", "web"])
+            .unwrap()
+            .until;
         assert_eq!(until, Some(now));
         assert!(ask(&["--since", "soon", "web"]).is_err());
     }

@@ -29,8 +29,8 @@ pub mod stats;
 pub mod stop;
 mod targets;
 pub mod top;
-pub mod wait;
 pub mod update;
+pub mod wait;
 
 /// Standard output as a sink for archives.
 struct ToOut<'a>(&'a mut Out);

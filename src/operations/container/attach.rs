@@ -19,10 +19,11 @@ pub fn attach(session: &Session, container: &Container, relay: &Relay) -> Result
                 .hint(format!("`coracle unpause {name}` lets it go on")));
         }
         state => {
-            return Err(
-                wrong(format!("container {name:?} is not running ({})", state.name()))
-                    .hint(format!("`coracle start --attach {name}` starts it")),
-            );
+            return Err(wrong(format!(
+                "container {name:?} is not running ({})",
+                state.name()
+            ))
+            .hint(format!("`coracle start --attach {name}` starts it")));
         }
     }
     super::events::write(session, container, "attach");

@@ -4,8 +4,8 @@
 //! Readers (`list`, `inspect`, `top`, `stats`) take none.
 
 pub mod alter;
-pub mod commit;
 pub mod attach;
+pub mod commit;
 pub mod create;
 pub mod events;
 pub mod exec;
@@ -13,8 +13,8 @@ pub mod filter;
 pub mod inspect;
 pub mod launch;
 pub mod list;
-pub mod look;
 pub mod logs;
+pub mod look;
 pub mod names;
 pub mod pattern;
 pub mod pause;

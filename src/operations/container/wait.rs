@@ -146,7 +146,11 @@ fn watch(container: &Container) -> Result<Option<Watch>> {
     container.make_runtime_dir()?;
     watch.add(container.runtime_dir())?;
     // Removed, and perhaps renamed, between the two.
-    Ok(container.dir().join("config.json").exists().then_some(watch))
+    Ok(container
+        .dir()
+        .join("config.json")
+        .exists()
+        .then_some(watch))
 }
 
 /// The exit code of the last run.
