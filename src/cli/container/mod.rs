@@ -6,6 +6,7 @@ use crate::command;
 
 pub mod attach;
 pub mod commit;
+pub mod cp;
 pub mod create;
 pub mod diff;
 pub mod exec;
@@ -74,6 +75,12 @@ pub const TOP: &[Entry] = &[
         "Make an image of a container",
         commit::CommitArgs,
         commit::run
+    ),
+    command!(
+        "cp",
+        "Copy files between a container and the host",
+        cp::CpArgs,
+        cp::run
     ),
     command!(
         "create",
@@ -201,6 +208,12 @@ pub const NOUN: &[Entry] = &[
         "Make an image of a container",
         commit::CommitArgs,
         commit::run
+    ),
+    command!(
+        "cp",
+        "Copy files between a container and the host",
+        cp::CpArgs,
+        cp::run
     ),
     command!(
         "create",

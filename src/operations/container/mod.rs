@@ -6,6 +6,7 @@
 pub mod alter;
 pub mod attach;
 pub mod commit;
+pub mod cp;
 pub mod create;
 pub mod events;
 pub mod exec;

@@ -287,7 +287,8 @@ impl Parser<'_> {
                     if !commands.is_empty() && (literal || matches!(first, Operand::Dot)) {
                         return Err(self.wrong("non executable command in pipeline"));
                     }
-                    if operands.len() > 1 {
+                    let method = matches!(first, Operand::Field(path) if *path == ["Label"]);
+                    if operands.len() > 1 && !method {
                         return Err(self.wrong("can't give argument to non-function"));
                     }
                 }
