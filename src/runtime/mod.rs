@@ -8,9 +8,15 @@
 pub mod capabilities;
 pub mod exec;
 pub mod generate;
+pub mod init;
 pub mod launch;
 pub mod nested;
+mod process;
+mod program;
+mod rootfs;
 pub mod seccomp;
+mod status;
+mod sysctl;
 pub mod user;
 pub mod userns;
 

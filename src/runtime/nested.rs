@@ -1,9 +1,17 @@
 //! A container's own user namespace below the shared one: keep-id, nomap, auto, given maps.
+//!
+//! A side process is cloned into it together with the namespaces that it shall own, and ends as
+//! soon as they are held by descriptors. Its maps are written by us: no helper is needed, since all
+//! ids are ours.
 
 use std::os::fd::OwnedFd;
 
-use crate::base::{Error, Result};
+use super::userns;
+use crate::base::{Context as _, Error, Kind, Result};
 use crate::spec::idmap::IdMaps;
+use crate::sys::clone::{self, Clone as CloneRequest, Fork};
+use crate::sys::namespace::{self, Kind as Ns};
+use crate::sys::{fd, interface, pidfd};
 
 /// A user namespace and the namespaces it owns.
 #[derive(Debug)]
@@ -32,11 +40,84 @@ pub struct Owns {
 }
 
 /// Makes a user namespace with `maps` (outside ids are those of the shared namespace, in which
-/// this process must be) and the namespaces of `owns`. Lines may span extents of the parent's map:
-/// they are split. Give `net` to the uplink as the container's network namespace.
+/// this process must be, with one thread) and the namespaces of `owns`. Lines may span extents of
+/// the parent's map: they are split. Give `net` to the uplink as the container's network namespace.
 ///
 /// # Errors
 /// `Invalid` when a line maps ids that the shared namespace does not have.
-pub fn create(_maps: &IdMaps, _owns: Owns) -> Result<Nested> {
-    Err(Error::unsupported("being written"))
+pub fn create(maps: &IdMaps, owns: Owns) -> Result<Nested> {
+    let shared = userns::own_maps()?;
+    let maps = maps.split_for(&shared).ok_or_else(|| {
+        Error::new(
+            Kind::Invalid,
+            "the map of the container's user namespace has ids that the caller does not have",
+        )
+        .hint("`coracle unshare cat /proc/self/uid_map` shows which ids there are")
+    })?;
+    let kinds = [
+        (owns.net, Ns::Net),
+        (owns.ipc, Ns::Ipc),
+        (owns.uts, Ns::Uts),
+    ];
+    let flags = kinds
+        .iter()
+        .filter(|(wanted, _)| *wanted)
+        .fold(Ns::User.flag(), |flags, (_, kind)| flags | kind.flag());
+    let (mine, theirs) = fd::packet_pair()?;
+    let cloned = clone::clone(CloneRequest {
+        flags,
+        cgroup: None,
+        exit_signal: libc::SIGCHLD,
+    })
+    .what(|| "cannot make the container's user namespace")?;
+    let side = match cloned {
+        Fork::Child => {
+            drop(mine);
+            side_process(&theirs, owns.net)
+        }
+        Fork::Parent(side) => side,
+    };
+    drop(theirs);
+    let made = take(&side, &mine, maps, owns);
+    // Its descriptors are ours now, or it failed.
+    drop(mine);
+    drop(pidfd::wait(&side.pidfd));
+    made
+}
+
+fn take(side: &clone::Child, line: &OwnedFd, maps: IdMaps, owns: Owns) -> Result<Nested> {
+    userns::write_maps(side.pid, &maps)?;
+    let open = |kind: Ns| {
+        namespace::of(&side.pidfd, side.pid, kind)
+            .what(|| format!("cannot open the new {} namespace", kind.file()))
+    };
+    let optional = |wanted: bool, kind: Ns| wanted.then(|| open(kind)).transpose();
+    let nested = Nested {
+        userns: open(Ns::User)?,
+        net: optional(owns.net, Ns::Net)?,
+        ipc: optional(owns.ipc, Ns::Ipc)?,
+        uts: optional(owns.uts, Ns::Uts)?,
+        maps,
+    };
+    match fd::receive(line, 16)?.0.split_first() {
+        Some((b'R', _)) => Ok(nested),
+        Some((_, errno)) => {
+            let errno = errno.try_into().map_or(0, i32::from_ne_bytes);
+            Err(crate::sys::Error::new("ioctl(SIOCSIFFLAGS)", "lo", errno))
+                .what(|| "cannot bring the loopback interface up")
+        }
+        None => Err(Error::internal("the new user namespace's process ended")),
+    }
+}
+
+/// Brings the loopback up and waits until the parent has taken what it needs.
+fn side_process(line: &OwnedFd, net: bool) -> ! {
+    let mut message = b"R".to_vec();
+    if net && let Err(e) = interface::loopback_up() {
+        message = b"E".to_vec();
+        message.extend_from_slice(&e.errno.to_ne_bytes());
+    }
+    drop(fd::send(line, &message, &[]));
+    drop(fd::receive(line, 1));
+    clone::exit_now(0);
 }

@@ -59,14 +59,6 @@ pub fn set_no_new_privileges() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, "prctl(PR_SET_NO_NEW_PRIVS)")
 }
 
-/// Keeps the permitted capabilities over the next change of user id.
-///
-/// # Errors
-/// `EPERM` when the bit is locked.
-pub fn set_keep_capabilities(on: bool) -> Result<()> {
-    prctl(libc::PR_SET_KEEPCAPS, on.into(), "prctl(PR_SET_KEEPCAPS)")
-}
-
 /// The short name (15 bytes) that `ps` and `/proc/<pid>/comm` show.
 pub fn set_name(name: &std::ffi::CStr) {
     // SAFETY: the string is terminated and only read. A failure only costs the name.
@@ -127,6 +119,42 @@ pub fn set_uid(uid: u32) -> Result<()> {
     // SAFETY: numbers only.
     let rc = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
     check(rc, "setresuid", uid.to_string())
+}
+
+/// Sets the ids under which files are made and checked, keeping all capabilities: for making files
+/// as the root of a nested user namespace before entering it. Undone by [`set_uid`] and
+/// [`set_secure_bits`].
+///
+/// # Errors
+/// `EPERM` when an id is not mapped or the capabilities cannot be kept.
+pub fn set_file_ids(uid: u32, gid: u32) -> Result<()> {
+    // Else leaving uid 0 takes the capabilities over files away.
+    set_secure_bits(true)?;
+    // The calls return the former id, whatever happens; asking with -1 shows what is in force.
+    // SAFETY: numbers only.
+    let now = unsafe {
+        libc::syscall(libc::SYS_setfsgid, gid);
+        libc::syscall(libc::SYS_setfsuid, uid);
+        [
+            libc::syscall(libc::SYS_setfsuid, u32::MAX),
+            libc::syscall(libc::SYS_setfsgid, u32::MAX),
+        ]
+    };
+    if now == [i64::from(uid), i64::from(gid)] {
+        Ok(())
+    } else {
+        Err(Error::new("setfsuid", format!("{uid}:{gid}"), libc::EPERM))
+    }
+}
+
+/// Whether capabilities stay as they are when user ids change (`SECBIT_NO_SETUID_FIXUP`); off is
+/// the rule of Unix.
+///
+/// # Errors
+/// `EPERM` without `CAP_SETPCAP`.
+pub fn set_secure_bits(keep: bool) -> Result<()> {
+    let bits = if keep { 1 << 2 } else { 0 };
+    prctl(libc::PR_SET_SECUREBITS, bits, "prctl(PR_SET_SECUREBITS)")
 }
 
 /// Sets the supplementary groups.

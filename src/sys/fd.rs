@@ -125,6 +125,27 @@ pub unsafe fn place(fd: BorrowedFd<'_>, to: i32) -> Result<()> {
     Ok(())
 }
 
+/// Arranges the descriptors for execve: `stdio` at 0 to 2, `extra` from 3 on, everything else
+/// close-on-exec. What else is open below `3 + extra.len()` is replaced: the process executes or
+/// ends afterwards. Descriptors that it still needs are moved away by [`dup_at_least`] before.
+///
+/// # Errors
+/// `EMFILE`.
+pub fn arrange(stdio: &[OwnedFd; 3], extra: &[OwnedFd]) -> Result<()> {
+    let end = 3 + i32::try_from(extra.len()).map_err(|_| Error::new("dup2", "", libc::EMFILE))?;
+    // Out of the way first: a source may have the number of another one's place.
+    let sources = stdio
+        .iter()
+        .chain(extra)
+        .map(|fd| dup_at_least(fd, end))
+        .collect::<Result<Vec<_>>>()?;
+    for (number, source) in (0..).zip(&sources) {
+        // SAFETY: nobody owns the standard three; the owners of others are not used again.
+        unsafe { place(source.as_fd(), number)? };
+    }
+    cloexec_from(end.unsigned_abs())
+}
+
 /// Takes the ownership of a descriptor that was inherited over execve under a number agreed with
 /// the parent; `None` when it is not open.
 pub fn inherited(number: i32) -> Option<OwnedFd> {
@@ -157,10 +178,22 @@ pub fn copy_of_inherited(number: i32) -> Result<Option<OwnedFd>> {
     dup_at_least(theirs, 3).map(Some)
 }
 
-/// Forgets an owned descriptor and says its number: it stays open for the next program.
-pub fn leave_open(fd: OwnedFd) -> Result<i32> {
-    set_cloexec(&fd, false)?;
-    Ok(fd.into_raw_fd())
+/// The number of a descriptor, to be told to the next program.
+pub fn number(fd: &OwnedFd) -> i32 {
+    fd.as_raw_fd()
+}
+
+/// Copies of the standard three that this process has now.
+///
+/// # Errors
+/// `EBADF` when one is closed.
+pub fn standard() -> Result<[OwnedFd; 3]> {
+    let copy = |number| {
+        // SAFETY: borrowed for the copying only; a closed one is refused by the kernel.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        dup_at_least(fd, 3)
+    };
+    Ok([copy(0)?, copy(1)?, copy(2)?])
 }
 
 /// Opens `/dev/null` for reading and writing.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::Read as _;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
@@ -66,6 +66,42 @@ pub fn open(root: impl AsFd, path: impl AsRef<Path>, flags: OFlags) -> Result<Ow
             reopen(&found, path, flags)
         }
         other => other,
+    }
+}
+
+/// Opens `path` from the working directory, for a process that is inside the root already: magic
+/// links are refused, everything else is as plain openat(2).
+///
+/// # Errors
+/// As [`open`].
+pub fn open_from_here(path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd> {
+    openat2(
+        rustix::fs::CWD,
+        path.as_ref(),
+        flags,
+        ResolveFlags::NO_MAGICLINKS,
+    )
+}
+
+/// Whether this process may execute an opened file, by its effective ids and capabilities.
+///
+/// # Errors
+/// `EACCES`.
+pub fn may_execute(fd: impl AsFd) -> Result<()> {
+    // SAFETY: the descriptor is borrowed for the call, the path is a constant.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_faccessat2,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::X_OK,
+            libc::AT_EACCESS | libc::AT_EMPTY_PATH,
+        )
+    };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(Error::last("faccessat2", ""))
     }
 }
 
@@ -338,7 +374,6 @@ fn make_one(dir: &OwnedFd, name: &OsStr, leaf: Leaf, with: Make) -> Result<()> {
 
 /// Opens a handle for real, through our own /proc: no path of the root is looked at again.
 fn reopen(handle: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
-    use std::os::fd::AsRawFd as _;
     if flags.contains(OFlags::PATH) {
         if flags.contains(OFlags::DIRECTORY) && kind(handle)? != FileType::Directory {
             return Err(Error::new("openat", path.to_string_lossy(), libc::ENOTDIR));

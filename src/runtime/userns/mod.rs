@@ -110,6 +110,16 @@ pub fn enter(dirs: &Dirs, want: Want) -> Result<Entered> {
     Ok(entered)
 }
 
+/// The maps of the user namespace that this process is in.
+pub(super) fn own_maps() -> Result<IdMaps> {
+    create::own_maps()
+}
+
+/// Writes the maps of a process in a user namespace below ours.
+pub(super) fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
+    create::write_maps(pid, maps)
+}
+
 /// What [`enter`] did in this process, if it did.
 pub fn entered() -> Option<&'static Entered> {
     ENTERED.get().map(|(_, entered)| entered)
@@ -292,4 +302,4 @@ fn finish(entered: &Entered) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

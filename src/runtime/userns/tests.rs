@@ -11,7 +11,10 @@ pub(crate) fn in_child(body: impl FnOnce() -> std::result::Result<(), String>) {
             || match std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)) {
                 Ok(Ok(())) => 0,
                 Ok(Err(text)) => {
-                    drop(fs::write("/proc/self/fd/2", format!("{text}\n")));
+                    drop(sys::fd::write_all(
+                        std::io::stderr(),
+                        format!("{text}\n").as_bytes(),
+                    ));
                     1
                 }
                 Err(_) => 2,

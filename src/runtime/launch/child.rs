@@ -1,0 +1,201 @@
+//! The container's first process, from the clone to its program. One thread, nothing of the
+//! caller's needed but what was handed over.
+//!
+//! Order (kernel.md 3.3 and 7): death signal and what needs the host's /proc; other namespaces;
+//! sources of mounts; own mount namespace; all mounts; terminal; pivot; nested user namespace;
+//! kernel parameters; gate; the last steps ([`super::super::process`]).
+
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+
+use super::{Launch, Namespaces};
+use crate::base::{Context as _, Error, Result};
+use crate::runtime::process::{self, Last};
+use crate::runtime::{Stdio, rootfs, status, sysctl};
+use crate::spec::idmap::{self, IdMaps};
+use crate::spec::runtime::{NamespaceKind, Process, Spec};
+use crate::sys::namespace::{self, Kind as Ns};
+use crate::sys::{attributes, clone, fd, memfd, pty};
+
+/// Runs it; ends the process with the failure's exit code if it does not become the program.
+pub(super) fn run(launch: Launch, plan: Namespaces, mut line: OwnedFd) -> ! {
+    let error = match set_up(launch, plan, &mut line) {
+        Err(error) => error,
+        Ok(never) => match never {},
+    };
+    status::send_failure(&line, &error);
+    clone::exit_now(error.asked_exit_code().unwrap_or(125));
+}
+
+fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infallible> {
+    let Launch {
+        spec,
+        rootfs: root,
+        nested,
+        mounts,
+        stdio,
+        seccomp,
+        seccomp_flags,
+        init,
+        preserve,
+        gate,
+        ..
+    } = launch;
+    let process = spec
+        .process
+        .as_ref()
+        .ok_or_else(|| Error::invalid("the configuration has no process"))?;
+    // `preserve` and `Inherit` name what the caller has: taken before anything is opened.
+    let inherited = match stdio {
+        Stdio::Inherit => Some(fd::standard()?),
+        _ => None,
+    };
+    process::begin(process, line, true)?;
+    for (kind, ns) in &plan.join {
+        namespace::join(ns, kind.flag())
+            .what(|| format!("cannot join the {} namespace", kind.file()))?;
+    }
+    let maps = nested.as_ref().map(|n| &n.maps);
+    if let Some(maps) = maps {
+        make_files_as(maps)?;
+    }
+    let trees = rootfs::take_sources(&spec, mounts)?;
+    let mut own = Ns::Mount.flag();
+    if plan.new_cgroup {
+        own |= Ns::Cgroup.flag();
+    }
+    namespace::unshare(own).what(|| "cannot make the container's mount namespace")?;
+    let own_program = if init {
+        Some(memfd::own_program().what(|| "cannot prepare the container's init")?)
+    } else {
+        None
+    };
+
+    attributes::set_umask(0);
+    let mut tree = rootfs::build(&spec, root, trees, maps)?;
+    let stdio = match (stdio, inherited) {
+        (_, Some(inherited)) => inherited,
+        (Stdio::Fds(fds), None) => fds,
+        (Stdio::Pty { size }, None) => {
+            let pair = tree.console()?;
+            if let Some(size) = size {
+                pty::set_size(&pair.master, size.height, size.width)?;
+            }
+            status::send_terminal(line, &pair.master)?;
+            take_terminal(pair.slave, process, maps)?
+        }
+        (Stdio::Null | Stdio::Inherit, None) => three(fd::null()?)?,
+    };
+    let proc = tree
+        .proc()
+        .map(|proc| fd::dup_at_least(proc, 3))
+        .transpose()?;
+    tree.enter(&spec)?;
+    if let Some(user) = &plan.user {
+        // After pivoting: the mounts are locked from here on, and a locked root cannot be pivoted.
+        namespace::join(user, Ns::User.flag())
+            .what(|| "cannot enter the container's user namespace")?;
+        namespace::unshare(Ns::Mount.flag())
+            .what(|| "cannot make the container's mount namespace")?;
+    }
+    name(&spec, &plan)?;
+    if let Some(linux) = &spec.linux {
+        sysctl::apply(&linux.sysctl, proc.as_ref().map(std::os::fd::AsFd::as_fd))?;
+    }
+    drop(proc);
+    if let Some(gate) = gate {
+        status::send_ready(line)?;
+        let mut byte = [0];
+        if fd::read_full(&gate, &mut byte)? == 0 {
+            // Created, never started.
+            clone::exit_now(0);
+        }
+    }
+    let keep_groups = spec
+        .annotations
+        .get("run.oci.keep_original_groups")
+        .is_some_and(|v| v == "1");
+    process::finish(Last {
+        process,
+        stdio,
+        preserve,
+        seccomp: seccomp.as_deref(),
+        seccomp_flags,
+        status: line,
+        die_with_parent: true,
+        make_cwd: true,
+        swappable: false,
+        keep_groups,
+        init: own_program,
+    })
+}
+
+/// Files made before the nested user namespace is entered belong to its root.
+fn make_files_as(maps: &IdMaps) -> Result<()> {
+    if let (Some(uid), Some(gid)) = (idmap::to_host(&maps.uids, 0), idmap::to_host(&maps.gids, 0)) {
+        attributes::set_file_ids(uid, gid)?;
+    }
+    Ok(())
+}
+
+/// The terminal as standard descriptors, as this session's controlling one, owned by the user.
+pub(in crate::runtime) fn take_terminal(
+    slave: OwnedFd,
+    process: &Process,
+    maps: Option<&IdMaps>,
+) -> Result<[OwnedFd; 3]> {
+    pty::control(&slave).what(|| "cannot take the terminal")?;
+    let uid = match maps {
+        Some(maps) => idmap::to_host(&maps.uids, process.user.uid),
+        None => Some(process.user.uid),
+    };
+    if let Some(uid) = uid {
+        let owner = Some(rustix::fs::Uid::from_raw(uid));
+        rustix::fs::fchown(&slave, owner, None)
+            .map_err(|e| crate::sys::Error::new("fchown", "terminal", e.raw_os_error()))
+            .what(|| "cannot give the terminal to the user")?;
+    }
+    three(slave)
+}
+
+fn three(fd: OwnedFd) -> Result<[OwnedFd; 3]> {
+    let (a, b) = (fd::dup_at_least(&fd, 3)?, fd::dup_at_least(&fd, 3)?);
+    Ok([a, b, fd])
+}
+
+pub(in crate::runtime) fn null_stdio() -> Result<[OwnedFd; 3]> {
+    three(fd::null()?)
+}
+
+/// Host and domain name of a UTS namespace of its own.
+fn name(spec: &Spec, plan: &Namespaces) -> Result<()> {
+    let owns = plan.new & Ns::Uts.flag() != 0 || plan.join.iter().any(|(kind, _)| *kind == Ns::Uts);
+    let has = spec
+        .linux
+        .iter()
+        .flat_map(|l| &l.namespaces)
+        .any(|n| n.kind == NamespaceKind::Uts);
+    for (name, set, what) in [
+        (
+            &spec.hostname,
+            attributes::set_host_name as fn(&str) -> crate::sys::Result<()>,
+            "host name",
+        ),
+        (
+            &spec.domainname,
+            attributes::set_domain_name as fn(&str) -> crate::sys::Result<()>,
+            "domain name",
+        ),
+    ] {
+        let Some(name) = name.as_deref().filter(|n| !n.is_empty()) else {
+            continue;
+        };
+        if !owns && !has {
+            return Err(Error::invalid(format!(
+                "cannot set the {what}: the container has no UTS namespace of its own"
+            )));
+        }
+        set(name).what(|| format!("cannot set the {what} {name:?}"))?;
+    }
+    Ok(())
+}

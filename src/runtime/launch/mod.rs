@@ -1,0 +1,356 @@
+//! Starting a container's first process.
+//!
+//! The parent checks the configuration, opens what it names, and clones the process straight into
+//! its namespaces; the child ([`child`]) does the rest and reports over a line that its execve
+//! closes. What the parent holds of the container (descriptors of the launch) is gone when
+//! [`launch`] returns.
+
+pub(super) mod child;
+
+use std::os::fd::OwnedFd;
+
+use super::nested::Nested;
+use super::status::{self, Said};
+use super::{Launched, Stdio, process, sysctl};
+use crate::base::{Context as _, Error, Kind, Result};
+use crate::spec::runtime::{Linux, Namespace, NamespaceKind, Spec};
+use crate::sys::clone::{self, Clone as CloneRequest, Fork};
+use crate::sys::namespace::{self, Kind as Ns};
+use crate::sys::seccomp::Instruction;
+use crate::sys::{fd, pidfd};
+
+/// Where a mount of the spec comes from when its `source` string shall not be looked up.
+#[derive(Debug)]
+pub enum PreparedMount {
+    /// A detached mount tree: moved into place. The spec's options are applied to it first.
+    Tree(OwnedFd),
+    /// A file or directory opened with O_PATH in the caller's mount namespace: its mount is cloned
+    /// (recursively with `rbind`).
+    Source(OwnedFd),
+}
+
+/// Everything a first process needs.
+#[derive(Debug)]
+pub struct Launch {
+    /// The configuration. `root.path` is not used; namespaces without a path and not in `join` are
+    /// new ones, kinds that are absent are the caller's. The annotation
+    /// `run.oci.keep_original_groups=1` keeps the caller's groups.
+    pub spec: Spec,
+    /// The root file system, a detached mount tree.
+    pub rootfs: OwnedFd,
+    /// Existing namespaces to be in. A path in the spec's namespaces is opened by the launcher.
+    pub join: Vec<(NamespaceKind, OwnedFd)>,
+    /// A cgroup v2 directory to be born in.
+    pub cgroup: Option<OwnedFd>,
+    /// A user namespace of its own, made by [`super::nested::create`]; its net, ipc and uts are
+    /// joined as well, unless `join` has others.
+    pub nested: Option<Nested>,
+    /// Index-aligned with `spec.mounts`; may be shorter.
+    pub mounts: Vec<Option<PreparedMount>>,
+    /// Standard descriptors.
+    pub stdio: Stdio,
+    /// Compiled filter.
+    pub seccomp: Option<Vec<Instruction>>,
+    /// Flags for loading it (`SECCOMP_FILTER_FLAG_*`).
+    pub seccomp_flags: u32,
+    /// Run our init as pid 1, the command below it.
+    pub init: bool,
+    /// These become descriptors 3, 4, … inside.
+    pub preserve: Vec<OwnedFd>,
+    /// Create/start split: [`launch`] returns when all is set up, and the process executes when one
+    /// byte can be read here. End of file: it exits.
+    pub gate: Option<OwnedFd>,
+}
+
+/// The outcome of the execve behind a gate.
+#[derive(Debug)]
+pub struct Pending {
+    line: OwnedFd,
+}
+
+impl Pending {
+    /// Waits until the process executed or failed.
+    ///
+    /// # Errors
+    /// As [`launch`]; the process is then to be reaped by the caller.
+    pub fn wait(self) -> Result<()> {
+        match status::receive(&self.line)? {
+            Said::Closed => Ok(()),
+            Said::Failed(error) => Err(error),
+            Said::Ready | Said::Terminal(_) => Err(unexpected()),
+        }
+    }
+}
+
+/// Starts the first process of a container; returns when its `execve` succeeded. The caller has
+/// one thread, has entered the shared user namespace, and becomes the parent: if it dies, the
+/// process is killed.
+///
+/// # Errors
+/// The child's own error, with exit code 126 (not executable) or 127 (not found) where it applies.
+pub fn launch(launch: Launch) -> Result<Launched> {
+    let process = check(&launch)?;
+    process::check(process)?;
+    let plan = Namespaces::plan(&launch)?;
+    let (mine, theirs) = fd::packet_pair()?;
+    let gated = launch.gate.is_some();
+    let born = BornIn::enter(plan.pid.as_ref())?;
+    let cloned = clone::clone(CloneRequest {
+        flags: plan.new,
+        cgroup: launch.cgroup.as_ref().map(std::os::fd::AsFd::as_fd),
+        exit_signal: libc::SIGCHLD,
+    });
+    let child = match cloned {
+        Ok(Fork::Child) => {
+            drop(mine);
+            child::run(launch, plan, theirs)
+        }
+        Ok(Fork::Parent(child)) => child,
+        Err(e) => {
+            return Err(e)
+                .what(|| "cannot make the container's namespaces")
+                .map_err(|e| match e.errno() {
+                    Some(libc::ENOSPC | libc::EUSERS) => {
+                        e.hint("too many namespaces: see /proc/sys/user/max_*_namespaces")
+                    }
+                    _ => e,
+                });
+        }
+    };
+    drop(born);
+    drop(theirs);
+    drop(launch);
+    drop(plan);
+    watch(child, mine, gated)
+}
+
+/// Reads what a new process says until it is known to run or to have failed.
+pub(super) fn watch(child: clone::Child, line: OwnedFd, gated: bool) -> Result<Launched> {
+    let mut launched = Launched {
+        pid: child.pid,
+        pidfd: child.pidfd,
+        pty: None,
+        pending: None,
+    };
+    let failed = loop {
+        match status::receive(&line) {
+            Ok(Said::Terminal(master)) => launched.pty = Some(master),
+            Ok(Said::Ready) if gated => {
+                launched.pending = Some(Pending { line });
+                return Ok(launched);
+            }
+            Ok(Said::Closed) if !gated => {
+                // Executed; or killed in the middle, which its status will tell.
+                return Ok(launched);
+            }
+            Ok(Said::Failed(error)) => break error,
+            Ok(Said::Closed) => {
+                break Error::internal("the container's process ended while it was set up");
+            }
+            Ok(Said::Ready) => break unexpected(),
+            Err(e) => break e,
+        }
+    };
+    // It is on its way out already; no zombie is left to a caller that only gets an error.
+    drop(pidfd::send_signal(&launched.pidfd, libc::SIGKILL));
+    drop(pidfd::wait(&launched.pidfd));
+    Err(failed)
+}
+
+fn unexpected() -> Error {
+    Error::internal("the new process spoke out of turn")
+}
+
+/// Refuses what would be ignored.
+fn check(launch: &Launch) -> Result<&crate::spec::runtime::Process> {
+    let spec = &launch.spec;
+    if spec
+        .hooks
+        .as_ref()
+        .is_some_and(|h| *h != crate::spec::runtime::Hooks::default())
+    {
+        return Err(Error::unsupported("OCI hooks are not supported"));
+    }
+    let none = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&none);
+    for (given, name) in [
+        (!linux.time_offsets.is_empty(), "linux.timeOffsets"),
+        (linux.personality.is_some(), "linux.personality"),
+        (
+            linux.mount_label.as_ref().is_some_and(|l| !l.is_empty()),
+            "linux.mountLabel",
+        ),
+        (
+            linux
+                .namespaces
+                .iter()
+                .any(|n| n.kind == NamespaceKind::Time),
+            "a time namespace",
+        ),
+    ] {
+        if given {
+            return Err(Error::unsupported(format!("{name} is not supported")));
+        }
+    }
+    if !linux
+        .namespaces
+        .iter()
+        .any(|n| n.kind == NamespaceKind::Mount)
+    {
+        return Err(Error::unsupported(
+            "a container without a mount namespace of its own is not supported",
+        ));
+    }
+    sysctl::check(&linux.sysctl, |kind| {
+        linux.namespaces.iter().any(|n| n.kind == kind)
+            || launch.join.iter().any(|(k, _)| *k == kind)
+    })?;
+    spec.process
+        .as_ref()
+        .ok_or_else(|| Error::invalid("the configuration has no process"))
+}
+
+/// Which namespaces are new, and which are joined.
+#[derive(Debug, Default)]
+pub(super) struct Namespaces {
+    /// `CLONE_NEW*` bits for the clone.
+    new: u64,
+    /// A cgroup namespace of its own, made by the child: it shows the cgroup that it is in then.
+    new_cgroup: bool,
+    /// Joined by the child.
+    join: Vec<(Ns, OwnedFd)>,
+    /// The pid namespace to be born in.
+    pid: Option<OwnedFd>,
+    /// The user namespace entered last.
+    user: Option<OwnedFd>,
+}
+
+impl Namespaces {
+    fn plan(launch: &Launch) -> Result<Self> {
+        let mut plan = Self::default();
+        let none = Linux::default();
+        let linux = launch.spec.linux.as_ref().unwrap_or(&none);
+        for ns in &linux.namespaces {
+            if launch.join.iter().any(|(kind, _)| *kind == ns.kind) {
+                continue;
+            }
+            plan.add(ns, launch.nested.as_ref())?;
+        }
+        for (kind, ns) in &launch.join {
+            let copy = dup(ns)?;
+            plan.joined(*kind, copy)?;
+        }
+        if let Some(nested) = &launch.nested {
+            plan.user = Some(dup(&nested.userns)?);
+            let owned = [
+                (NamespaceKind::Network, Ns::Net, &nested.net),
+                (NamespaceKind::Ipc, Ns::Ipc, &nested.ipc),
+                (NamespaceKind::Uts, Ns::Uts, &nested.uts),
+            ];
+            for (kind, ns, owned) in owned {
+                if let Some(owned) = owned
+                    && !launch.join.iter().any(|(k, _)| *k == kind)
+                {
+                    plan.new &= !ns.flag();
+                    plan.join.push((ns, dup(owned)?));
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    fn add(&mut self, ns: &Namespace, nested: Option<&Nested>) -> Result<()> {
+        if let Some(path) = ns.path.as_deref().filter(|p| !p.is_empty()) {
+            let fd =
+                namespace::open_path(path).what(|| format!("cannot open the namespace {path}"))?;
+            return self.joined(ns.kind, fd);
+        }
+        match ns.kind {
+            // Made by the child, after it took sources from the caller's mounts.
+            NamespaceKind::Mount => {}
+            NamespaceKind::Cgroup => self.new_cgroup = true,
+            NamespaceKind::User if nested.is_some() => {}
+            NamespaceKind::User => {
+                return Err(Error::internal(
+                    "a new user namespace must be made before the launch",
+                ));
+            }
+            NamespaceKind::Time => return Err(Error::unsupported("a time namespace")),
+            kind => self.new |= kernel_kind(kind).flag(),
+        }
+        Ok(())
+    }
+
+    fn joined(&mut self, kind: NamespaceKind, fd: OwnedFd) -> Result<()> {
+        match kind {
+            NamespaceKind::Pid => self.pid = Some(fd),
+            NamespaceKind::User => {
+                // The shared one is where we are already.
+                if !namespace::is_own(&fd, Ns::User)? {
+                    self.user = Some(fd);
+                }
+            }
+            NamespaceKind::Mount => {
+                return Err(Error::unsupported(
+                    "joining a mount namespace is not supported",
+                ));
+            }
+            kind => {
+                let kind = kernel_kind(kind);
+                if !namespace::is_own(&fd, kind)? {
+                    self.join.push((kind, fd));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kernel_kind(kind: NamespaceKind) -> Ns {
+    match kind {
+        NamespaceKind::Pid => Ns::Pid,
+        NamespaceKind::Network => Ns::Net,
+        NamespaceKind::Mount => Ns::Mount,
+        NamespaceKind::Ipc => Ns::Ipc,
+        NamespaceKind::Uts => Ns::Uts,
+        NamespaceKind::User => Ns::User,
+        NamespaceKind::Cgroup => Ns::Cgroup,
+        NamespaceKind::Time => Ns::Time,
+    }
+}
+
+fn dup(ns: &OwnedFd) -> Result<OwnedFd> {
+    Ok(fd::dup_at_least(ns, 3)?)
+}
+
+/// Children are born in another pid namespace while this lives.
+pub(super) struct BornIn {
+    own: Option<OwnedFd>,
+}
+
+impl BornIn {
+    pub(super) fn enter(pid: Option<&OwnedFd>) -> Result<Self> {
+        let Some(pid) = pid else {
+            return Ok(Self { own: None });
+        };
+        if namespace::is_own(pid, Ns::Pid)? {
+            return Ok(Self { own: None });
+        }
+        let own = namespace::own(Ns::Pid)?;
+        namespace::join(pid, Ns::Pid.flag())
+            .what_kind(Kind::Denied, || "cannot join the pid namespace")?;
+        Ok(Self { own: Some(own) })
+    }
+}
+
+impl Drop for BornIn {
+    fn drop(&mut self) {
+        if let Some(own) = &self.own {
+            // Its own pid namespace is one that a process may always go back to.
+            drop(namespace::join(own, Ns::Pid.flag()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
