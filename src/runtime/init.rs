@@ -14,6 +14,9 @@ use crate::base::{Error, Result};
 use crate::sys::clone::{self, Fork};
 use crate::sys::{self, attributes, fd, pty, signal};
 
+/// The name under which we are executed as init.
+pub const NAME: &str = "coracle-init";
+
 /// Runs it; the value is the exit code of the process. `words`: arguments, our own name first.
 pub fn run(words: &[String]) -> u8 {
     let line = words

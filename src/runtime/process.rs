@@ -35,9 +35,6 @@ pub(crate) struct Last<'a> {
     pub(crate) init: Option<OwnedFd>,
 }
 
-/// The name under which our init is executed.
-pub(crate) const INIT_NAME: &str = "coracle-init";
-
 /// Checks what can be checked before a process exists.
 ///
 /// # Errors
@@ -253,7 +250,7 @@ impl Command {
 fn run_init(own: &OwnedFd, process: &Process, status: &OwnedFd) -> Result<Infallible> {
     fd::set_cloexec(status, false)?;
     let number = fd::number(status).to_string();
-    let args = [INIT_NAME, number.as_str(), "--"];
+    let args = [super::init::NAME, number.as_str(), "--"];
     let program = exec::Program::new(
         args.into_iter()
             .chain(process.args.iter().map(String::as_str)),
