@@ -4,6 +4,7 @@
 //! joins the thread before it forks. The thread alone changes its namespace.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -46,6 +47,9 @@ impl Settings {
         }
     }
 }
+
+/// Where clouds answer questions about the machine, credentials included.
+pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// A network namespace with its loopback up.
 #[derive(Debug)]
@@ -121,6 +125,11 @@ fn create_here(settings: &Settings) -> Result<Namespace> {
 fn finish(fd: OwnedFd, settings: &Settings) -> Result<Namespace> {
     let routes = Route::open().what(|| "cannot watch the container's network")?;
     interface::loopback_up().what(|| "cannot bring the loopback up")?;
+    // A cloud's metadata service hands out the machine's keys to whoever asks: not to containers.
+    // Not fatal where routes of that type are not built in.
+    if let Err(e) = routes.close(METADATA) {
+        log::info!("{e}");
+    }
     let own_ping = settings.sysctls.contains_key("net.ipv4.ping_group_range");
     if let Some((first, last)) = settings.ping_groups.filter(|_| !own_ping) {
         // Not fatal: a kernel may lack ping sockets, and ping then wants a capability as ever.
@@ -175,4 +184,74 @@ fn is_network(fd: impl AsFd) -> bool {
     use std::os::fd::AsRawFd as _;
     let link = format!("/proc/thread-self/fd/{}", fd.as_fd().as_raw_fd());
     std::fs::read_link(link).is_ok_and(|target| target.to_string_lossy().starts_with("net:["))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::time::Duration;
+
+    #[test]
+    fn only_sysctls_of_the_network_are_written() {
+        for name in [
+            "kernel.hostname",
+            "net",
+            "net..x",
+            "net.../etc",
+            "net.a/b",
+            "net.ipv4.no_such_thing",
+        ] {
+            assert!(write_sysctl(name, "1").is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_fresh_namespace_has_a_loopback_settings_and_no_metadata_service() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: not root");
+            return;
+        }
+        let name = "net.ipv4.ip_unprivileged_port_start";
+        let settings = Settings::new(
+            &BTreeMap::from([
+                (name.to_owned(), "80".to_owned()),
+                ("kernel.msgmax".to_owned(), "1".to_owned()),
+            ]),
+            7,
+        );
+        let before = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let namespace = create(settings).unwrap();
+        assert_eq!(
+            std::fs::read_link("/proc/thread-self/ns/net").unwrap(),
+            before
+        );
+        let fd = namespace.fd.try_clone().unwrap();
+        assert!(is_network(&fd));
+        let inside = std::thread::spawn(move || {
+            nix::sched::setns(fd, CloneFlags::CLONE_NEWNET).unwrap();
+            let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let at = listener.local_addr().unwrap();
+            assert!(TcpStream::connect_timeout(&at, Duration::from_secs(1)).is_ok());
+            let metadata = SocketAddr::new(METADATA.into(), 80);
+            let refused = TcpStream::connect_timeout(&metadata, Duration::from_secs(1));
+            let read = |path: &str| std::fs::read_to_string(path).unwrap();
+            (
+                refused.unwrap_err().raw_os_error(),
+                read("/proc/sys/net/ipv4/ping_group_range"),
+                read("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
+            )
+        });
+        let (errno, ping, start) = inside.join().unwrap();
+        assert_eq!(errno, Some(libc::EHOSTUNREACH));
+        assert_eq!((ping.as_str(), start.as_str()), ("0\t7\n", "80\n"));
+    }
+
+    #[test]
+    fn a_path_must_be_a_network_namespace() {
+        assert!(open(Path::new("/proc/self/ns/net")).is_ok());
+        for path in ["/proc/self/ns/uts", "/etc/passwd", "/nowhere"] {
+            assert!(open(Path::new(path)).is_err(), "{path}");
+        }
+    }
 }

@@ -1,16 +1,20 @@
-//! Route netlink, as little as we need: to hear when a default route appears.
+//! Route netlink, as little as we need: to hear when a default route appears, and to close one
+//! address.
 //!
 //! A socket belongs to the network namespace of the thread that opened it and goes on seeing that
 //! one, whichever thread reads it later.
 //!
 //! Kernel: rtnetlink(7), netlink(7). Numbers are in the machine's byte order.
 
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
+};
 
-use super::error::{Call as _, Result};
+use super::error::{Call as _, Error, Result};
 
 const HEADER: usize = 16;
 /// Larger than any message that we ask for; the kernel's own buffers are at most 32 KiB.
@@ -49,6 +53,38 @@ impl Route {
         Ok(Self(fd))
     }
 
+    /// Makes `address` unreachable in the namespace, whatever other routes say.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_ADMIN` over the namespace; `EEXIST` is none.
+    pub fn close(&self, address: Ipv4Addr) -> Result<()> {
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let mut message = Vec::with_capacity(36);
+        // struct nlmsghdr: length, type, flags, sequence number, port.
+        message.extend_from_slice(&36_u32.to_ne_bytes());
+        message.extend_from_slice(&libc::RTM_NEWROUTE.to_ne_bytes());
+        message.extend_from_slice(&(flags as u16).to_ne_bytes());
+        message.extend_from_slice(&[0; 8]);
+        // struct rtmsg: one address, the main table, scope universe, an unreachable route.
+        message.extend_from_slice(&[libc::AF_INET as u8, 32, 0, 0]);
+        let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_BOOT);
+        message.extend_from_slice(&[table, protocol, libc::RT_SCOPE_UNIVERSE]);
+        message.extend_from_slice(&[libc::RTN_UNREACHABLE, 0, 0, 0, 0]);
+        // struct rtattr and the address.
+        message.extend_from_slice(&8_u16.to_ne_bytes());
+        message.extend_from_slice(&libc::RTA_DST.to_ne_bytes());
+        message.extend_from_slice(&address.octets());
+        let kernel = SocketAddrNetlink::new(0, 0);
+        // Without NLM_F_ACK only a refusal is answered, before this call returns.
+        sendto(&self.0, &message, SendFlags::empty(), &kernel)
+            .call("sendto", || format!("unreachable {address}"))?;
+        let mut buffer = vec![0; BUFFER];
+        match recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
+            Ok((count, _)) => refusal(&buffer[..count], address),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Reads the notifications that are there, without waiting.
     ///
     /// # Errors
@@ -71,6 +107,23 @@ impl AsFd for Route {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// The refusal in an answer, if it is one.
+fn refusal(bytes: &[u8], address: Ipv4Addr) -> Result<()> {
+    for (kind, body) in Messages(bytes) {
+        let errno = body
+            .first_chunk::<4>()
+            .map_or(0, |b| -i32::from_ne_bytes(*b));
+        if i32::from(kind) == libc::NLMSG_ERROR && errno != 0 && errno != libc::EEXIST {
+            return Err(Error::new(
+                "rtnetlink",
+                format!("unreachable {address}"),
+                errno,
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn parse(bytes: &[u8], seen: &mut Seen) {

@@ -66,8 +66,13 @@ fn layer(module: &str) -> Option<u32> {
         .map(|(_, layer)| *layer)
 }
 
-/// The code of a file without its tests and comments.
+/// The code of a file without its tests and comments. A file of tests (`tests.rs`, `x_tests.rs`)
+/// has none.
 fn code(path: &Path) -> String {
+    let stem = path.file_stem().unwrap().to_str().unwrap();
+    if stem == "tests" || stem.ends_with("_tests") {
+        return String::new();
+    }
     let text = std::fs::read_to_string(path).unwrap();
     let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
     text[..end]

@@ -201,6 +201,8 @@ fn start(
         let lines: Vec<&str> = complaint
             .lines()
             .map(str::trim)
+            .map(|l| l.strip_prefix("Error: ").unwrap_or(l))
+            .map(|l| l.strip_prefix("cause: ").unwrap_or(l))
             .filter(|l| !l.is_empty())
             .collect();
         let hints = lines
