@@ -95,3 +95,6 @@ pub struct Local {
     /// The read end of its standard error.
     pub stderr: Option<OwnedFd>,
 }
+
+#[cfg(test)]
+mod tests;
