@@ -35,7 +35,12 @@ impl Sitting {
     /// Runs a script in a terminal of its own, relayed.
     fn new(script: &str, options: &Options) -> Self {
         let (master, slave) = terminal();
-        Size { rows: 40, columns: 100 }.apply(&master).unwrap();
+        Size {
+            rows: 40,
+            columns: 100,
+        }
+        .apply(&master)
+        .unwrap();
         let pid = daemon::fork_daemon(|| {
             let (inner, theirs) = terminal();
             let child = Command::new("setsid")
@@ -91,7 +96,10 @@ impl Sitting {
     }
 
     fn is_raw(&self) -> bool {
-        !tcgetattr(self.screen.as_fd()).unwrap().local_modes.contains(LocalModes::ICANON)
+        !tcgetattr(self.screen.as_fd())
+            .unwrap()
+            .local_modes
+            .contains(LocalModes::ICANON)
     }
 
     fn ends(self) -> pidfd::Ended {
@@ -144,7 +152,12 @@ fn a_new_size_goes_on() {
     let script = "trap 'stty size; exit 0' WINCH; echo up; while :; do sleep 0.01; done";
     let mut sitting = Sitting::new(script, &options());
     sitting.sees("up\r\n");
-    Size { rows: 11, columns: 22 }.apply(&sitting.screen).unwrap();
+    Size {
+        rows: 11,
+        columns: 22,
+    }
+    .apply(&sitting.screen)
+    .unwrap();
     // The kernel tells the terminal's own session; this relay is in another one.
     signal::send(sitting.pid, libc::SIGWINCH).unwrap();
     sitting.sees("11 22\r\n");
@@ -178,7 +191,11 @@ fn pipes_are_relayed_both_ways_and_apart() {
     let (stdin, mut write) = std::io::pipe().unwrap();
     let (mut out_read, out) = std::io::pipe().unwrap();
     let (mut err_read, err) = std::io::pipe().unwrap();
-    let [(input, theirs_in), (theirs_out, output), (theirs_err, errors)] = [
+    let [
+        (input, theirs_in),
+        (theirs_out, output),
+        (theirs_err, errors),
+    ] = [
         fd::pipe().map(|(r, w)| (w, r)).unwrap(),
         fd::pipe().map(|(r, w)| (w, r)).unwrap(),
         fd::pipe().map(|(r, w)| (w, r)).unwrap(),
