@@ -13,6 +13,7 @@ pub mod copy;
 mod driver;
 pub mod gc;
 pub mod layer;
+mod pack;
 pub mod rootfs;
 pub mod snapshot;
 mod staging;

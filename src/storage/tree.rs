@@ -210,6 +210,11 @@ impl Walker {
         &self.path[..self.named]
     }
 
+    /// How many folders are open above the last item: 1 below the root.
+    pub(super) fn depth(&self) -> usize {
+        self.frames.len()
+    }
+
     /// The next name. Those that vanish meanwhile are left out.
     pub(super) fn next(&mut self) -> Result<Option<Item>> {
         loop {

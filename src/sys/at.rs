@@ -301,6 +301,16 @@ pub fn open_file_for_write(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> 
     }
 }
 
+/// Opens for reading the regular file behind an O_PATH descriptor: that very file.
+///
+/// # Errors
+/// `ENOENT` without /proc.
+pub fn reopen_file(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rfs::open(&path, flags, Mode::empty()).call("open", || path.clone())
+}
+
 /// Makes the folder `name`.
 ///
 /// # Errors

@@ -105,9 +105,6 @@ fn open_or_make(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(OwnedFd,
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 /// Copies a folder with all that is in it into the empty folder `out`: content, owners, modes,
 /// times, links and attributes.
 pub(super) fn copy_tree(source: OwnedFd, out: BorrowedFd<'_>, view: &View) -> Result<()> {
@@ -118,3 +115,6 @@ pub(super) fn copy_tree(source: OwnedFd, out: BorrowedFd<'_>, view: &View) -> Re
 pub(super) fn clone_top(folder: &Path) -> Option<Digest> {
     clone::top(folder)
 }
+
+#[cfg(test)]
+pub(super) mod tests;
