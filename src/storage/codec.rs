@@ -38,7 +38,7 @@ enum Inner<'a> {
 
 /// Counts what was taken from the compressed stream.
 struct Counted<'a> {
-    inner: Box<dyn BufRead + Send + 'a>,
+    inner: Box<dyn BufRead + 'a>,
     count: u64,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// `Unsupported` for bzip2 and xz; what the stream says.
-    pub fn new<R: Read + Send + 'a>(stream: R, algorithm: Algorithm) -> Result<Self> {
+    pub fn new<R: Read + 'a>(stream: R, algorithm: Algorithm) -> Result<Self> {
         let failed = |e| from_io(e, "cannot read the compressed stream");
         let mut source = BufReader::with_capacity(128 << 10, stream);
         // A pipe may give less than a magic number at once.

@@ -219,7 +219,7 @@ pub fn copy_out(
 /// # Errors
 /// `NotFound`, `Invalid` when `path` is no folder, or for a hostile tar.
 pub fn copy_in(
-    tar: &mut (dyn Read + Send),
+    tar: &mut dyn Read,
     root: BorrowedFd<'_>,
     path: &str,
     options: &CopyIn<'_>,

@@ -84,6 +84,8 @@ impl Store {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             note(self.collect_blobs(algorithm, &keep.blobs, partial, &mut found));
         }
+        note(self.collect_copies(&wanted, &mut found));
+        self.layers().sweep_claims();
         match self.staging.sweep() {
             Ok(n) => found.leftovers += n,
             Err(e) => note(Err(e)),
@@ -101,6 +103,22 @@ impl Store {
         {
             let shown = driver::clone_top(&entry.path());
             if !shown.is_some_and(|top| wanted.contains(&top)) {
+                found.bytes += disk_usage(&entry.path());
+                self.staging.discard(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The copy driver's read-only copies are named after the layer that they show.
+    fn collect_copies(&self, wanted: &BTreeSet<Digest>, found: &mut Collected) -> Result<()> {
+        for entry in fs::read_dir(self.dir.join("copies"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name();
+            if !wanted.iter().any(|top| name.to_str() == Some(top.hex())) {
                 found.bytes += disk_usage(&entry.path());
                 self.staging.discard(&entry.path())?;
             }
