@@ -23,26 +23,26 @@ pub enum Compression {
 }
 
 /// Inflates gzip, zstd or plain bytes and hashes what comes out.
-pub struct Decoder<'a> {
-    inner: Inner<'a>,
+pub struct Decoder<'a, B: BufRead = Box<dyn BufRead + Send + 'a>> {
+    inner: Inner<'a, B>,
     compression: Compression,
     hasher: Hasher,
     out: u64,
 }
 
-enum Inner<'a> {
-    Plain(Counted<'a>),
-    Gzip(Box<flate2::bufread::MultiGzDecoder<Counted<'a>>>),
-    Zstd(Box<zstd::stream::read::Decoder<'a, Counted<'a>>>),
+enum Inner<'a, B: BufRead> {
+    Plain(Counted<B>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<Counted<B>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'a, Counted<B>>>),
 }
 
 /// Counts what was taken from the compressed stream.
-struct Counted<'a> {
-    inner: Box<dyn BufRead + 'a>,
+struct Counted<B> {
+    inner: B,
     count: u64,
 }
 
-impl Read for Counted<'_> {
+impl<B: BufRead> Read for Counted<B> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.count += n as u64;
@@ -50,7 +50,7 @@ impl Read for Counted<'_> {
     }
 }
 
-impl BufRead for Counted<'_> {
+impl<B: BufRead> BufRead for Counted<B> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.inner.fill_buf()
     }
@@ -61,45 +61,68 @@ impl BufRead for Counted<'_> {
     }
 }
 
+/// Takes the first bytes of a stream and recognises it by them.
+fn sniff(stream: &mut dyn Read) -> Result<(Vec<u8>, Compression)> {
+    // A pipe may give less than a magic number at once.
+    let mut head = Vec::with_capacity(8);
+    stream
+        .take(6)
+        .read_to_end(&mut head)
+        .map_err(|e| from_io(e, "cannot read the compressed stream"))?;
+    let compression = match &head[..] {
+        [0x1f, 0x8b, ..] => Compression::Gzip(6),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd(3),
+        [b'B', b'Z', b'h', ..] => {
+            return Err(Error::unsupported("bzip2 compression is not supported")
+                .hint("compress it with gzip or zstd"));
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            return Err(Error::unsupported("xz compression is not supported")
+                .hint("compress it with gzip or zstd"));
+        }
+        _ => Compression::None,
+    };
+    Ok((head, compression))
+}
+
+/// Bytes read from the stream at once.
+const INPUT: usize = 128 << 10;
+
 impl<'a> Decoder<'a> {
     /// Looks at the first bytes of `stream`; hashes by `algorithm`.
     ///
     /// # Errors
     /// `Unsupported` for bzip2 and xz; what the stream says.
-    pub fn new<R: Read + 'a>(stream: R, algorithm: Algorithm) -> Result<Self> {
-        let failed = |e| from_io(e, "cannot read the compressed stream");
-        let mut source = BufReader::with_capacity(128 << 10, stream);
-        // A pipe may give less than a magic number at once.
-        let mut head = Vec::with_capacity(8);
-        (&mut source)
-            .take(6)
-            .read_to_end(&mut head)
-            .map_err(failed)?;
-        let compression = match &head[..] {
-            [0x1f, 0x8b, ..] => Compression::Gzip(6),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-                Compression::Zstd(3)
-            }
-            [b'B', b'Z', b'h', ..] => {
-                return Err(Error::unsupported("bzip2 compression is not supported"));
-            }
-            [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-                return Err(Error::unsupported("xz compression is not supported")
-                    .hint("compress it with gzip or zstd"));
-            }
-            _ => Compression::None,
-        };
-        let source = Counted {
-            inner: Box::new(io::Cursor::new(head).chain(source)),
-            count: 0,
-        };
+    pub fn new<R: Read + Send + 'a>(mut stream: R, algorithm: Algorithm) -> Result<Self> {
+        let (head, compression) = sniff(&mut stream)?;
+        let stream = io::Cursor::new(head).chain(BufReader::with_capacity(INPUT, stream));
+        Self::over(Box::new(stream), compression, algorithm)
+    }
+}
+
+impl<'a> Decoder<'a, Box<dyn BufRead + 'a>> {
+    /// As [`Decoder::new`], for a stream that stays in its thread.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn local<R: Read + 'a>(mut stream: R, algorithm: Algorithm) -> Result<Self> {
+        let (head, compression) = sniff(&mut stream)?;
+        let stream = io::Cursor::new(head).chain(BufReader::with_capacity(INPUT, stream));
+        Self::over(Box::new(stream), compression, algorithm)
+    }
+}
+
+impl<B: BufRead> Decoder<'_, B> {
+    fn over(inner: B, compression: Compression, algorithm: Algorithm) -> Result<Self> {
+        let source = Counted { inner, count: 0 };
         let inner = match compression {
             Compression::None => Inner::Plain(source),
             Compression::Gzip(_) => {
                 Inner::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source)))
             }
             Compression::Zstd(_) => Inner::Zstd(Box::new(
-                zstd::stream::read::Decoder::with_buffer(source).map_err(failed)?,
+                zstd::stream::read::Decoder::with_buffer(source)
+                    .map_err(|e| from_io(e, "cannot start zstd"))?,
             )),
         };
         Ok(Self {
@@ -131,7 +154,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-impl Read for Decoder<'_> {
+impl<B: BufRead> Read for Decoder<'_, B> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = match &mut self.inner {
             Inner::Plain(s) => s.read(buffer)?,
@@ -144,7 +167,7 @@ impl Read for Decoder<'_> {
     }
 }
 
-impl std::fmt::Debug for Decoder<'_> {
+impl<B: BufRead> std::fmt::Debug for Decoder<'_, B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Decoder")
             .field("compression", &self.compression)

@@ -244,7 +244,7 @@ pub fn copy_in(
             ratio: u64::MAX,
         },
     };
-    let decoder = Decoder::new(tar, Algorithm::Sha256)?;
+    let decoder = Decoder::local(tar, Algorithm::Sha256)?;
     let mut reader = Reader::new(BufReader::with_capacity(128 << 10, decoder));
     unpack(&mut reader, dir, &[], &policy)?;
     // Whoever writes into a pipe must get rid of all of it.
