@@ -61,12 +61,16 @@ const HELP: &str = "{about}\n\n{usage-heading} {usage}\n\nCOMMANDSOptions:\n{opt
 
 /// The commands of the program in groups, aligned.
 pub(crate) fn groups() -> String {
-    let shown = |table: &'static [Entry]| table.iter().filter(|e| !e.hidden);
-    let names = TABLES.iter().copied().flat_map(shown).map(|e| e.name.len());
-    let width = names.max().unwrap_or(0);
+    let shown = |table: &'static [Entry]| {
+        let mut shown: Vec<&Entry> = table.iter().filter(|e| !e.hidden).collect();
+        shown.sort_by_key(|e| e.name);
+        shown
+    };
+    let names = TABLES.iter().copied().flat_map(shown);
+    let width = names.map(|e| e.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (table, heading) in TABLES.iter().zip(HEADINGS) {
-        if shown(table).next().is_none() {
+        if shown(table).is_empty() {
             continue;
         }
         text.push_str(&format!("{heading}:\n"));

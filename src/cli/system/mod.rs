@@ -5,8 +5,11 @@ use super::frame::Entry;
 use crate::command;
 
 pub mod completion;
+pub mod df;
 pub mod doctor;
 pub mod info;
+pub mod prune;
+pub mod reset;
 pub mod unshare;
 pub mod version;
 
@@ -64,6 +67,24 @@ pub const NOUN: &[Entry] = &[
         "Show what happens to containers, images and volumes",
         super::events::EventsArgs,
         super::events::run
+    ),
+    command!(
+        "df",
+        "Show what takes how much of the disk",
+        df::DfArgs,
+        df::run
+    ),
+    command!(
+        "prune",
+        "Remove everything that nothing uses",
+        prune::PruneArgs,
+        prune::run
+    ),
+    command!(
+        "reset",
+        "Remove everything: containers, images, volumes, secrets, events",
+        reset::ResetArgs,
+        reset::run
     ),
     command!(
         "doctor",

@@ -13,6 +13,7 @@ use crate::config::subid;
 use crate::image::Images;
 use crate::network::facts;
 use crate::operations::session::Session;
+use crate::runtime::userns::{Want, enter};
 use crate::spec::idmap::IdMaps;
 use crate::spec::platform::Platform;
 use crate::spec::runtime::IdMapping;
@@ -35,7 +36,8 @@ struct Facts {
     cgroup: cgroup::Support,
     host: facts::HostFacts,
     network: Choice,
-    storage: Choice,
+    /// Absent until the user namespace is entered.
+    storage: Option<Choice>,
     cgroups: Choice,
 }
 
@@ -53,9 +55,12 @@ struct Counts {
 /// Damaged configuration.
 pub fn info(session: &Session) -> Result<Value> {
     let conf = containers_conf::load()?;
-    let facts = gather(session, conf)?;
+    let mut facts = gather(session, conf)?;
+    let host = host(session, conf, &facts);
+    // This enters the user namespace: what the host is was asked before.
+    let storage = facts.storage.insert(storage(session)).clone();
     Ok(json!({
-        "host": host(session, conf, &facts),
+        "host": host,
         "store": store(session, &facts),
         "registries": registries(session),
         "plugins": {
@@ -66,7 +71,7 @@ pub fn info(session: &Session) -> Result<Value> {
         },
         "version": version::version()["Client"],
         "choices": {
-            "storage": {"name": facts.storage.name, "why": facts.storage.why},
+            "storage": {"name": storage.name, "why": storage.why},
             "network": {"name": facts.network.name, "why": facts.network.why},
             "cgroup": {"name": facts.cgroups.name, "why": facts.cgroups.why},
         },
@@ -108,7 +113,7 @@ fn gather(session: &Session, conf: &ContainersConf) -> Result<Facts> {
         images: Images::open(&session.dirs).ids()?.len(),
         network: network(&host),
         host,
-        storage: storage(session)?,
+        storage: None,
         cgroups: cgroups(&cgroup),
         cgroup,
     })
@@ -177,17 +182,34 @@ fn cgroups(support: &cgroup::Support) -> Choice {
     }
 }
 
-fn storage(session: &Session) -> Result<Choice> {
-    let store = crate::operations::image::store(session)?;
+/// The driver, found by trying: inside the user namespace, and so last.
+fn storage(session: &Session) -> Choice {
     let asked = session.options.storage_driver.as_deref();
-    drop(store);
-    Ok(Choice {
-        name: asked.unwrap_or("overlay").to_owned(),
-        why: match asked {
-            Some(_) => "asked for by --storage-driver or the environment".to_owned(),
-            None => "the default".to_owned(),
-        },
-    })
+    let report = enter(&session.dirs, Want::Default)
+        .and_then(|_| crate::operations::image::store(session))
+        .and_then(|store| store.driver_report());
+    let report = match report {
+        Ok(report) => report,
+        Err(e) => {
+            return Choice {
+                name: asked.unwrap_or("unknown").to_owned(),
+                why: e.one_line(),
+            };
+        }
+    };
+    let mut why = match (asked, report.overlay) {
+        (Some(asked), None) => format!("{asked:?} was asked for"),
+        (Some(asked), Some(e)) => format!("{asked:?} was asked for; overlay does not work: {e}"),
+        (None, Some(e)) => format!("the kernel's overlay does not work: {e}"),
+        (None, None) => "the kernel's overlay works".to_owned(),
+    };
+    if let Some(e) = report.data_only {
+        why.push_str(&format!("; --userns=keep-id copies: {e}"));
+    }
+    Choice {
+        name: report.driver.to_owned(),
+        why,
+    }
 }
 
 fn host(session: &Session, conf: &ContainersConf, facts: &Facts) -> Value {
@@ -316,7 +338,7 @@ fn store(session: &Session, facts: &Facts) -> Value {
             "running": facts.counts.running,
             "stopped": facts.counts.stopped,
         },
-        "graphDriverName": facts.storage.name,
+        "graphDriverName": facts.storage.as_ref().map(|s| &s.name),
         "graphOptions": {},
         "graphRoot": data,
         "graphRootAllocated": disk.0,

@@ -1,5 +1,8 @@
 //! What people do with coracle itself.
 
+pub mod df;
 pub mod info;
+pub mod prune;
+pub mod reset;
 pub mod unshare;
 pub mod version;
