@@ -16,10 +16,12 @@
 mod support;
 
 mod architecture;
+mod archives;
 mod crowd;
 mod debian;
 mod diskfull;
 mod isolation;
 mod killed;
 mod manual;
+mod registry;
 mod users;

@@ -1,0 +1,231 @@
+//! save, load, import and the transports, with other people's tools as witnesses.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Outcome, World};
+
+fn peer(world: &World, program: &str, args: &[&str]) -> Outcome {
+    let mut command = Command::new(program);
+    command.args(args);
+    world.settle(&mut command);
+    Outcome::of(args, command.output().unwrap())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn every_form_is_saved_and_loaded_again_as_the_same_image() {
+    let world = World::with_busybox();
+    let id = world.ok(&["images", "-q", "--no-trunc", "busybox"]);
+    for form in ["docker-archive", "oci-archive", "oci-dir", "docker-dir"] {
+        let path = world.path().join(format!("saved-{form}"));
+        world.ok(&["save", "--format", form, "-o", text(&path), "busybox"]);
+        let other = World::new();
+        let said = other.ok(&["load", "-q", "-i", text(&path)]);
+        if form != "docker-dir" {
+            assert_eq!(said, "Loaded image: localhost/busybox:latest", "{form}");
+        }
+        assert_eq!(other.ok(&["images", "-q", "--no-trunc"]), id, "{form}");
+    }
+}
+
+#[test]
+fn archives_go_through_pipes_compressed_or_not() {
+    let world = World::with_busybox();
+    let plain = world.command(&["save", "busybox"]).output().unwrap();
+    assert!(plain.status.success());
+    let gzip = {
+        use std::io::Write as _;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&plain.stdout).unwrap();
+        encoder.finish().unwrap()
+    };
+    for bytes in [&plain.stdout, &gzip] {
+        let other = World::new();
+        other.run_with(&["load"], bytes).code(0);
+        other.ok(&["image", "exists", "localhost/busybox"]);
+    }
+    let cut = World::new();
+    cut.run_with(&["load"], &plain.stdout[..plain.stdout.len() / 2])
+        .code(125);
+    cut.run_with(&["load"], b"no archive at all").code(125);
+    assert_eq!(cut.ok(&["images", "-q"]), "");
+}
+
+#[test]
+fn several_images_share_one_archive() {
+    let world = World::with_busybox();
+    world.ok(&["tag", "busybox", "a:1", "b:2"]);
+    let path = world.path().join("many.tar");
+    for form in ["docker-archive", "oci-archive"] {
+        world.ok(&[
+            "save",
+            "--format",
+            form,
+            "-o",
+            text(&path),
+            "a:1",
+            "b:2",
+            "busybox",
+        ]);
+        let other = World::new();
+        other.ok(&["load", "-i", text(&path)]);
+        for name in ["localhost/a:1", "localhost/b:2", "localhost/busybox:latest"] {
+            other.ok(&["image", "exists", name]);
+        }
+    }
+}
+
+#[test]
+fn skopeo_reads_what_coracle_saved() {
+    requires!("skopeo");
+    let world = World::with_busybox();
+    for (form, transport) in [
+        ("docker-archive", "docker-archive"),
+        ("oci-archive", "oci-archive"),
+        ("oci-dir", "oci"),
+        ("docker-dir", "dir"),
+    ] {
+        let path = world.path().join(format!("saved-{form}"));
+        world.ok(&["save", "--format", form, "-o", text(&path), "busybox"]);
+        let seen = peer(
+            &world,
+            "skopeo",
+            &["inspect", &format!("{transport}:{}", path.display())],
+        )
+        .ok();
+        assert!(seen.contains("amd64"), "{form}: {seen}");
+        let copy = world.path().join(format!("copy-{form}"));
+        peer(
+            &world,
+            "skopeo",
+            &[
+                "copy",
+                &format!("{transport}:{}", path.display()),
+                &format!("dir:{}", copy.display()),
+            ],
+        )
+        .ok();
+    }
+}
+
+#[test]
+fn what_skopeo_and_umoci_made_is_pulled() {
+    requires!("skopeo", "umoci");
+    let world = World::with_busybox();
+    let docker = world.path().join("d.tar");
+    world.ok(&["save", "-o", text(&docker), "busybox"]);
+    let from = format!("docker-archive:{}", docker.display());
+    let dir = world.path().display().to_string();
+    for to in [
+        format!("oci:{dir}/layout:tagged"),
+        format!("oci-archive:{dir}/o.tar:localhost/named:5"),
+        format!("dir:{dir}/folder"),
+        format!("docker-archive:{dir}/again.tar:docker.io/library/again:1"),
+    ] {
+        peer(&world, "skopeo", &["copy", &from, &to]).ok();
+        let other = World::new();
+        let id = other.ok(&["pull", "-q", &to]);
+        assert_eq!(id.len(), 64, "{to}: {id}");
+    }
+    peer(
+        &world,
+        "umoci",
+        &[
+            "config",
+            "--image",
+            &format!("{dir}/layout:tagged"),
+            "--tag",
+            "new",
+            "--config.env",
+            "A=b",
+        ],
+    )
+    .ok();
+    let other = World::new();
+    other.ok(&["pull", "-q", &format!("oci:{dir}/layout:new")]);
+    assert_eq!(
+        other.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]),
+        "localhost/layout:new"
+    );
+    let env = other.ok(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{.Config.Env}}",
+        "layout:new",
+    ]);
+    assert!(env.contains("A=b"), "{env}");
+}
+
+#[test]
+fn import_takes_changes_and_history_tells_of_them() {
+    let world = World::with_busybox();
+    let path = world.path().join("root.tar");
+    let mut tar = tar::Builder::new(Vec::new());
+    crate::support::fixture::add_file(&mut tar, "hi", 0o644, (0, 0), b"hi");
+    std::fs::write(&path, tar.into_inner().unwrap()).unwrap();
+    let id = world.ok(&[
+        "import",
+        "-c",
+        "ENV A=1",
+        "-c",
+        "ENTRYPOINT [\"/x\"]",
+        "-m",
+        "by hand",
+        text(&path),
+        "made:1",
+    ]);
+    let seen = world.ok(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{.Id}} {{.Config.Env}} {{.Config.Entrypoint}}",
+        "made:1",
+    ]);
+    assert_eq!(format!("sha256:{}", seen), format!("{id} [A=1] [/x]"));
+    let history = world.ok(&["history", "--format", "{{.Comment}}", "made:1"]);
+    assert_eq!(history, "by hand");
+    world.run(&["import", "-c", "RUN x", text(&path)]).code(125);
+    world.run(&["import", "/nowhere"]).code(125);
+}
+
+#[test]
+fn names_come_and_go_and_the_image_goes_with_the_last() {
+    let world = World::with_busybox();
+    world.ok(&["tag", "busybox", "other:1", "quay.io/me/x:2"]);
+    let id = world.ok(&["images", "-q", "busybox"]);
+    world.run(&["rmi", &id]).code(2).says("several names");
+    assert_eq!(
+        world.ok(&["rmi", "busybox"]),
+        "Untagged: localhost/busybox:latest"
+    );
+    world.ok(&["untag", "other:1", "quay.io/me/x:2"]);
+    world.run(&["untag", "other:1", "nothing"]).code(125);
+    let gone = world.ok(&["rmi", "other:1"]);
+    assert!(
+        gone.contains("Untagged: localhost/other:1") && gone.contains("Deleted: "),
+        "{gone}"
+    );
+    world.run(&["rmi", "other:1"]).code(1);
+    world.ok(&["rmi", "--ignore", "other:1"]);
+    let store = world.data().join("store");
+    for sub in ["layers", "blobs/sha256"] {
+        let left = std::fs::read_dir(store.join(sub)).unwrap().count();
+        assert_eq!(left, 0, "{sub}");
+    }
+}
+
+#[test]
+fn the_built_in_image_needs_nobody() {
+    let world = World::new();
+    let id = world.ok(&["pull", "-q", "hello"]);
+    assert_eq!(world.ok(&["pull", "-q", "hello"]), id);
+    assert_eq!(
+        world.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]),
+        "localhost/hello:latest"
+    );
+}
