@@ -70,7 +70,7 @@ pub fn apply(config: &mut RunConfig, change: &str) -> Result<()> {
         }
         "HEALTHCHECK" => {
             config.healthcheck =
-                Some(healthcheck(rest).ok_or_else(|| bad("malformed health check"))?)
+                Some(healthcheck(rest).ok_or_else(|| bad("malformed health check"))?);
         }
         _ => return Err(bad("this instruction cannot be used here")),
     }

@@ -106,7 +106,10 @@ mod tests {
         let theirs: oci_spec::image::ImageManifest = serde_json::from_str(&built.raw).unwrap();
         assert_eq!(theirs.layers().len(), 1);
         assert_eq!(theirs.config().size(), 2);
-        assert_eq!(layer_digests(&built.raw), [layer.digest.clone()]);
+        assert_eq!(
+            layer_digests(&built.raw),
+            std::slice::from_ref(&layer.digest)
+        );
         assert!(build(Format::Docker, "{}", &[layer]).is_err());
     }
 }

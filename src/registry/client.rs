@@ -355,7 +355,8 @@ impl Client {
 
     /// Gets a token.
     fn token(&self, realm: &str, service: &str, scope: &str) -> Result<String, Failure> {
-        if !realm.starts_with("https://") && !(realm.starts_with("http://") && self.state().plain) {
+        let plain = realm.starts_with("http://") && self.state().plain;
+        if !plain && !realm.starts_with("https://") {
             return Err(Error::new(
                 Kind::Denied,
                 format!("{} asks to log in at an unencrypted address", self.name),

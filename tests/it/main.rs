@@ -20,6 +20,7 @@ mod archives;
 mod crowd;
 mod debian;
 mod diskfull;
+mod faults;
 mod isolation;
 mod killed;
 mod manual;

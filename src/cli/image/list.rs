@@ -89,7 +89,7 @@ pub fn run(args: ImagesArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         return Ok(0);
     }
     let wanted: Vec<&str> = filters.values("reference").collect();
-    let mut rows: Vec<Row> = shown.iter().flat_map(|l| rows(l, &wanted)).collect();
+    let mut rows: Vec<Row<'_>> = shown.iter().flat_map(|l| rows(l, &wanted)).collect();
     sort(&mut rows, &args.sort)?;
     let values: Vec<Value> = rows.iter().map(|r| value(r, &args)).collect();
     let default = match (args.digests, args.history) {

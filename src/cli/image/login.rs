@@ -191,11 +191,11 @@ fn ask_hidden(question: &str, out: &mut Out) -> Result<String> {
     if let Some(mut quiet) = before.clone() {
         quiet.local_modes.remove(LocalModes::ECHO);
         // Without it the password shows, which the person sees at once.
-        drop(tcsetattr(&stdin, OptionalActions::Flush, &quiet).map_err(drop));
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
     }
     let answer = ask(question, out);
     if let Some(before) = before {
-        drop(tcsetattr(&stdin, OptionalActions::Flush, &before).map_err(drop));
+        let _ = tcsetattr(&stdin, OptionalActions::Flush, &before);
         out.line("")?;
     }
     answer

@@ -1,6 +1,7 @@
 //! Containers that stand in the way of removing an image.
 
-use crate::base::{Error, Kind, Result};
+use crate::base::Result;
+use crate::operations::container::remove::{RemoveOptions, remove};
 use crate::operations::session::Session;
 use crate::state::container::Container;
 
@@ -8,11 +9,12 @@ use crate::state::container::Container;
 ///
 /// # Errors
 /// What its removal says.
-pub fn remove_container(_session: &Session, container: &Container) -> Result<()> {
-    Err(Error::new(
-        Kind::InUse,
-        format!("container {:?} uses the image", container.name()),
-    )
-    .hint(format!("coracle rm --force {}", container.name()))
-    .exit_code(2))
+pub fn remove_container(session: &Session, container: &Container) -> Result<()> {
+    let options = RemoveOptions {
+        force: true,
+        volumes: true,
+        depend: true,
+        ..RemoveOptions::default()
+    };
+    remove(session, container.clone(), &options).map(drop)
 }
