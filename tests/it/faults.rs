@@ -21,7 +21,12 @@ fn nothing_is_kept(world: &World) {
     assert_eq!(world.ok(&["images", "-q", "-a"]), "");
     let store = world.data().join("store");
     for sub in ["layers", "staging"] {
-        let left = std::fs::read_dir(store.join(sub)).map_or(0, Iterator::count);
+        let left = std::fs::read_dir(store.join(sub)).map_or(0, |entries| {
+            entries
+                .flatten()
+                .filter(|e| !e.file_name().to_string_lossy().starts_with('.'))
+                .count()
+        });
         assert_eq!(left, 0, "{sub}");
     }
 }
