@@ -34,15 +34,13 @@ fn owner(key: &str) -> Option<NamespaceKind> {
 
 /// The path below `/proc/sys`: dots are separators, and a slash stands for a dot in a name.
 fn path_of(key: &str) -> String {
-    let swapped: String = key
-        .chars()
+    key.chars()
         .map(|c| match c {
             '.' => '/',
             '/' => '.',
             other => other,
         })
-        .collect();
-    format!("sys/{swapped}")
+        .collect()
 }
 
 /// Refuses what is not the container's.
@@ -68,22 +66,22 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Sets them through `proc`, a mount of ours that no image can reach into (CVE-2025-52881).
+/// Sets them through `proc_sys`, `/proc/sys` of a mount of ours that no image can reach into (CVE-2025-52881).
 ///
 /// # Errors
 /// `NotFound` for what this kernel does not have, `Denied`, `Invalid`.
 pub(crate) fn apply(
     sysctls: &BTreeMap<String, String>,
-    proc: Option<BorrowedFd<'_>>,
+    proc_sys: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     for (key, value) in sysctls {
         let what = || format!("cannot set {key} to {value:?}");
-        let proc = proc.ok_or_else(|| {
+        let proc_sys = proc_sys.ok_or_else(|| {
             Error::unsupported(format!(
                 "cannot set {key}: this container has no /proc of its own"
             ))
         })?;
-        let file = resolve::beneath(proc, path_of(key), OFlags::WRONLY).what(what)?;
+        let file = resolve::beneath(proc_sys, path_of(key), OFlags::WRONLY).what(what)?;
         fd::write_all(file.as_fd(), value.as_bytes()).what(what)?;
     }
     Ok(())
@@ -110,7 +108,7 @@ mod tests {
         }
         assert_eq!(
             path_of("net.ipv4.conf.eth0/1.forwarding"),
-            "sys/net/ipv4/conf/eth0.1/forwarding"
+            "net/ipv4/conf/eth0.1/forwarding"
         );
     }
 }

@@ -86,10 +86,7 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         }
         (Stdio::Null | Stdio::Inherit, None) => three(fd::null()?)?,
     };
-    let proc = tree
-        .proc()
-        .map(|proc| fd::dup_at_least(proc, 3))
-        .transpose()?;
+    let proc_sys = tree.take_proc_sys();
     tree.enter(&spec)?;
     if let Some(user) = &plan.user {
         // After pivoting: the mounts are locked from here on, and a locked root cannot be pivoted.
@@ -100,9 +97,12 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
     }
     name(&spec, &plan)?;
     if let Some(linux) = &spec.linux {
-        sysctl::apply(&linux.sysctl, proc.as_ref().map(std::os::fd::AsFd::as_fd))?;
+        sysctl::apply(
+            &linux.sysctl,
+            proc_sys.as_ref().map(std::os::fd::AsFd::as_fd),
+        )?;
     }
-    drop(proc);
+    drop(proc_sys);
     if let Some(gate) = gate {
         status::send_ready(line)?;
         let mut byte = [0];

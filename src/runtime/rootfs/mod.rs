@@ -45,6 +45,8 @@ pub(crate) struct Tree {
     place: Place,
     /// The container's own terminals.
     devpts: Option<OwnedFd>,
+    /// `/proc/sys`, opened before it is covered by its read-only clone.
+    proc_sys: Option<OwnedFd>,
 }
 
 /// Clones what must be cloned before the process leaves the caller's mount namespace: sources given
@@ -97,10 +99,20 @@ pub(crate) fn build(
     let mut tree = Tree {
         place: Place::begin(root)?,
         devpts: None,
+        proc_sys: None,
     };
     for (mount, source) in spec.mounts.iter().zip(trees) {
         tree.mount(mount, source, nested, linux)
             .what(|| format!("cannot mount {}", mount.destination))?;
+    }
+    if !linux.sysctl.is_empty()
+        && let Some(proc) = tree.place.ours("/proc")
+    {
+        // Opened before it is covered by its own read-only clone.
+        tree.proc_sys = Some(
+            resolve::beneath(proc, "sys", OFlags::PATH | OFlags::DIRECTORY)
+                .what(|| "cannot open /proc/sys")?,
+        );
     }
     tree.hide(&linux.masked_paths)?;
     tree.seal(&linux.readonly_paths)?;
@@ -108,9 +120,9 @@ pub(crate) fn build(
 }
 
 impl Tree {
-    /// Our own proc mount, for kernel parameters.
-    pub(crate) fn proc(&self) -> Option<BorrowedFd<'_>> {
-        self.place.ours("/proc")
+    /// `/proc/sys` of our own proc mount, when there are kernel parameters to be set.
+    pub(crate) fn take_proc_sys(&mut self) -> Option<OwnedFd> {
+        self.proc_sys.take()
     }
 
     /// A terminal of the container's own instance, its slave bound on `/dev/console`.
