@@ -33,7 +33,7 @@ pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         create: true,
         ..Manner::default()
     };
-    let (options, run) = ask(&args.flags, &manner, &args.words, session, out)?;
+    let (options, run) = ask(args.flags, &manner, &args.words, session, out)?;
     let created = operation::create(session, options, &run, Durability::Durable, &mut |text| {
         out.warn(text);
     })?;

@@ -3,7 +3,7 @@
 use super::options::{CreateFlags, Host, Manner, request};
 use crate::base::{Context as _, Result};
 use crate::cli::output::Out;
-use crate::config::limits;
+use crate::config::{containers_conf, limits};
 use crate::operations::container::request::RunOptions;
 use crate::operations::container::run::{self as operation, Ran};
 use crate::operations::session::Session;
@@ -62,7 +62,7 @@ pub fn run(args: RunArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         rmi: args.rmi,
         create: false,
     };
-    let (options, run) = ask(&args.flags, &manner, &args.words, session, out)?;
+    let (options, run) = ask(args.flags, &manner, &args.words, session, out)?;
     let ran = operation::run(session, options, &run, &mut |text| out.warn(text))?;
     match ran {
         Ran::Detached(id) => {
@@ -78,7 +78,7 @@ pub fn run(args: RunArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
 
 /// What `run` and `create` do alike: flags and caller to a request.
 pub(super) fn ask(
-    flags: &CreateFlags,
+    flags: CreateFlags,
     manner: &Manner,
     words: &[String],
     session: &mut Session,
@@ -95,6 +95,7 @@ pub(super) fn ask(
             docker: out.is_docker(),
             stdin_is_tty: std::io::IsTerminal::is_terminal(&std::io::stdin()),
             limits: &limits::current(),
+            conf: containers_conf::load()?,
         },
     )?;
     options.create_command.clone_from(&session.command_line);

@@ -3,6 +3,7 @@
 //! Pure but for the files that flags name (`--env-file`, `--label-file`): everything about the
 //! caller is in [`Host`]. What this version does not serve is refused here, in a sentence.
 
+mod conf;
 mod env;
 mod flags;
 mod limits;
@@ -22,6 +23,7 @@ pub(super) use limits::resources;
 
 use crate::base::{Error, Result, signal, size, time};
 use crate::cli::args::{labels, pairs};
+use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
 use crate::operations::container::request::RunOptions;
 use crate::operations::image::policy::RegistryOptions;
@@ -51,6 +53,8 @@ pub struct Host<'a> {
     pub stdin_is_tty: bool,
     /// The caller's resource limits.
     pub limits: &'a [Rlimit],
+    /// `containers.conf`.
+    pub conf: &'a ContainersConf,
 }
 
 /// The flags that only one of the two commands has.
@@ -76,12 +80,14 @@ pub struct Manner {
 /// `Invalid` for what cannot be read or contradicts itself, `Unsupported` for what this version
 /// does not do.
 pub fn request(
-    flags: &CreateFlags,
+    mut flags: CreateFlags,
     manner: &Manner,
     words: &[String],
     host: &Host<'_>,
 ) -> Result<(ContainerOptions, RunOptions)> {
     flags.refused.check()?;
+    conf::fill(&mut flags, host.conf)?;
+    let flags = &flags;
     let mut notices = Vec::new();
     let options = options(flags, manner, words, host, &mut notices)?;
     let attach = attach(flags, manner, host, &mut notices)?;
@@ -188,7 +194,18 @@ fn options(
         entrypoint: process.entrypoint.as_deref().map(entrypoint),
         env: env::read_variables(&process.env_file, &process.env, host.env, host.cwd)?,
         env_host: listed(process.env_host, || host.env.all()),
-        env_proxy: listed(process.http_proxy.unwrap_or(true), || host.env.proxies()),
+        env_proxy: host
+            .conf
+            .containers
+            .env
+            .iter()
+            .flatten()
+            .filter(|e| e.contains('='))
+            .cloned()
+            .chain(listed(process.http_proxy.unwrap_or(true), || {
+                host.env.proxies()
+            }))
+            .collect(),
         unset_env: process.unsetenv.clone(),
         unset_env_all: process.unsetenv_all,
         workdir: workdir(process.workdir.as_deref())?,
@@ -205,7 +222,10 @@ fn options(
         domainname: net.domainname.clone(),
         tty: process.tty,
         interactive: process.interactive,
-        detach_keys: manner.detach_keys.clone(),
+        detach_keys: manner
+            .detach_keys
+            .clone()
+            .or_else(|| host.conf.engine.detach_keys.clone()),
         labels: labels(&all_labels)?,
         annotations,
         mounts: mount::mounts(files, host)?,

@@ -377,17 +377,20 @@ pub(super) fn secret(text: &str) -> Result<SecretOption> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::containers_conf::ContainersConf;
     use crate::config::env::Env;
 
     #[test]
     fn security_options_in_every_form() {
         let env = Env::fixed([("", ""); 0]);
+        let conf = ContainersConf::default();
         let host = Host {
             env: &env,
             cwd: Path::new("/w"),
             docker: false,
             stdin_is_tty: true,
             limits: &[],
+            conf: &conf,
         };
         let get = |word: &str| security(&[word.to_owned()], &host);
         assert!(get("no-new-privileges").unwrap().no_new_privileges);

@@ -15,6 +15,14 @@ struct Line {
 }
 
 fn line(text: &str, manner: &Manner) -> Result<(ContainerOptions, RunOptions)> {
+    line_with(&ContainersConf::default(), text, manner)
+}
+
+fn line_with(
+    conf: &ContainersConf,
+    text: &str,
+    manner: &Manner,
+) -> Result<(ContainerOptions, RunOptions)> {
     let words: Vec<&str> = std::iter::once("run").chain(text.split(' ')).collect();
     let command = frame::augment::<Line>(clap::Command::new("run"));
     let mut matches = command
@@ -28,8 +36,9 @@ fn line(text: &str, manner: &Manner) -> Result<(ContainerOptions, RunOptions)> {
         docker: false,
         stdin_is_tty: false,
         limits: &[],
+        conf,
     };
-    request(&line.flags, manner, &line.words, &host)
+    request(line.flags, manner, &line.words, &host)
 }
 
 fn run(text: &str) -> (ContainerOptions, RunOptions) {
@@ -233,4 +242,42 @@ fn what_comes_later_is_refused_by_name() {
         assert_eq!(e.kind(), Kind::Unsupported, "{text}");
         assert!(e.what().contains(flag), "{text}: {e}");
     }
+}
+
+#[test]
+fn containers_conf_stands_in_for_flags_that_were_not_given() {
+    let mut conf = ContainersConf::default();
+    conf.containers.tz = Some("UTC".into());
+    conf.containers.env = Some(vec!["FROM=conf".into(), "odd".into()]);
+    conf.containers.default_capabilities = Some(vec!["CAP_CHOWN".into(), "NET_RAW".into()]);
+    conf.containers.default_sysctls = Some(vec!["net.ipv4.ping_group_range=0 0".into()]);
+    conf.containers.default_ulimits = vec!["nofile=5:6".into()];
+    conf.containers.netns = Some("none".into());
+    conf.containers.volumes = vec!["/a:/b".into()];
+    conf.engine.stop_timeout = Some(7);
+    let get = |text: &str| line_with(&conf, text, &Manner::default()).unwrap();
+    let (o, _) = get("alpine");
+    assert_eq!(o.timezone.as_deref(), Some("UTC"));
+    assert_eq!(o.env_proxy, ["FROM=conf", "http_proxy=p"]);
+    assert_eq!(o.cap_add, ["NET_RAW"]);
+    assert_eq!(o.cap_drop.len(), 10);
+    assert_eq!((o.mounts.len(), o.stop_timeout), (1, Some(7)));
+    assert_eq!(o.network.mode, NetworkMode::None);
+    assert_eq!(o.sysctls.len(), 1);
+    let (o, _) = get(
+        "--tz local --network host --cap-add kill --cap-drop net_raw \
+                      --ulimit nofile=9 --stop-timeout 1 alpine"
+            .replace("                      ", "")
+            .as_str(),
+    );
+    assert_eq!(o.timezone.as_deref(), Some("local"));
+    assert_eq!((o.network.mode, o.sysctls.len()), (NetworkMode::Host, 0));
+    assert_eq!(o.cap_add, ["KILL"]);
+    assert!(!o.cap_drop.contains(&"KILL".to_owned()));
+    assert_eq!(
+        (o.ulimits.len(), o.ulimits[0].hard, o.stop_timeout),
+        (1, 9, Some(1))
+    );
+    let (o, _) = get("--privileged alpine");
+    assert!(o.cap_add.is_empty() && o.cap_drop.is_empty());
 }

@@ -1,15 +1,18 @@
 //! Every form of `-v`, `--mount` and `--tmpfs`.
 
 use super::*;
+use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
 
 fn host(env: &Env, docker: bool) -> Host<'_> {
+    static CONF: std::sync::LazyLock<ContainersConf> = std::sync::LazyLock::new(Default::default);
     Host {
         env,
         cwd: Path::new("/work"),
         docker,
         stdin_is_tty: true,
         limits: &[],
+        conf: &CONF,
     }
 }
 
