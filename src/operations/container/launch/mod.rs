@@ -273,6 +273,7 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
         .as_ref()
         .map_or_else(|| plan.name().to_owned(), |u| u.name.to_owned());
     held.extend(uplink.map(|u| Box::new(u) as Box<dyn Any>));
+    let has_own_network = netns.is_some();
     if let Some(netns) = netns {
         if nested.is_none() {
             join.push((NamespaceKind::Network, again(&netns.fd)?));
@@ -288,12 +289,18 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
         crate::base::fs::Durability::Volatile,
     )?;
     let preserve = kit.preserve.iter().map(again).collect::<Result<Vec<_>>>()?;
+    let cgroup = prepare::make_group(kit, cgroup)?;
     let group = cgroup.as_ref().map(|c| c.0.directory()).transpose()?;
     let cgroup_path = cgroup
         .as_ref()
         .map(|c| c.0.path().to_string_lossy().into_owned());
+    let mut spec = generated.spec;
+    if let Some(linux) = spec.linux.as_mut().filter(|_| has_own_network) {
+        // Set already, by the thread that made the network.
+        linux.sysctl.retain(|name, _| !name.starts_with("net."));
+    }
     let launched = launch(Launch {
-        spec: generated.spec,
+        spec,
         rootfs: rootfs.tree,
         join,
         cgroup: group,

@@ -42,7 +42,7 @@ pub(super) struct Prepared {
     pub plan: NetworkPlan,
     pub sources: Sources,
     pub seccomp: Option<seccomp::Filter>,
-    pub cgroup: Option<OwnGroup>,
+    pub cgroup: Option<(cgroup::Support, cgroup::Settings)>,
     pub driver: &'static str,
     pub notices: Vec<String>,
 }
@@ -132,7 +132,7 @@ pub(super) fn prepare(kit: &Kit<'_>) -> Result<Prepared> {
         .and_then(|p| p.capabilities.as_ref())
         .map_or_else(Vec::new, |c| c.bounding.clone());
     let seccomp = seccomp::filter(&options.security, options.privileged, &caps)?;
-    let cgroup = make_cgroup(kit)?;
+    let cgroup = check_limits(kit)?;
     let mut netns = making.finish()?;
     if let Some(nested) = &mut nested
         && let Some(net) = &nested.net
@@ -438,14 +438,26 @@ fn caller_oom_score_adj() -> i32 {
         .unwrap_or(0)
 }
 
-/// The container's own group, where this host allows one; limits that cannot be had are refused.
-fn make_cgroup(kit: &Kit<'_>) -> Result<Option<OwnGroup>> {
+/// What the container's own group will be; limits that cannot be had are refused here, before
+/// anything runs.
+fn check_limits(kit: &Kit<'_>) -> Result<Option<(cgroup::Support, cgroup::Settings)>> {
     let options = &kit.container.record.options;
     if options.cgroups.as_deref() == Some("disabled") {
         return Ok(None);
     }
     let support = cgroup::probe();
     let settings = cgroup::check(&support, &options.resources)?;
+    Ok(Some((support, settings)))
+}
+
+/// The container's own group, where this host allows one. Made by the monitor: it alone removes it.
+pub(super) fn make_group(
+    kit: &Kit<'_>,
+    checked: Option<(cgroup::Support, cgroup::Settings)>,
+) -> Result<Option<OwnGroup>> {
+    let Some((support, settings)) = checked else {
+        return Ok(None);
+    };
     Group::create(&support, kit.container.id(), &settings)
         .map(|group| group.map(OwnGroup))
         .what(|| {
