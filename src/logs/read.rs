@@ -19,6 +19,9 @@ const CHUNK: usize = 64 << 10;
 /// A longer line is damaged: it is skipped.
 const LINE_LIMIT: usize = 1 << 20;
 
+/// So often the parts are looked through for the one that is read, while they move.
+const SCANS: u32 = 10;
+
 /// More parts are not looked for.
 const PARTS: u32 = 1000;
 
@@ -106,26 +109,17 @@ impl Reader {
         let mut parts: VecDeque<File> = VecDeque::new();
         let mut seen = Vec::new();
         let mut left = tail;
-        for number in 0..PARTS {
-            let name = match number {
-                0 => path.clone(),
-                n => rotated(&path, n),
-            };
-            let Some(mut file) = open_if_exists(&name)? else {
-                if number == 0 {
-                    continue;
-                }
-                break;
-            };
+        for file in Parts::new(&path) {
+            let mut file = file?;
             let inode = inode(&file)?;
             if seen.contains(&inode) {
                 continue;
             }
             seen.push(inode);
             if let Some(count) = &mut left {
-                let (start, found) = seek_tail(&file, format, *count, &name)?;
+                let (start, found) = seek_tail(&file, format, *count, &path)?;
                 file.seek(SeekFrom::Start(start))
-                    .what(|| format!("cannot read {}", name.display()))?;
+                    .what(|| format!("cannot read {}", path.display()))?;
                 *count -= found;
             }
             parts.push_front(file);
@@ -226,17 +220,66 @@ impl Reader {
         if inode(&newest)? == present {
             return Ok(None);
         }
-        let mut later = newest;
-        for number in 1..PARTS {
-            match open_if_exists(&rotated(&self.path, number))? {
-                // Found: the one looked at before came after it.
-                Some(part) if inode(&part)? == present => return Ok(Some(later)),
-                Some(part) => later = part,
-                // Rotated away already: the oldest that is left is next.
-                None => break,
+        let mut oldest = newest;
+        for _ in 0..SCANS {
+            let mut later: Option<File> = None;
+            for part in Parts::new(&self.path) {
+                let part = part?;
+                if inode(&part)? == present {
+                    // Found: the one looked at before came after it.
+                    return Ok(later.or(Some(oldest)));
+                }
+                later = Some(part);
+            }
+            oldest = later.unwrap_or(oldest);
+            let links = file.metadata().map_or(0, |m| m.nlink());
+            if links == 0 {
+                break;
+            }
+            // It still has a name: the parts moved while they were looked through.
+        }
+        // Rotated away already: the oldest that is left is next.
+        Ok(Some(oldest))
+    }
+}
+
+/// The parts of a log from new to old. While the writer moves them up by one, one place at a time
+/// is empty: a single gap is stepped over.
+struct Parts<'a> {
+    path: &'a Path,
+    number: u32,
+    gaps: u32,
+}
+
+impl<'a> Parts<'a> {
+    fn new(path: &'a Path) -> Self {
+        Self {
+            path,
+            number: 0,
+            gaps: 0,
+        }
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Result<File>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.gaps < 2 && self.number < PARTS {
+            let name = match self.number {
+                0 => self.path.to_owned(),
+                n => rotated(self.path, n),
+            };
+            self.number += 1;
+            match open_if_exists(&name).transpose() {
+                None => self.gaps += 1,
+                some => {
+                    self.gaps = 0;
+                    return some;
+                }
             }
         }
-        Ok(Some(later))
+        None
     }
 }
 

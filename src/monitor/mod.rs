@@ -182,4 +182,4 @@ pub fn spawn(plan: MonitorPlan<'_>) -> Result<Started> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

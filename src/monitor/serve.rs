@@ -320,3 +320,50 @@ impl Monitor<'_> {
         self.clients.remove(token, &self.poller);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const OUTPUT: AttachRequest = AttachRequest {
+        stdin: false,
+        stdout: true,
+        stderr: true,
+        size: None,
+        owner: false,
+    };
+
+    fn clients(poller: &Poller) -> (tempfile::TempDir, Clients) {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
+        (dir, Clients::new(listener, poller).unwrap())
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_dropped_after_a_while_and_the_command_never() {
+        let poller = Poller::new().unwrap();
+        for owner in [false, true] {
+            let (_dir, mut clients) = clients(&poller);
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            if owner {
+                clients.add_owner(ours, OUTPUT, &poller).unwrap();
+            } else {
+                let mut client = Client::new(ours).unwrap();
+                client.attach(OUTPUT).unwrap();
+                clients.insert(client, &poller).unwrap();
+            }
+            let chunk = vec![0; 64 << 10];
+            while !clients.are_full() {
+                clients.output(Stream::Stdout, &chunk, &poller);
+            }
+            let soon = Instant::now() + Duration::from_secs(5);
+            clients.drop_slow(soon, &poller);
+            assert!(!clients.is_empty(), "it may be slow for some time");
+            clients.drop_slow(soon + Duration::from_secs(10), &poller);
+            assert_eq!(clients.is_empty(), !owner);
+            assert_eq!(clients.are_full(), owner);
+            drop(theirs);
+        }
+    }
+}

@@ -43,6 +43,13 @@ impl Sink for FileSink {
     }
 }
 
+fn dirs(dir: &std::path::Path) -> Dirs {
+    Dirs {
+        data: dir.join("data"),
+        runtime: dir.join("run"),
+    }
+}
+
 /// A record of which only the name and the id matter.
 fn record() -> ContainerRecord {
     serde_json::from_value(serde_json::json!({
@@ -51,22 +58,24 @@ fn record() -> ContainerRecord {
     .unwrap()
 }
 
-struct World {
-    dir: tempfile::TempDir,
-    container: Container,
+/// One container below a folder of its own.
+pub(crate) struct World {
+    pub dir: tempfile::TempDir,
+    pub container: Container,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(ContainerOptions::default())
     }
 
-    fn with(options: ContainerOptions) -> Self {
+    pub(crate) fn dirs(&self) -> Dirs {
+        dirs(self.dir.path())
+    }
+
+    pub(crate) fn with(options: ContainerOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let dirs = Dirs {
-            data: dir.path().join("data"),
-            runtime: dir.path().join("run"),
-        };
+        let dirs = dirs(dir.path());
         let container = Containers::new(&dirs)
             .create(
                 ContainerRecord {
@@ -79,15 +88,15 @@ impl World {
         Self { dir, container }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    fn plan(&self, script: &str) -> MonitorPlan<'static> {
+    pub(crate) fn plan(&self, script: &str) -> MonitorPlan<'static> {
         let script = script.to_owned();
         let note = |path: PathBuf| {
             move |record: &ExitRecord| {
@@ -118,7 +127,7 @@ impl World {
         }
     }
 
-    fn control(&self) -> Control {
+    pub(crate) fn control(&self) -> Control {
         Control::connect(&self.container.control_socket()).unwrap()
     }
 }
@@ -208,7 +217,7 @@ fn ended(started: &Started) {
     assert!(wait_ended(&started.monitor, Some(Duration::from_secs(20))).unwrap());
 }
 
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..2000 {
         if condition() {
             return;

@@ -306,3 +306,103 @@ impl Drop for Journalctl {
         let _reaped = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::tests::World;
+    use crate::monitor::{MonitorPlan, spawn};
+    use crate::state::options::{ContainerOptions, LogOptions, RestartPolicy};
+
+    fn world(log: LogOptions) -> World {
+        World::with(ContainerOptions {
+            log,
+            ..ContainerOptions::default()
+        })
+    }
+
+    fn text(containers: &[Container], options: &LogsOptions) -> String {
+        let mut text = String::new();
+        logs(containers, options, &mut |show| {
+            if let Show::Entry(index, entry) = show {
+                text.push_str(&format!("{index}{} ", &entry.stream.name()[3..]));
+                text.push_str(&String::from_utf8_lossy(&entry.text));
+                text.push_str(if entry.ends_line { "\n" } else { "" });
+            }
+            Ok(())
+        })
+        .unwrap();
+        text
+    }
+
+    fn start(world: &World, script: &str, restart: RestartPolicy) {
+        spawn(MonitorPlan {
+            log: crate::logs::open(&world.container).unwrap(),
+            restart,
+            ..world.plan(script)
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn following_sees_everything_and_ends_with_the_container() {
+        let rotated = LogOptions {
+            max_size: Some(2000),
+            max_file: Some(50),
+            ..LogOptions::default()
+        };
+        for log in [LogOptions::default(), rotated] {
+            let world = world(log);
+            let script = "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); done; echo end";
+            start(&world, script, RestartPolicy::No);
+            let follow = LogsOptions {
+                follow: true,
+                ..LogsOptions::default()
+            };
+            let seen = text(std::slice::from_ref(&world.container), &follow);
+            let mut expected: String = (0..400).map(|n| format!("0out line {n}\n")).collect();
+            expected.push_str("0out end\n");
+            assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn following_goes_on_over_restarts() {
+        let world = world(LogOptions::default());
+        start(&world, "echo run $ATTEMPT; exit 1", RestartPolicy::OnFailure(Some(2)));
+        let follow = LogsOptions {
+            follow: true,
+            ..LogsOptions::default()
+        };
+        let seen = text(std::slice::from_ref(&world.container), &follow);
+        assert_eq!(seen, "0out run 0\n0out run 1\n0out run 2\n");
+    }
+
+    #[test]
+    fn several_containers_are_merged_by_time_and_bounds_hold() {
+        let (one, two) = (world(LogOptions::default()), world(LogOptions::default()));
+        let line = |n: u32, text: &str| format!("2026-01-01T00:00:0{n}Z stderr F {text}\n");
+        let write = |world: &World, lines: &[(u32, &str)]| {
+            let text: String = lines.iter().map(|(n, t)| line(*n, t)).collect();
+            std::fs::write(world.container.dir().join("log"), text).unwrap();
+        };
+        write(&one, &[(1, "a"), (4, "d"), (5, "e")]);
+        write(&two, &[(2, "b"), (3, "c"), (6, "f")]);
+        let both = [one.container.clone(), two.container.clone()];
+        assert_eq!(
+            text(&both, &LogsOptions::default()),
+            "0err a\n1err b\n1err c\n0err d\n0err e\n1err f\n"
+        );
+        let bounds = LogsOptions {
+            since: Some(Timestamp::parse_rfc3339("2026-01-01T00:00:02Z").unwrap()),
+            until: Some(Timestamp::parse_rfc3339("2026-01-01T00:00:04Z").unwrap()),
+            ..LogsOptions::default()
+        };
+        assert_eq!(text(&both, &bounds), "1err b\n1err c\n0err d\n");
+        let tail = LogsOptions {
+            tail: Some(1),
+            ..LogsOptions::default()
+        };
+        assert_eq!(text(&both, &tail), "0err e\n1err f\n");
+    }
+}

@@ -175,3 +175,89 @@ fn any(fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::progress::Silent;
+    use crate::config::env::Env;
+    use crate::monitor::spawn;
+    use crate::monitor::tests::{World, wait_for};
+    use crate::state::container::Containers;
+    use crate::sys::signal;
+
+    fn session(world: &World) -> Session {
+        Session {
+            dirs: world.dirs(),
+            env: Env::fixed::<&str, &str>([]),
+            user: crate::config::user::current(),
+            options: Default::default(),
+            progress: Arc::new(Silent),
+            command_line: Vec::new(),
+        }
+    }
+
+    /// Begins to wait in a thread.
+    fn waiting(
+        world: &World,
+        conditions: &'static [Condition],
+    ) -> std::thread::JoinHandle<Result<i32>> {
+        let (session, container) = (session(world), world.container.clone());
+        std::thread::spawn(move || wait(&session, &container, conditions))
+    }
+
+    #[test]
+    fn the_code_comes_whether_it_ended_runs_or_was_not_started_yet() {
+        let world = World::new();
+        let early = waiting(&world, &[Condition::Stopped]);
+        let either = waiting(&world, &[Condition::Stopped, Condition::Paused]);
+        let gate = world.path("gate");
+        let script = format!("while ! test -e {}; do sleep 0.01; done; exit 42", gate.display());
+        spawn(world.plan(&script)).unwrap();
+        let late = waiting(&world, &[Condition::Stopped]);
+        std::fs::write(gate, "").unwrap();
+        for waiting in [early, either, late] {
+            assert_eq!(waiting.join().unwrap().unwrap(), 42);
+        }
+        let after = waiting(&world, &[Condition::Stopped]);
+        assert_eq!(after.join().unwrap().unwrap(), 42);
+    }
+
+    #[test]
+    fn other_states_and_the_removal_are_seen() {
+        let world = World::new();
+        let created = waiting(&world, &[Condition::Created]);
+        assert_eq!(created.join().unwrap().unwrap(), -1);
+        let running = waiting(&world, &[Condition::Running]);
+        let paused = waiting(&world, &[Condition::Paused]);
+        let removed = waiting(&world, &[Condition::Removed]);
+        let removed_meanwhile = waiting(&world, &[Condition::Created, Condition::Paused]);
+        assert_eq!(removed_meanwhile.join().unwrap().unwrap(), -1);
+        let started = spawn(world.plan("while :; do sleep 0.01; done")).unwrap();
+        assert_eq!(running.join().unwrap().unwrap(), -1);
+        world.control().set_paused(true).unwrap();
+        assert_eq!(paused.join().unwrap().unwrap(), -1);
+        let never = waiting(&world, &[Condition::Created]);
+        signal::send(started.pid, libc::SIGKILL).unwrap();
+        wait_for("the end", || world.text("cleanup") == "137\n");
+        Containers::new(&world.dirs()).remove(&world.container).unwrap();
+        assert_eq!(removed.join().unwrap().unwrap(), -1);
+        assert_eq!(never.join().unwrap().unwrap_err().kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn states_are_podmans_words() {
+        for (word, condition) in [
+            ("stopped", Condition::Stopped),
+            ("Exited", Condition::Stopped),
+            ("running", Condition::Running),
+            ("configured", Condition::Created),
+        ] {
+            assert_eq!(Condition::parse(word).unwrap(), condition);
+        }
+        assert_eq!(Condition::parse("healthy").unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(Condition::parse("happy").unwrap_err().kind(), Kind::Invalid);
+    }
+}
