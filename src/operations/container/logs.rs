@@ -369,7 +369,11 @@ mod tests {
     #[test]
     fn following_goes_on_over_restarts() {
         let world = world(LogOptions::default());
-        start(&world, "echo run $ATTEMPT; exit 1", RestartPolicy::OnFailure(Some(2)));
+        start(
+            &world,
+            "echo run $ATTEMPT; exit 1",
+            RestartPolicy::OnFailure(Some(2)),
+        );
         let follow = LogsOptions {
             follow: true,
             ..LogsOptions::default()

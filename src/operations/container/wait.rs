@@ -214,7 +214,10 @@ mod tests {
         let early = waiting(&world, &[Condition::Stopped]);
         let either = waiting(&world, &[Condition::Stopped, Condition::Paused]);
         let gate = world.path("gate");
-        let script = format!("while ! test -e {}; do sleep 0.01; done; exit 42", gate.display());
+        let script = format!(
+            "while ! test -e {}; do sleep 0.01; done; exit 42",
+            gate.display()
+        );
         spawn(world.plan(&script)).unwrap();
         let late = waiting(&world, &[Condition::Stopped]);
         std::fs::write(gate, "").unwrap();
@@ -242,7 +245,9 @@ mod tests {
         let never = waiting(&world, &[Condition::Created]);
         signal::send(started.pid, libc::SIGKILL).unwrap();
         wait_for("the end", || world.text("cleanup") == "137\n");
-        Containers::new(&world.dirs()).remove(&world.container).unwrap();
+        Containers::new(&world.dirs())
+            .remove(&world.container)
+            .unwrap();
         assert_eq!(removed.join().unwrap().unwrap(), -1);
         assert_eq!(never.join().unwrap().unwrap_err().kind(), Kind::NotFound);
     }
@@ -257,7 +262,10 @@ mod tests {
         ] {
             assert_eq!(Condition::parse(word).unwrap(), condition);
         }
-        assert_eq!(Condition::parse("healthy").unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(
+            Condition::parse("healthy").unwrap_err().kind(),
+            Kind::Unsupported
+        );
         assert_eq!(Condition::parse("happy").unwrap_err().kind(), Kind::Invalid);
     }
 }
