@@ -31,6 +31,7 @@ pub fn run(words: &[String]) -> u8 {
     if fd::set_cloexec(&line, true).is_err() {
         return 125;
     }
+    attributes::set_name(c"coracle-init");
     supervise(line, command)
 }
 

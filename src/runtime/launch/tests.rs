@@ -400,6 +400,9 @@ fn a_terminal_comes_from_the_containers_own_devpts() {
 #[test]
 fn a_user_loses_all_capabilities_and_owns_the_pipes() {
     bench(|b| {
+        if userns::own_maps().unwrap().is_single() {
+            return Ok(());
+        }
         let (out, code) = b.run(
             "id; grep Cap /proc/self/status; grep NoNew /proc/self/status; echo x >/proc/self/fd/1",
             |l| {
@@ -436,6 +439,9 @@ fn a_user_loses_all_capabilities_and_owns_the_pipes() {
 fn a_nested_user_namespace_keeps_the_callers_id_and_locks_the_mounts() {
     bench(|b| {
         let shared = userns::own_maps().unwrap();
+        if shared.is_single() {
+            return Ok(());
+        }
         let maps = IdMaps::keep_id(&shared, 1000, 1000, Some(60000)).unwrap();
         let owns = Owns {
             net: true,
