@@ -241,7 +241,7 @@ fn passwd_and_group_files_that_are_links_fifos_or_huge_do_no_harm() {
                 "etc/passwd",
                 secret.to_str().unwrap(),
             ),
-            "fifo" => fixture::add_link(&mut tar, tar::EntryType::Fifo, "etc/passwd", ""),
+            "fifo" => fixture::add_fifo(&mut tar, "etc/passwd"),
             _ => fixture::add_file(&mut tar, "etc/passwd", 0o644, (0, 0), &vec![b'x'; 40 << 20]),
         }
         let file = world.path().join("hostile.tar");

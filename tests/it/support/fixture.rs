@@ -40,6 +40,16 @@ pub fn add_link(tar: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, path: &st
     tar.append_link(&mut header, path, target).unwrap();
 }
 
+/// Adds a FIFO to a tar under construction.
+pub fn add_fifo(tar: &mut tar::Builder<Vec<u8>>, path: &str) {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Fifo);
+    header.set_mode(0o644);
+    header.set_size(0);
+    tar.append_data(&mut header, path, std::io::empty())
+        .unwrap();
+}
+
 const APPLETS: &[&str] = &[
     "sh",
     "ash",
