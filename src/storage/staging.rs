@@ -123,11 +123,17 @@ impl Staging {
                 files::create_private_dir_all(&self.trash)?;
                 match fs::rename(path, &to) {
                     Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-                    other => other.what(|| format!("cannot remove {}", path.display())),
+                    other => {
+                        other.what(|| format!("cannot remove {}", path.display()))?;
+                        failpoint("trash::renamed")
+                    }
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.what(|| format!("cannot remove {}", path.display())),
+            other => {
+                other.what(|| format!("cannot remove {}", path.display()))?;
+                failpoint("trash::renamed")
+            }
         }
     }
 

@@ -91,8 +91,7 @@ fn open_or_make(job: &Job<'_>) -> Result<OwnedFd> {
     };
     let record = serde_json::to_vec(&info).what(|| "cannot write a record")?;
     std::fs::write(staged.path().join("clone.json"), record).what(|| "cannot write a record")?;
-    // Not flushed: it can be made again, and a clone of an earlier boot that is damaged by a power
-    // cut is found by its missing boot mark.
+    // Flushed: a power cut must not leave a clone with holes under its final name.
     failpoint("clone::publish")?;
     files::create_private_dir_all(&job.store.dir().join("clones"))?;
     at::syncfs(staged.as_fd())?;

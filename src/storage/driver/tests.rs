@@ -37,7 +37,7 @@ pub(in crate::storage) fn inside(name: &str, single: bool) {
     std::fs::copy(&me, &copy).unwrap();
     let out = command
         .arg(&copy)
-        .args(["--exact", name, "--ignored", "--nocapture"])
+        .args(["--exact", name, "--include-ignored", "--nocapture"])
         .env("CORACLE_TEST_DIR", temp.path())
         .env("HOME", temp.path())
         .output()
@@ -57,6 +57,16 @@ pub(in crate::storage) fn inside(name: &str, single: bool) {
         command
     };
     drop(clean.status());
+}
+
+/// For tests that give files away: whoever is not root runs them as root of a user namespace.
+/// `true` when that was done.
+pub(in crate::storage) fn as_root(name: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return false;
+    }
+    inside(name, false);
+    true
 }
 
 /// A store in the folder that the outer test made.

@@ -387,3 +387,6 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
         .map_err(super::blob::full)
         .what(|| format!("cannot write {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;
