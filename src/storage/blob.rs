@@ -31,6 +31,10 @@ pub struct Blobs {
 
 /// What [`Blobs::writer`] found.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a download; a box would have io::Write's own `write`"
+)]
 pub enum Claim {
     /// The blob is there already, perhaps because another process just finished it.
     Present,

@@ -330,7 +330,11 @@ fn inflate<R: Read + Send>(
 
 /// What the codecs say about bad data has no errno: name it.
 fn damaged(error: io::Error, compression: Compression) -> io::Error {
-    if error.raw_os_error().is_some() || error.get_ref().is_some_and(|e| e.is::<Error>()) {
+    if error.raw_os_error().is_some()
+        || error
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Error>)
+    {
         return error;
     }
     let name = match compression {
@@ -367,7 +371,7 @@ pub struct Encoder<W: Write> {
 
 enum Deflater<W: Write> {
     Plain(Hashed<W>),
-    Gzip(flate2::write::GzEncoder<Hashed<W>>),
+    Gzip(Box<flate2::write::GzEncoder<Hashed<W>>>),
     Zstd(Box<zstd::stream::write::Encoder<'static, Hashed<W>>>),
 }
 
@@ -403,9 +407,8 @@ impl<W: Write> Encoder<W> {
         };
         let inner = match compression {
             Compression::None => Deflater::Plain(sink),
-            Compression::Gzip(level @ 0..=9) => Deflater::Gzip(flate2::write::GzEncoder::new(
-                sink,
-                flate2::Compression::new(level),
+            Compression::Gzip(level @ 0..=9) => Deflater::Gzip(Box::new(
+                flate2::write::GzEncoder::new(sink, flate2::Compression::new(level)),
             )),
             Compression::Zstd(level @ 1..=22) => Deflater::Zstd(Box::new(
                 zstd::stream::write::Encoder::new(sink, level)
