@@ -25,4 +25,5 @@ mod isolation;
 mod killed;
 mod manual;
 mod registry;
+mod run_flags;
 mod users;

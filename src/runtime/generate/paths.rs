@@ -141,7 +141,8 @@ pub(super) fn sysctls(options: &ContainerOptions) -> Result<BTreeMap<String, Str
         }
         all.insert(name, value.clone());
     }
-    if own_network {
+    // Written through the container's own /proc, which it has only with a pid namespace.
+    if own_network && options.pid != NamespaceMode::Host {
         all.entry("net.ipv4.ping_group_range".to_owned())
             .or_insert_with(|| "0 0".to_owned());
     }
@@ -204,6 +205,11 @@ mod tests {
         let mut host = ContainerOptions::default();
         host.network.mode = NetworkMode::Host;
         assert!(sysctls(&host).unwrap().is_empty());
+        let pids = ContainerOptions {
+            pid: NamespaceMode::Host,
+            ..ContainerOptions::default()
+        };
+        assert!(sysctls(&pids).unwrap().is_empty());
         assert!(set("net.ipv4.ip_forward", &host).is_err());
     }
 }

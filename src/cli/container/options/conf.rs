@@ -113,7 +113,9 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf) -> Result<()>
         .iter()
         .any(|n| n == "host" || n.starts_with("container:") || n.starts_with("ns:"));
     for sysctl in file.default_sysctls.iter().flatten() {
-        if own_network || !sysctl.starts_with("net.") {
+        // They are written through the container's own /proc.
+        let own_proc = security.pid.as_deref() != Some("host");
+        if own_proc && (own_network || !sysctl.starts_with("net.")) {
             security.sysctl.insert(0, sysctl.clone());
         }
     }
