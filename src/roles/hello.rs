@@ -28,7 +28,7 @@ fn report() -> String {
     text.push_str("Hello from a coracle container!\n\n");
     text.push_str(
         "This is coracle's own program, alone in a root file system of one layer. No daemon\n\
-         started it, nobody was root for it, and no network was needed. It sees:\n\n",
+         started it, and no network was needed. It sees:\n\n",
     );
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
