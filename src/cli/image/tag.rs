@@ -29,10 +29,7 @@ pub fn tag(args: TagArgs, session: &mut Session, _out: &mut Out) -> Result<u8> {
         .iter()
         .map(|name| local_name(name))
         .collect::<Result<Vec<_>>>()?;
-    let found = image::lookup(session, &args.image)?;
-    for name in names {
-        image::images(session).tag(&found.record.id, &name)?;
-    }
+    image::tag(session, &args.image, &names)?;
     Ok(0)
 }
 

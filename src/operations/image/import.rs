@@ -107,5 +107,8 @@ pub fn import(session: &Session, source: &Source, import: &Import) -> Result<Ima
     let layer =
         super::make::layer(&store, None, reader).what(|| format!("cannot import {from}"))?;
     let names: Vec<Reference> = import.name.iter().cloned().collect();
-    super::make::image(session, config, &[layer], None, &names)
+    let record = super::make::image(session, config, &[layer], None, &names)?;
+    let first = names.first().map(ToString::to_string).unwrap_or_default();
+    super::events::note(session, "import", &record.id, &first);
+    Ok(record)
 }

@@ -317,6 +317,8 @@ impl Job<'_> {
         };
         let entries: Vec<_> = names.iter().map(|n| (n.clone(), entry.clone())).collect();
         super::images(self.session).add(&record, &entries)?;
+        let first = names.first().map(ToString::to_string).unwrap_or_default();
+        super::events::note(self.session, "load", &record.id, &first);
         Ok(Found {
             record,
             name: names.into_iter().next(),

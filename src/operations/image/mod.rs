@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod ensure;
+pub mod events;
 pub mod hello;
 pub mod import;
 pub mod inspect;
@@ -29,6 +30,7 @@ use crate::image::{Found, Images};
 use crate::operations::session::Session;
 use crate::registry::registries_conf::Registries;
 use crate::runtime::userns;
+use crate::spec::reference::Reference;
 use crate::storage::Store;
 
 /// The images of a session.
@@ -105,6 +107,21 @@ pub fn untag(session: &Session, text: &str, names: &[String]) -> Result<()> {
             }
         }
     }
-    images.untag(&away)?;
+    for name in images.untag(&away)? {
+        events::note(session, "untag", &found.record.id, &name.to_string());
+    }
+    Ok(())
+}
+
+/// Gives an image more names.
+///
+/// # Errors
+/// `NotFound` when there is no such image.
+pub fn tag(session: &Session, text: &str, names: &[Reference]) -> Result<()> {
+    let found = lookup(session, text)?;
+    for name in names {
+        images(session).tag(&found.record.id, name)?;
+        events::note(session, "tag", &found.record.id, &name.to_string());
+    }
     Ok(())
 }

@@ -143,7 +143,10 @@ fn pull_reference(
             job.run()
         });
         match attempt {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                super::events::note(session, "pull", &found.record.id, &reference.to_string());
+                return Ok(found);
+            }
             Err(e) if endpoint.mirror => {
                 remote.progress().message(&format!(
                     "mirror {} does not serve: {}",

@@ -167,6 +167,7 @@ fn to_registry(
         &manifest.media_type,
         manifest.raw.as_bytes(),
     )?;
+    super::events::note(session, "push", &found.record.id, &target.to_string());
     if found.record.has_manifest(&digest) {
         // From now on it is known here by that digest as well.
         let name = target.with_digest(digest.clone());

@@ -64,7 +64,7 @@ pub fn remove(session: &Session, text: &str, options: Options) -> Result<Vec<Rem
     if let Some(name) = &found.name
         && keeps_other_names(&names, &found, name)
     {
-        untag(&images, &names, &found.record.id, name, &mut gone)?;
+        untag(session, &names, &found.record.id, name, &mut gone)?;
         return Ok(gone);
     }
     let tags: Vec<_> = names.tags_of(&found.record.id).collect();
@@ -101,11 +101,12 @@ pub fn remove(session: &Session, text: &str, options: Options) -> Result<Vec<Rem
         }
         let own: Vec<Reference> = names.of(&found.record.id).cloned().collect();
         for name in images.untag(&own)? {
+            super::events::note(session, "untag", &found.record.id, &name.to_string());
             gone.push(Removed::Untagged(name.to_string()));
         }
         return Ok(gone);
     }
-    delete(&images, &found.record.id, &mut gone)?;
+    delete(session, &found.record.id, &mut gone)?;
     if !options.no_prune {
         prune_parents(session, &images, found.record.parent.as_ref(), &mut gone)?;
     }
@@ -149,7 +150,7 @@ fn keeps_other_names(names: &Names, found: &Found, name: &Reference) -> bool {
 
 /// Takes a tag away, and the digest names of its repository when no other tag there needs them.
 fn untag(
-    images: &Images,
+    session: &Session,
     names: &Names,
     id: &Digest,
     name: &Reference,
@@ -168,14 +169,17 @@ fn untag(
                 .cloned(),
         );
     }
-    for name in images.untag(&away)? {
+    for name in super::images(session).untag(&away)? {
+        super::events::note(session, "untag", id, &name.to_string());
         gone.push(Removed::Untagged(name.to_string()));
     }
     Ok(())
 }
 
-fn delete(images: &Images, id: &Digest, gone: &mut Vec<Removed>) -> Result<()> {
-    if let Some(names) = images.remove(id)? {
+fn delete(session: &Session, id: &Digest, gone: &mut Vec<Removed>) -> Result<()> {
+    if let Some(names) = super::images(session).remove(id)? {
+        let first = names.first().map(ToString::to_string).unwrap_or_default();
+        super::events::note(session, "remove", id, &first);
         gone.extend(names.iter().map(|n| Removed::Untagged(n.to_string())));
         gone.push(Removed::Deleted(id.clone()));
     }
@@ -224,7 +228,7 @@ fn prune_parents(
         if named || needed || super::list::users(session)?.contains_key(&id) {
             break;
         }
-        delete(images, &id, gone)?;
+        delete(session, &id, gone)?;
         next = record.parent;
     }
     Ok(())
@@ -251,7 +255,6 @@ pub fn prune(
     all: bool,
     wanted: &dyn Fn(&Listed) -> Result<bool>,
 ) -> Result<Pruned> {
-    let images = super::images(session);
     let mut pruned = Pruned::default();
     super::enter_store(session)?;
     // Removing an image may leave the one below it dangling: until nothing changes.
@@ -264,7 +267,7 @@ pub fn prune(
                 image.is_dangling()
             };
             if candidate && image.containers == 0 && wanted(&image)? {
-                delete(&images, &image.record.id, &mut pruned.lines)?;
+                delete(session, &image.record.id, &mut pruned.lines)?;
                 pruned.images.push(image.record.id);
                 progress = true;
             }
