@@ -138,6 +138,11 @@ fn finish(fd: OwnedFd, settings: &Settings) -> Result<Namespace> {
             &format!("{first} {last}"),
         ));
     }
+    let low_ports = "net.ipv4.ip_unprivileged_port_start";
+    if !settings.sysctls.contains_key(low_ports) {
+        // As docker: a service that runs as a plain user may have port 80 of its own network.
+        drop(write_sysctl(low_ports, "0"));
+    }
     for (name, value) in &settings.sysctls {
         write_sysctl(name, value)?;
     }

@@ -24,6 +24,7 @@ mod faults;
 mod isolation;
 mod killed;
 mod manual;
+mod network;
 mod registry;
 mod run_flags;
 mod users;
