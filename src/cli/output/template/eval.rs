@@ -344,7 +344,7 @@ fn field<'v>(value: Val<'v>, name: &str) -> Result<Val<'v>, String> {
                 .or_else(|| map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)));
             match found {
                 Some((key, value)) => Ok(Val::Json(Cow::Borrowed(value), key)),
-                None => absent(value_of(&value)),
+                None => absent(value.as_ref()),
             }
         }
         Cow::Owned(Value::Object(ref map)) => {
@@ -360,10 +360,6 @@ fn field<'v>(value: Val<'v>, name: &str) -> Result<Val<'v>, String> {
         }
         other => absent(&other),
     }
-}
-
-fn value_of<'a>(value: &'a Cow<'_, Value>) -> &'a Value {
-    value
 }
 
 fn is_map(came_from: &str, map: &serde_json::Map<String, Value>) -> bool {

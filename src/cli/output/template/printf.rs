@@ -41,27 +41,10 @@ pub(super) fn printf(format: &str, args: &[&Value]) -> String {
             }
             chars.next();
         }
-        let mut number = || {
-            let mut n = None;
-            while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-                n = Some((n.unwrap_or(0) * 10 + digit as usize).min(WIDEST));
-                chars.next();
-            }
-            n
-        };
-        spec.width = number();
-        let mut dot = false;
+        spec.width = digits(&mut chars);
         if chars.peek() == Some(&'.') {
             chars.next();
-            dot = true;
-        }
-        if dot {
-            let mut n = 0;
-            while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-                n = (n * 10 + digit as usize).min(WIDEST);
-                chars.next();
-            }
-            spec.precision = Some(n);
+            spec.precision = Some(digits(&mut chars).unwrap_or(0));
         }
         match chars.next() {
             None => result.push_str("%!(NOVERB)"),
@@ -82,6 +65,16 @@ pub(super) fn printf(format: &str, args: &[&Value]) -> String {
         result.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
     }
     result
+}
+
+/// A number where the text has one.
+fn digits(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize> {
+    let mut n = None;
+    while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+        n = Some((n.unwrap_or(0) * 10 + digit as usize).min(WIDEST));
+        chars.next();
+    }
+    n
 }
 
 fn verb_text(verb: char, value: &Value, spec: &Spec) -> String {
