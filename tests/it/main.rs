@@ -17,6 +17,7 @@ mod support;
 
 mod architecture;
 mod archives;
+mod container;
 mod crowd;
 mod debian;
 mod diskfull;
