@@ -315,7 +315,17 @@ pub(super) fn single() -> Result<Entered> {
     write_proc("/proc/self/setgroups", "deny")
         .and_then(|()| write_proc("/proc/self/gid_map", &IdMaps::render(&maps.gids)))
         .and_then(|()| write_proc("/proc/self/uid_map", &IdMaps::render(&maps.uids)))
-        .map_err(explain)?;
+        .map_err(|e| {
+            if uid == 0 && e.errno() == Some(libc::EPERM) {
+                // Kernel 5.12: mapping id 0 takes CAP_SETFCAP outside.
+                e.hint(
+                    "the container around this command gives its root too few rights: run coracle \
+                     there as another user, or add CAP_SETFCAP to that container",
+                )
+            } else {
+                explain(e)
+            }
+        })?;
     Ok(described(maps, Joined::Created))
 }
 
