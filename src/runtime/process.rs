@@ -311,11 +311,7 @@ fn give_stdio(stdio: &[OwnedFd; 3], uid: u32) {
     for fd in stdio {
         if let Ok(FileType::Fifo | FileType::Socket) = resolve::kind(fd) {
             // A pipe of somebody else's cannot be given away; it works all the same.
-            drop(rustix::fs::fchown(
-                fd,
-                Some(rustix::fs::Uid::from_raw(uid)),
-                None,
-            ));
+            let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None);
         }
     }
 }

@@ -106,10 +106,7 @@ pub fn pause(time: Duration) {
 /// Ends this process as `kill -9` would: nothing is unwound, flushed or cleaned up.
 pub fn kill_self() {
     if let Some(me) = rustix::process::Pid::from_raw(std::process::id().cast_signed()) {
-        drop(rustix::process::kill_process(
-            me,
-            rustix::process::Signal::KILL,
-        ));
+        let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
     }
 }
 

@@ -347,6 +347,20 @@ fn mounts_are_made_with_their_options() {
 }
 
 #[test]
+fn a_read_only_dev_still_has_its_nodes() {
+    bench(|b| {
+        let (out, code) = b.run("echo x >/dev/null && ls /dev; touch /dev/y 2>&1", |l| {
+            l.spec.mounts[1].options.push("ro".into());
+        });
+        assert!(
+            out.contains("urandom") && out.contains("Read-only"),
+            "{out} {code}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
 fn images_cannot_redirect_our_mounts() {
     bench(|b| {
         for (dir, expected) in [("proc", "/proc"), ("dev", "/dev"), ("sys", "/sys")] {

@@ -45,6 +45,8 @@ pub(crate) struct Tree {
     place: Place,
     /// The container's own terminals.
     devpts: Option<OwnedFd>,
+    /// `/dev` is closed when the terminal is in it.
+    dev_read_only: bool,
     /// `/proc/sys`, opened before it is covered by its read-only clone.
     proc_sys: Option<OwnedFd>,
 }
@@ -99,6 +101,7 @@ pub(crate) fn build(
     let mut tree = Tree {
         place: Place::begin(root)?,
         devpts: None,
+        dev_read_only: false,
         proc_sys: None,
     };
     for (mount, source) in spec.mounts.iter().zip(trees) {
@@ -151,6 +154,15 @@ impl Tree {
     /// Makes the tree the root of this process, and the host's unreachable.
     pub(crate) fn enter(self, spec: &Spec) -> Result<()> {
         let root = self.place.root();
+        if self.dev_read_only
+            && let Some(dev) = self.place.ours("/dev")
+        {
+            let change = Change {
+                set: mount::RDONLY,
+                ..Change::default()
+            };
+            mount::set_attributes(dev, change, false).what(|| "cannot make /dev read-only")?;
+        }
         if spec.root.as_ref().is_some_and(|r| r.readonly) {
             let change = Change {
                 set: mount::RDONLY,
@@ -300,7 +312,7 @@ impl Tree {
     ) -> Result<()> {
         let data = translated(&options.data, nested)?;
         let mut later = options.clone();
-        if options.copy_up {
+        if options.copy_up || destination == "/dev" {
             // Filled first, closed afterwards.
             later.set &= !mount::RDONLY;
         }
@@ -324,12 +336,7 @@ impl Tree {
             }
         }
         if destination == "/dev" {
-            let read_only = options.set & mount::RDONLY != 0;
-            if read_only {
-                return Err(Error::unsupported(
-                    "/dev cannot be read-only from the start",
-                ));
-            }
+            self.dev_read_only = options.set & mount::RDONLY != 0;
             self.place.mount(tree, destination, Leaf::Directory, true)?;
             let dev = self
                 .place
