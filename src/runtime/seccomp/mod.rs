@@ -14,6 +14,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::base::{Context as _, Error, Result};
+use crate::runtime::capabilities;
 use crate::spec::runtime::Seccomp;
 use crate::state::options::SecurityOptions;
 
@@ -22,6 +23,15 @@ pub use default::VERSION as DEFAULT_VERSION;
 
 /// A profile larger than this is not read.
 const LIMIT: u64 = 4 << 20;
+
+/// The built-in profile's program for the default capabilities, which nearly every start uses:
+/// compiled ahead, because building it takes 0.15 ms. A test keeps it true to the profile.
+#[cfg(target_arch = "x86_64")]
+const PREPARED: &[u8] = include_bytes!("default-x86_64.bpf");
+#[cfg(target_arch = "aarch64")]
+const PREPARED: &[u8] = include_bytes!("default-aarch64.bpf");
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const PREPARED: &[u8] = &[];
 
 /// A compiled filter and how to load it.
 #[derive(Clone)]
@@ -85,6 +95,12 @@ pub fn filter(
     let profile = match security.seccomp.as_deref() {
         Some("unconfined") => return Ok(None),
         None if privileged => return Ok(None),
+        None if !PREPARED.is_empty() && caps == capabilities::DEFAULT => {
+            return Ok(Some(Filter {
+                program: decode(PREPARED),
+                flags: 0,
+            }));
+        }
         None => default_profile(caps),
         Some(path) => {
             let what = || format!("cannot use the seccomp profile {path}");
@@ -95,6 +111,20 @@ pub fn filter(
         program: compile(&profile)?,
         flags: flags(&profile)?,
     }))
+}
+
+/// A program as bytes: each instruction in the kernel's layout, little endian.
+fn decode(bytes: &[u8]) -> Vec<Instruction> {
+    let (instructions, _) = bytes.as_chunks::<8>();
+    instructions
+        .iter()
+        .map(|&[c0, c1, jt, jf, k0, k1, k2, k3]| Instruction {
+            code: u16::from_le_bytes([c0, c1]),
+            jt,
+            jf,
+            k: u32::from_le_bytes([k0, k1, k2, k3]),
+        })
+        .collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -384,6 +384,37 @@ fn the_default_program_is_small_enough_to_load_fast() {
     assert!(program.len() < 700, "{} instructions", program.len());
 }
 
+/// `UPDATE_GOLDEN=1` writes what is compiled now.
+#[test]
+fn the_prepared_programs_are_those_of_the_default_profile() {
+    let encode = |program: &[Instruction]| -> Vec<u8> {
+        let bytes = |i: &Instruction| {
+            let mut b = i.code.to_le_bytes().to_vec();
+            b.extend([i.jt, i.jf]);
+            b.extend(i.k.to_le_bytes());
+            b
+        };
+        program.iter().flat_map(bytes).collect()
+    };
+    for (machine, name) in [
+        (Machine::X86_64, "default-x86_64.bpf"),
+        (Machine::Aarch64, "default-aarch64.bpf"),
+    ] {
+        let program = encode(&compile(&default_profile(&defaults()), machine).unwrap());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src/runtime/seccomp")
+            .join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &program).unwrap();
+        }
+        assert!(
+            program == std::fs::read(&path).unwrap(),
+            "{name} is out of date"
+        );
+        assert_eq!(encode(&decode(&program)), program);
+    }
+}
+
 #[test]
 fn profile_files_are_read_with_their_conditions() {
     let text = br#"{
