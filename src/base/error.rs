@@ -174,16 +174,25 @@ impl Error {
         None
     }
 
-    /// The sentences of the chain in one line, for logs, events and exit records.
-    pub fn one_line(&self) -> String {
-        let mut text = self.0.what.clone();
+    /// The sentences of the chain, outermost first. One that the next only repeats with the
+    /// kernel's answer (`pwrite`, `pwrite: ENOSPC`) is left out.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = vec![self.0.what.clone()];
         let mut source = self.source();
         while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
+            let next = cause.to_string();
+            match sentences.last_mut() {
+                Some(last) if next.starts_with(last.as_str()) => *last = next,
+                _ => sentences.push(next),
+            }
             source = cause.source();
         }
-        text
+        sentences
+    }
+
+    /// [`Error::sentences`] in one line, for logs, events and exit records.
+    pub fn one_line(&self) -> String {
+        self.sentences().join(": ")
     }
 }
 
@@ -305,6 +314,11 @@ mod tests {
         assert_eq!(
             e.one_line(),
             "cannot start container \"web\": cannot read the record: openat2 /etc/x: ENOENT (No such file or directory)"
+        );
+        let repeated = Error::from(sys::Error::new("pwrite", "", libc::ENOSPC));
+        assert_eq!(
+            repeated.sentences(),
+            ["pwrite: ENOSPC (No space left on device)"]
         );
     }
 }

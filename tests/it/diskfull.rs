@@ -12,15 +12,16 @@ fn a_full_disk_is_reported_and_harms_nothing() {
     let coracle = env!("CARGO_BIN_EXE_coracle");
     let data = world.data();
     std::fs::create_dir_all(&data).unwrap();
-    // 2 MB do not hold the tree.
+    // What the filler leaves does not hold the image.
     let script = format!(
         r#"set -e
-        mount -t tmpfs -o size=2m tmpfs {data}
+        mount -t tmpfs -o size=24m tmpfs {data}
+        dd if=/dev/zero of={data}/filler bs=1M count=23 2>/dev/null
         if {coracle} import -q {tar} busybox 2>err; then echo "it fitted"; exit 1; fi
         cat err
         {coracle} images -q
         {coracle} ps -aq
-        mount -o remount,size=64m {data}
+        rm {data}/filler
         {coracle} import -q {tar} busybox >/dev/null
         {coracle} run --rm --network none busybox echo then it went on
         {coracle} system reset -f"#,
@@ -30,7 +31,7 @@ fn a_full_disk_is_reported_and_harms_nothing() {
     let mut command = Command::new("unshare");
     command.args(["-Urm", "sh", "-c", &script]);
     world.settle(&mut command);
-    let out = Outcome::of(&["(on a tmpfs of 2 MB)"], command.output().unwrap()).code(0);
+    let out = Outcome::of(&["(on a full tmpfs)"], command.output().unwrap()).code(0);
     assert!(
         out.stdout.contains("No space left") || out.stdout.contains("ENOSPC"),
         "{out:?}"

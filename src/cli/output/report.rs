@@ -1,6 +1,5 @@
 //! The report of an error: the goal that failed, each cause one level down, what to do next.
 
-use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -9,22 +8,18 @@ use crate::base::{Error, Result};
 /// The lines for the person, each ended. The first one begins with `Error: `, as podman's does,
 /// and carries the last cause's text when there is only one short cause.
 pub fn render(error: &Error) -> String {
-    let mut text = format!("Error: {error}\n");
-    let mut said = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let sentence = cause.to_string();
-        // A kernel error that became an error of ours says the same thing twice.
-        if !said.ends_with(&sentence) {
-            for (n, line) in sentence.lines().enumerate() {
-                let lead = if n == 0 { "  cause: " } else { "         " };
-                text.push_str(lead);
-                text.push_str(line);
-                text.push('\n');
-            }
+    let mut text = String::new();
+    for (n, sentence) in error.sentences().iter().enumerate() {
+        let (lead, indent) = if n == 0 {
+            ("Error: ", "       ")
+        } else {
+            ("  cause: ", "         ")
+        };
+        for (n, line) in sentence.lines().enumerate() {
+            text.push_str(if n == 0 { lead } else { indent });
+            text.push_str(line);
+            text.push('\n');
         }
-        said = sentence;
-        source = cause.source();
     }
     for hint in error.hints() {
         let _fits = writeln!(text, "  hint: {hint}");
