@@ -48,14 +48,17 @@ pub const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// What a container has unless told otherwise: podman's list.
-pub const DEFAULT: [&str; 11] = [
+/// What a container has unless told otherwise: podman's eleven and `CAP_NET_RAW`, which Docker gives
+/// as well. Debian's ping carries it as a file capability and could not even be executed without;
+/// it reaches no further than the container's own network namespace (docs/decisions/0010).
+pub const DEFAULT: [&str; 12] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
     "CAP_FSETID",
     "CAP_KILL",
     "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
     "CAP_SETFCAP",
     "CAP_SETGID",
     "CAP_SETPCAP",
@@ -182,14 +185,14 @@ mod tests {
     fn adding_and_dropping_follow_podman() {
         let all = NAMES.len();
         for (privileged, add, drop, count, has, lacks) in [
-            (false, "", "", 11, "CAP_CHOWN", "CAP_NET_RAW"),
-            (false, "net_raw", "", 12, "CAP_NET_RAW", "CAP_MKNOD"),
+            (false, "", "", 12, "CAP_NET_RAW", "CAP_AUDIT_WRITE"),
+            (false, "audit_write", "", 13, "CAP_AUDIT_WRITE", "CAP_MKNOD"),
             (
                 false,
-                "CAP_NET_RAW",
+                "CAP_AUDIT_WRITE",
                 "chown",
-                11,
-                "CAP_NET_RAW",
+                12,
+                "CAP_AUDIT_WRITE",
                 "CAP_CHOWN",
             ),
             (false, "", "all", 0, "", "CAP_CHOWN"),
@@ -230,7 +233,7 @@ mod tests {
     #[test]
     fn a_user_who_is_not_root_has_only_what_was_added_and_keeps_it() {
         let none = sets(1000, false, &[], &[]).unwrap();
-        assert_eq!((none.bounding.len(), none.effective.len()), (11, 0));
+        assert_eq!((none.bounding.len(), none.effective.len()), (12, 0));
         let some = sets(1000, false, &words("net_bind_service"), &[]).unwrap();
         assert_eq!(some.ambient, ["CAP_NET_BIND_SERVICE"]);
         assert_eq!(some.inheritable, some.permitted);

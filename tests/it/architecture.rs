@@ -167,7 +167,10 @@ fn only_the_output_module_prints() {
         {
             continue;
         }
-        let code = code(&path);
+        // Handing a descriptor on is not printing.
+        let code = code(&path)
+            .replace("io::stdout().as_fd()", "")
+            .replace("io::stderr().as_fd()", "");
         for marker in [
             "println!(",
             "eprintln!(",

@@ -84,9 +84,10 @@ fn capabilities_and_flags_are_the_default_set() {
             .unwrap_or_default()
     };
     let default = status(&[]);
-    // chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service sys_chroot setfcap
+    // chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot
+    // setfcap
     for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
-        assert_eq!(field(&default, set), "00000000800405fb", "{set} {default}");
+        assert_eq!(field(&default, set), "00000000800425fb", "{set} {default}");
     }
     assert_eq!(field(&default, "CapInh:"), "0000000000000000");
     assert_eq!(field(&default, "CapAmb:"), "0000000000000000");

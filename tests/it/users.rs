@@ -224,8 +224,8 @@ fn one_id_serves_and_no_owner_is_lost() {
     assert_eq!(lines[1..4], ["from the image", "0:0", "0:0"], "{out:?}");
     assert_eq!(lines[4], "1000/1000", "{out:?}");
     assert!(
-        out.stderr.contains("uidmap"),
-        "it says what installing would add: {}",
+        out.stderr.contains("only one id"),
+        "it says what is missing: {}",
         out.stderr
     );
 }

@@ -249,7 +249,7 @@ fn containers_conf_stands_in_for_flags_that_were_not_given() {
     let mut conf = ContainersConf::default();
     conf.containers.tz = Some("UTC".into());
     conf.containers.env = Some(vec!["FROM=conf".into(), "odd".into()]);
-    conf.containers.default_capabilities = Some(vec!["CAP_CHOWN".into(), "NET_RAW".into()]);
+    conf.containers.default_capabilities = Some(vec!["CAP_CHOWN".into(), "AUDIT_WRITE".into()]);
     conf.containers.default_sysctls = Some(vec!["net.ipv4.ping_group_range=0 0".into()]);
     conf.containers.default_ulimits = vec!["nofile=5:6".into()];
     conf.containers.netns = Some("none".into());
@@ -259,8 +259,8 @@ fn containers_conf_stands_in_for_flags_that_were_not_given() {
     let (o, _) = get("alpine");
     assert_eq!(o.timezone.as_deref(), Some("UTC"));
     assert_eq!(o.env_proxy, ["FROM=conf", "http_proxy=p"]);
-    assert_eq!(o.cap_add, ["NET_RAW"]);
-    assert_eq!(o.cap_drop.len(), 10);
+    assert_eq!(o.cap_add, ["AUDIT_WRITE"]);
+    assert_eq!(o.cap_drop.len(), 11);
     assert_eq!((o.mounts.len(), o.stop_timeout), (1, Some(7)));
     assert_eq!(o.network.mode, NetworkMode::None);
     assert_eq!(o.sysctls.len(), 1);

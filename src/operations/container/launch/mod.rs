@@ -179,6 +179,9 @@ fn run_monitor(
             forget_run(&session.dirs, &container);
             if container.record.options.remove {
                 remove_rest(session, &container, trash.borrow_mut().take());
+            } else if let Ok(store) = crate::storage::Store::open(&session.dirs, None) {
+                // A clean end: a reboot from here on loses nothing that is worth a warning.
+                drop(store.settle(container.dir()));
             }
         }
     };
