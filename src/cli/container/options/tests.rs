@@ -265,7 +265,7 @@ fn containers_conf_stands_in_for_flags_that_were_not_given() {
     assert_eq!(o.network.mode, NetworkMode::None);
     assert_eq!(o.sysctls.len(), 1);
     let (o, _) = get(
-        "--tz local --network host --cap-add kill --cap-drop net_raw \
+        "--tz local --network host --cap-add kill --cap-drop audit_write \
                       --ulimit nofile=9 --stop-timeout 1 alpine"
             .replace("                      ", "")
             .as_str(),
