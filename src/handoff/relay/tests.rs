@@ -43,6 +43,8 @@ impl Sitting {
         .unwrap();
         let pid = daemon::fork_daemon(|| {
             let (inner, theirs) = terminal();
+            // As `exec` does: the first size is there before the program.
+            Size::of(&slave).unwrap().apply(&inner).unwrap();
             let child = Command::new("setsid")
                 .args(["--ctty", "--wait", "/bin/sh", "-c", script])
                 .stdin(theirs.try_clone().unwrap())
