@@ -86,21 +86,23 @@ fn escape(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     let mut plain = 0;
     for (at, byte) in bytes.iter().enumerate() {
-        let escaped: Cow<'static, str> = match byte {
-            b'"' => "\\\"".into(),
-            b'\\' => "\\\\".into(),
-            b'\n' => "\\n".into(),
-            b'\r' => "\\r".into(),
-            b'\t' => "\\t".into(),
-            0..0x20 | b'<' | b'>' | b'&' => format!("\\u{byte:04x}").into(),
+        let hex = |n: u8| b"0123456789abcdef"[usize::from(n & 15)];
+        let code = [b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(*byte)];
+        let (escaped, length): (&[u8], usize) = match byte {
+            b'"' => (b"\\\"", 1),
+            b'\\' => (b"\\\\", 1),
+            b'\n' => (b"\\n", 1),
+            b'\r' => (b"\\r", 1),
+            b'\t' => (b"\\t", 1),
+            0..0x20 | b'<' | b'>' | b'&' => (&code, 1),
             // U+2028 and U+2029.
-            0xe2 if bytes[at..].starts_with(&[0xe2, 0x80, 0xa8]) => "\\u2028".into(),
-            0xe2 if bytes[at..].starts_with(&[0xe2, 0x80, 0xa9]) => "\\u2029".into(),
+            0xe2 if bytes[at..].starts_with(&[0xe2, 0x80, 0xa8]) => (b"\\u2028", 3),
+            0xe2 if bytes[at..].starts_with(&[0xe2, 0x80, 0xa9]) => (b"\\u2029", 3),
             _ => continue,
         };
         out.extend_from_slice(&bytes[plain..at]);
-        out.extend_from_slice(escaped.as_bytes());
-        plain = at + if *byte == 0xe2 { 3 } else { 1 };
+        out.extend_from_slice(escaped);
+        plain = at + length;
     }
     out.extend_from_slice(&bytes[plain..]);
 }

@@ -224,11 +224,7 @@ impl<'a> Monitor<'a> {
     fn event(&self, action: &str, exit_code: Option<i32>) {
         if let Some((journal, template)) = &self.plan.events {
             let mut event = template.again(action);
-            if let Some(code) = exit_code {
-                event.exit_code = Some(code);
-                let key = "containerExitCode".to_owned();
-                event.attributes.insert(key, code.to_string());
-            }
+            event.exit_code = exit_code;
             journal.write(&event);
         }
     }
