@@ -64,7 +64,7 @@ impl Reader {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn next(&mut self) -> Result<Option<Event>> {
+    pub fn next_event(&mut self) -> Result<Option<Event>> {
         loop {
             while let Some(end) = self.buffer[self.start..].iter().position(|b| *b == b'\n') {
                 let line = &self.buffer[self.start..self.start + end];
@@ -141,7 +141,7 @@ mod tests {
 
     fn ids(reader: &mut Reader) -> Vec<usize> {
         let mut ids = Vec::new();
-        while let Some(event) = reader.next().unwrap() {
+        while let Some(event) = reader.next_event().unwrap() {
             ids.push(event.id.parse().unwrap());
         }
         ids
@@ -153,7 +153,7 @@ mod tests {
         let journal = Journal::limited(&dir.path().join("events"), 4000);
         let mut from_end = Reader::from_end(&journal).unwrap();
         assert!(
-            from_end.next().unwrap().is_none(),
+            from_end.next_event().unwrap().is_none(),
             "nothing was written yet"
         );
         for number in 0..40 {

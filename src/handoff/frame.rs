@@ -93,7 +93,7 @@ impl Decoder {
     ///
     /// # Errors
     /// `Corrupt` for an unknown kind or a length above [`LIMIT`].
-    pub fn next(&mut self) -> Result<Option<(Kind, &[u8])>> {
+    pub fn next_frame(&mut self) -> Result<Option<(Kind, &[u8])>> {
         let rest = &self.buffer[self.start..];
         let Some((head, tail)) = rest.split_first_chunk::<HEADER>() else {
             if rest.is_empty() && self.buffer.capacity() > 0 {
@@ -136,7 +136,7 @@ mod tests {
             let mut seen = Vec::new();
             for piece in stream.chunks(step) {
                 decoder.feed(piece);
-                while let Some((kind, bytes)) = decoder.next().unwrap() {
+                while let Some((kind, bytes)) = decoder.next_frame().unwrap() {
                     seen.push((kind, bytes.to_vec()));
                 }
             }
@@ -157,7 +157,7 @@ mod tests {
         for bytes in [[99, 0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 255, 0, 0, 0]] {
             let mut decoder = Decoder::default();
             decoder.feed(&bytes);
-            assert_eq!(decoder.next().unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(decoder.next_frame().unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }
 }

@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn the_sequence_detaches_and_everything_else_passes() {
-        let cases: [(&str, &[&[u8]], &[u8], bool); 7] = [
+        type Case = (&'static str, &'static [&'static [u8]], &'static [u8], bool);
+        let cases: [Case; 7] = [
             ("ctrl-p,ctrl-q", &[b"ab\x10\x11cd"], b"ab", true),
             ("ctrl-p,ctrl-q", &[b"\x10", b"\x11"], b"", true),
             ("ctrl-p,ctrl-q", &[b"\x10x"], b"\x10x", false),

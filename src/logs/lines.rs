@@ -86,10 +86,10 @@ mod tests {
         let mut sizes = Vec::new();
         let long = vec![b'x'; 2 * PIECE + 5];
         lines.feed(Stream::Stdout, &long, |text, ends| {
-            sizes.push((text.len(), ends))
+            sizes.push((text.len(), ends));
         });
         lines.feed(Stream::Stdout, b"\n", |text, ends| {
-            sizes.push((text.len(), ends))
+            sizes.push((text.len(), ends));
         });
         assert_eq!(sizes, [(PIECE, false), (PIECE, false), (5, true)]);
     }

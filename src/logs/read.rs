@@ -149,7 +149,7 @@ impl Reader {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn next(&mut self) -> Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         loop {
             while let Some(end) = self.buffer[self.start..].iter().position(|b| *b == b'\n') {
                 let line = &self.buffer[self.start..self.start + end];
@@ -383,7 +383,7 @@ pub(super) mod tests {
 
     fn all(reader: &mut Reader) -> String {
         let mut text = String::new();
-        while let Some(entry) = reader.next().unwrap() {
+        while let Some(entry) = reader.next_entry().unwrap() {
             text.push_str(&String::from_utf8_lossy(&entry.text));
             if entry.ends_line {
                 text.push('\n');
@@ -472,7 +472,7 @@ pub(super) mod tests {
         );
         // Before the first line is written there is nothing to read, and no error.
         let mut reader = open(&container, None).unwrap();
-        assert!(reader.next().unwrap().is_none());
+        assert!(reader.next_entry().unwrap().is_none());
         let mut sink = crate::logs::open(&container).unwrap();
         let mut seen = String::new();
         for number in 0..1000 {

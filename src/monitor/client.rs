@@ -200,7 +200,7 @@ impl Client {
     ///
     /// # Errors
     /// It talks nonsense. A malformed line is answered by the caller, a malformed frame ends it.
-    pub fn next(&mut self) -> Result<Option<Message>> {
+    pub fn next_message(&mut self) -> Result<Option<Message>> {
         if self.attached.is_some() {
             // What followed the attach request in the same packet.
             if !self.line.is_empty() {
@@ -223,7 +223,7 @@ impl Client {
     fn next_frame(&mut self) -> Result<Option<Message>> {
         let stdin = self.has_input();
         let bad = |what: &str| Error::new(ErrorKind::Corrupt, format!("attach stream: {what}"));
-        while let Some((kind, bytes)) = self.inbox.next()? {
+        while let Some((kind, bytes)) = self.inbox.next_frame()? {
             let message = match kind {
                 Kind::Stdin if stdin => {
                     let Some(left) = self.credit.checked_sub(bytes.len()) else {

@@ -155,7 +155,7 @@ mod tests {
         while got < pushed {
             let n = theirs.read(&mut buffer).unwrap();
             decoder.feed(&buffer[..n]);
-            while let Some((kind, bytes)) = decoder.next().unwrap() {
+            while let Some((kind, bytes)) = decoder.next_frame().unwrap() {
                 assert_eq!(kind, Kind::Stdout);
                 got += bytes.len();
             }

@@ -225,7 +225,7 @@ pub(super) fn messages(monitor: &mut Monitor<'_>, token: u64) {
     };
     while let Some(client) = monitor.clients.all.get_mut(&token) {
         let attached = client.is_attached();
-        match client.next() {
+        match client.next_message() {
             Ok(Some(Message::Request(request))) => {
                 let Some(answer) = request_of(monitor, token, request).transpose() else {
                     continue;

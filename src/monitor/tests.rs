@@ -140,6 +140,7 @@ const ALL: AttachRequest = AttachRequest {
     owner: false,
 };
 
+#[expect(clippy::zombie_processes, reason = "it is waited for by its pidfd")]
 fn shell(script: &str, attempt: Attempt) -> Result<Running> {
     let mut pty = None;
     let mut command = match attempt.stdio {
@@ -363,7 +364,7 @@ fn a_slow_command_loses_nothing_of_a_large_output() {
         let n = stream.read(&mut buffer).unwrap();
         assert!(n > 0, "cut after {got} bytes");
         decoder.feed(&buffer[..n]);
-        while let Some((kind, bytes)) = decoder.next().unwrap() {
+        while let Some((kind, bytes)) = decoder.next_frame().unwrap() {
             match kind {
                 frame::Kind::Stdout => got += bytes.len(),
                 frame::Kind::Stderr => errors.extend_from_slice(bytes),
@@ -555,7 +556,7 @@ fn a_terminal_has_the_clients_size_and_takes_input_as_typed() {
             let n = client.read(&mut buffer).unwrap();
             assert!(n > 0, "{seen}");
             decoder.feed(&buffer[..n]);
-            while let Some((kind, bytes)) = decoder.next().unwrap() {
+            while let Some((kind, bytes)) = decoder.next_frame().unwrap() {
                 match kind {
                     frame::Kind::Stdout => seen.push_str(&String::from_utf8_lossy(bytes)),
                     frame::Kind::Exit => seen.push_str(&format!("exit {}", bytes[3])),

@@ -44,7 +44,7 @@ pub fn events(
         Reader::from_end(&journal)?
     };
     loop {
-        while let Some(event) = reader.next()? {
+        while let Some(event) = reader.next_event()? {
             if filter.accepts(&event) {
                 show(Some(&event))?;
             }

@@ -1,6 +1,6 @@
 //! `attach`.
 
-use crate::base::Result;
+use crate::base::{Error, Result};
 use crate::cli::output::Out;
 use crate::operations::container::attach::attach;
 use crate::operations::container::run::{Ran, Relay};
@@ -42,24 +42,26 @@ pub fn run(args: AttachArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         latest: args.latest,
         ..Selection::default()
     };
-    for target in selection.resolve(session)? {
-        let container = target.container?;
-        let keys = args.detach_keys.clone();
-        let relay = Relay {
-            streams: AttachStreams {
-                stdin: !args.no_stdin,
-                stdout: true,
-                stderr: true,
-            },
-            sig_proxy: args.sig_proxy != Some(false),
-            detach_keys: keys.or_else(|| container.record.options.detach_keys.clone()),
-        };
-        out.flush()?;
-        return Ok(match attach(session, &container, &relay)? {
-            Ran::Exited(code) => (code & 0xFF) as u8,
-            Ran::Left | Ran::Detached(_) => 0,
-            Ran::BrokenPipe => 141,
-        });
-    }
-    Err(crate::base::Error::not_found("there is no container"))
+    let container = selection
+        .resolve(session)?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::not_found("there is no container"))?
+        .container?;
+    let own_keys = || container.record.options.detach_keys.clone();
+    let relay = Relay {
+        streams: AttachStreams {
+            stdin: !args.no_stdin,
+            stdout: true,
+            stderr: true,
+        },
+        sig_proxy: args.sig_proxy != Some(false),
+        detach_keys: args.detach_keys.or_else(own_keys),
+    };
+    out.flush()?;
+    Ok(match attach(session, &container, &relay)? {
+        Ran::Exited(code) => (code & 0xFF) as u8,
+        Ran::Left | Ran::Detached(_) => 0,
+        Ran::BrokenPipe => 141,
+    })
 }

@@ -157,7 +157,7 @@ impl Relay {
             Err(e) => return Err(cut().because(e)),
         }
         let number = |bytes: &[u8]| bytes.try_into().map(u32::from_be_bytes).unwrap_or(0);
-        while let Some((kind, bytes)) = self.decoder.next()? {
+        while let Some((kind, bytes)) = self.decoder.next_frame()? {
             let writer = match kind {
                 Kind::Stdout => &mut self.out,
                 Kind::Stderr => &mut self.err,

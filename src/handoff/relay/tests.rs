@@ -31,6 +31,7 @@ struct Sitting {
     pidfd: OwnedFd,
 }
 
+#[expect(clippy::zombie_processes, reason = "it is waited for by its pidfd")]
 impl Sitting {
     /// Runs a script in a terminal of its own, relayed.
     fn new(script: &str, options: &Options) -> Self {
@@ -188,6 +189,7 @@ fn a_proxied_signal_reaches_the_process() {
     assert_eq!(sitting.ends(), pidfd::Ended::Exited(143));
 }
 
+#[expect(clippy::zombie_processes, reason = "it is waited for by its pidfd")]
 #[test]
 fn pipes_are_relayed_both_ways_and_apart() {
     let (stdin, mut write) = std::io::pipe().unwrap();

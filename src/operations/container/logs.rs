@@ -145,13 +145,13 @@ struct Source {
 
 enum Tape {
     File(Reader),
-    Journal(Journalctl),
+    Journal(Box<Journalctl>),
 }
 
 impl Tape {
     fn next(&mut self) -> Result<Option<Entry>> {
         match self {
-            Self::File(reader) => reader.next(),
+            Self::File(reader) => reader.next_entry(),
             Self::Journal(journal) => journal.next(),
         }
     }
@@ -168,7 +168,11 @@ impl Source {
         };
         let follow = waiting.is_some();
         let tape = if journal {
-            Tape::Journal(Journalctl::start(container, options.tail, follow)?)
+            Tape::Journal(Box::new(Journalctl::start(
+                container,
+                options.tail,
+                follow,
+            )?))
         } else {
             let reader = read::open(container, options.tail)?;
             if follow {
