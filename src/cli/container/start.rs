@@ -80,7 +80,7 @@ pub fn run(args: StartArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
     };
     out.flush()?;
     let ran = start(session, &container, Some(&relay), &mut |text| {
-        out.warn(text)
+        out.warn(text);
     })?;
     Ok(exit_code(&ran))
 }

@@ -84,7 +84,7 @@ pub fn update(session: &Session, container: &Container, changes: &Changes) -> Re
         if options.remove && *policy != RestartPolicy::No {
             return Err(Error::invalid("--rm and --restart contradict each other"));
         }
-        options.restart = policy.clone();
+        options.restart = *policy;
     }
     for name in &changes.unset_env {
         let prefix = format!("{name}=");

@@ -173,6 +173,7 @@ pub fn ports_text(ports: &[PortMapping]) -> String {
     all.join(", ")
 }
 
+/// A sample for the tests of the modules beside.
 #[cfg(test)]
 pub mod tests {
     use super::*;

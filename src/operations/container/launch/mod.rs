@@ -209,7 +209,7 @@ fn run_monitor(
         log,
         stdio,
         attach: how.attach,
-        restart: options.restart.clone(),
+        restart: options.restart,
         timeout: (options.timeout > 0).then(|| Duration::from_secs(options.timeout.into())),
         stop_signal: stop_signal(&container),
         stop_timeout: Duration::from_secs(options.stop_timeout.unwrap_or(10).into()),

@@ -393,8 +393,7 @@ fn facts_of(
         },
         cgroup2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
         host_mqueue: Path::new("/dev/mqueue").is_dir(),
-        joined: joins.paths.clone().into_iter().collect(),
-        ..Facts::default()
+        joined: joins.paths.clone(),
     })
 }
 
