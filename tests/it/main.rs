@@ -28,4 +28,5 @@ mod manual;
 mod network;
 mod registry;
 mod run_flags;
+mod streams;
 mod users;
