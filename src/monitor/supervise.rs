@@ -528,6 +528,7 @@ impl<'a> Monitor<'a> {
             finished: Timestamp::now(),
             error: None,
             stopped_by_user: self.stopping,
+            restarts: self.restarts.count(),
         };
         self.reap_orphans();
         self.over_or_again(record, ran);
@@ -573,6 +574,7 @@ impl<'a> Monitor<'a> {
             finished: now,
             error: Some(error.one_line()),
             stopped_by_user: self.stopping,
+            restarts: self.restarts.count(),
         }
     }
 

@@ -146,6 +146,9 @@ pub struct ExitRecord {
     /// A person stopped it (`stop`, `kill`), so `unless-stopped` and boot leave it alone.
     #[serde(default)]
     pub stopped_by_user: bool,
+    /// How often the restart policy had started it again by then.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// What a container is doing, concluded from the records and the process table.

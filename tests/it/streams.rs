@@ -147,7 +147,7 @@ fn restart_policies_restart_and_a_stop_ends_it() {
     assert_eq!(world.ok(&["logs", "-f", "f"]), "run\nrun\nrun");
     assert_eq!(
         world.inspect("f", "{{.RestartCount}} {{.State.ExitCode}}"),
-        "0 3"
+        "2 3"
     );
     world.ok(&[
         "run",

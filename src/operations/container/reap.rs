@@ -73,6 +73,7 @@ fn reap_locked(session: &Session, container: &Container) -> Result<bool> {
             started: status.started,
             finished: Timestamp::now(),
             error: Some("its monitor was killed".to_owned()),
+            restarts: status.restarts,
             stopped_by_user: false,
         };
         container.write_exit(&exit)?;

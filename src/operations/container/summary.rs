@@ -21,6 +21,12 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// How often the restart policy started it again, in this run or the last one.
+    pub fn restarts(&self) -> u32 {
+        let last = || self.exit.as_ref().map_or(0, |e| e.restarts);
+        self.status.as_ref().map_or_else(last, |s| s.restarts)
+    }
+
     /// Reads status and exit record.
     ///
     /// # Errors

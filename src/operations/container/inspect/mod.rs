@@ -73,7 +73,7 @@ pub fn inspect(s: &Summary, cx: &Context<'_>) -> Value {
         "PidFile": options.pidfile,
         "LogPath": log_path(s),
         "Name": record.name,
-        "RestartCount": s.status.as_ref().map_or(0, |st| st.restarts),
+        "RestartCount": s.restarts(),
         "Driver": record.driver,
         "Platform": "linux",
         "MountLabel": "",
