@@ -27,6 +27,11 @@ impl Size {
         })
     }
 
+    /// The size of the caller's terminal, if his input or output is one.
+    pub fn of_caller() -> Option<Self> {
+        Self::of(std::io::stdin().as_fd()).or_else(|| Self::of(std::io::stdout().as_fd()))
+    }
+
     /// Gives the terminal at `fd` this size; its foreground processes get SIGWINCH.
     ///
     /// # Errors

@@ -120,7 +120,7 @@ fn request(container: &Container, streams: AttachStreams) -> AttachRequest {
         stdout: streams.stdout,
         stderr: streams.stderr,
         size: if container.record.options.tty {
-            Size::of(std::io::stdin()).or_else(|| Size::of(std::io::stdout()))
+            Size::of_caller()
         } else {
             None
         },
