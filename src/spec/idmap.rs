@@ -257,6 +257,8 @@ fn split(map: &[IdMapping], parent: &[IdMapping]) -> Option<Vec<IdMapping>> {
 mod tests {
     use super::*;
 
+    type Lines<'a> = &'a [(u32, u32, u32)];
+
     fn map(lines: &[(u32, u32, u32)]) -> Vec<IdMapping> {
         lines
             .iter()
@@ -286,7 +288,7 @@ mod tests {
 
     #[test]
     fn keep_id_fills_up_around_the_caller() {
-        let cases: &[(u32, Option<u32>, &[(u32, u32, u32)])] = &[
+        let cases: &[(u32, Option<u32>, Lines<'_>)] = &[
             (
                 1000,
                 None,
