@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(second.created, first.created);
         assert_ne!(second.id, first.id);
         assert_eq!(secrets.data(&second).unwrap().expose(), b"two");
-        assert_eq!(secrets.list().unwrap(), [second.clone()]);
+        assert_eq!(secrets.list().unwrap(), std::slice::from_ref(&second));
         secrets.remove(&second).unwrap();
         assert_eq!(secrets.find("token").unwrap_err().kind(), Kind::NotFound);
     }

@@ -186,7 +186,7 @@ fn import_takes_changes_and_history_tells_of_them() {
         "{{.Id}} {{.Config.Env}} {{.Config.Entrypoint}}",
         "made:1",
     ]);
-    assert_eq!(format!("sha256:{}", seen), format!("{id} [A=1] [/x]"));
+    assert_eq!(format!("sha256:{seen}"), format!("{id} [A=1] [/x]"));
     let history = world.ok(&["history", "--format", "{{.Comment}}", "made:1"]);
     assert_eq!(history, "by hand");
     world.run(&["import", "-c", "RUN x", text(&path)]).code(125);

@@ -82,7 +82,7 @@ fn verbose(usage: &Usage, out: &mut Out) -> Result<()> {
         let name = image.listed.tags.first();
         let none = || "<none>".to_owned();
         rows.push(json!({
-            "Repository": name.map_or_else(none, |n| n.name()),
+            "Repository": name.map_or_else(none, crate::spec::reference::Reference::name),
             "Tag": name.and_then(|n| n.tag()).map_or_else(none, str::to_owned),
             "ImageID": &image.listed.record.id.hex()[..12],
             "Created": ago(image.listed.record.created()),

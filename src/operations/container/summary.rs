@@ -181,6 +181,7 @@ pub fn ports_text(ports: &[PortMapping]) -> String {
 
 /// A sample for the tests of the modules beside.
 #[cfg(test)]
+/// A summary for tests of other modules.
 pub mod tests {
     use super::*;
     use crate::config::dirs::Dirs;

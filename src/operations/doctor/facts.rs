@@ -52,7 +52,6 @@ pub(super) struct Facts {
     pub(super) distribution: String,
     pub(super) kernel: String,
     pub(super) user: String,
-    pub(super) uid: u32,
     pub(super) is_root: bool,
     pub(super) max_user_namespaces: Option<u64>,
     pub(super) unprivileged_clone_off: bool,
@@ -86,7 +85,10 @@ pub(super) fn gather(session: &Session) -> Result<Facts> {
     let program = std::env::current_exe().what(|| "cannot find this program's own path")?;
     let user = session.user;
     let loaded = containers_conf::load();
-    let configuration = loaded.as_ref().err().map(|e| e.one_line());
+    let configuration = loaded
+        .as_ref()
+        .err()
+        .map(crate::base::error::Error::one_line);
     let conf = loaded.cloned().unwrap_or_default();
     let mut host = network::probe(&session.env, &conf, &NetworkOptions::default());
     host.pasta_release = host.pasta.as_deref().and_then(network::pasta_release);
@@ -110,7 +112,6 @@ pub(super) fn gather(session: &Session) -> Result<Facts> {
         distribution: distribution(&text("/etc/os-release")),
         kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
         user: user.name.clone(),
-        uid: user.uid,
         gid: user.gid,
         is_root: user.is_root,
         max_user_namespaces: text("/proc/sys/user/max_user_namespaces")

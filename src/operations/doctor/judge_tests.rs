@@ -34,7 +34,6 @@ fn good() -> Facts {
         distribution: "debian".into(),
         kernel: "6.12.1-amd64".into(),
         user: "dev".into(),
-        uid: 1000,
         gid: 1000,
         newuidmap: Helper::Fit,
         newgidmap: Helper::Fit,
