@@ -167,6 +167,10 @@ fn only_the_output_module_prints() {
         {
             continue;
         }
+        if inside == Path::new("operations/image/save.rs") {
+            // An archive on standard output is data that is too large to be handed up.
+            continue;
+        }
         let code = code(&path);
         // Handing a descriptor on, or asking whether it is a terminal, is not printing.
         for marker in [
