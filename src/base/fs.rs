@@ -19,6 +19,9 @@ pub enum Durability {
     Volatile,
 }
 
+/// Most records fit into this many bytes.
+const FIRST: usize = 8 << 10;
+
 /// Reads a whole file of at most `limit` bytes; `None` if there is none.
 ///
 /// # Errors
@@ -31,7 +34,8 @@ pub fn read_if_exists(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         }
         Err(e) => return Err(e).what(|| format!("cannot open {}", path.display())),
     };
-    let mut bytes = Vec::new();
+    // Without a start the buffer grows from 32 bytes, a system call each time.
+    let mut bytes = Vec::with_capacity(FIRST);
     file.take(limit + 1)
         .read_to_end(&mut bytes)
         .what(|| format!("cannot read {}", path.display()))?;

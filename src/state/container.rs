@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{ContainerOptions, PortMapping};
 use crate::base::fs::{self as files, Durability};
+use crate::base::parallel;
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::config::dirs::Dirs;
@@ -189,8 +190,8 @@ impl State {
 /// One container's record together with its folders.
 #[derive(Clone, Debug)]
 pub struct Container {
-    /// The record, as read.
-    pub record: ContainerRecord,
+    /// The record, as read. Boxed: it has a hundred fields, and lists of containers are sorted.
+    pub record: Box<ContainerRecord>,
     dir: PathBuf,
     runtime_dir: PathBuf,
     names: PathBuf,
@@ -271,7 +272,7 @@ impl Container {
     /// # Errors
     /// As [`Containers::open`].
     pub fn reload(&mut self) -> Result<()> {
-        self.record = read_record(&self.dir.join("config.json"))?;
+        *self.record = read_record(&self.dir.join("config.json"))?;
         Ok(())
     }
 
@@ -538,8 +539,8 @@ impl Containers {
     /// What the kernel says of the folder.
     pub fn list(&self) -> Result<(Vec<Container>, Vec<Error>)> {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
-        for id in self.ids()? {
-            match self.open(&id) {
+        for opened in parallel::map(self.ids()?, |id| self.open(&id)) {
+            match opened {
                 Ok(container) => good.push(container),
                 // Being created or removed right now.
                 Err(e) if e.kind() == Kind::NotFound => {}
@@ -623,7 +624,7 @@ impl Containers {
         let dir = self.dirs.containers().join(record.id.as_str());
         let runtime_dir = self.dirs.runtime_containers().join(record.id.as_str());
         Container {
-            record,
+            record: Box::new(record),
             dir,
             runtime_dir,
             names: self.dirs.names(),

@@ -2,7 +2,7 @@
 
 use super::select;
 use super::summary::Summary;
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, parallel};
 use crate::operations::session::Session;
 use crate::spec::id::ContainerId;
 use crate::state::container::{Container, Containers};
@@ -35,8 +35,8 @@ pub fn list(session: &Session, options: &ListOptions) -> Result<(Vec<Summary>, V
         running(session, &containers)?
     };
     let mut shown = Vec::new();
-    for container in list {
-        match Summary::of(container) {
+    for summary in parallel::map(list, Summary::of) {
+        match summary {
             Ok(s) if !everything && !s.state.is_active() => drop(s),
             Ok(s) if filters.accept(&s) => shown.push(s),
             Ok(_) => {}
