@@ -40,6 +40,9 @@ const DRAIN: usize = 64;
 /// A terminal that nobody has open is looked at again after so long.
 const HUNG_UP: Duration = Duration::from_millis(50);
 
+/// A container that runs for so long gets a small monitor: what only the start needed is given back.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// Clean-up waits so long for clients to take the rest of the output.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -64,6 +67,8 @@ struct Current {
     writing: bool,
     /// When a terminal that was hung up is looked at again.
     look_again: Option<Instant>,
+    /// When memory is given back.
+    settle_at: Option<Instant>,
 }
 
 impl Current {
@@ -198,6 +203,7 @@ impl<'a> Monitor<'a> {
             reading: [false; 2],
             writing: false,
             look_again: None,
+            settle_at: Some(now + SETTLED),
         }));
         let recorded = self
             .plan
@@ -244,7 +250,9 @@ impl<'a> Monitor<'a> {
     fn deadline(&self) -> Option<Instant> {
         let mut deadlines = vec![self.clients.deadline()];
         match &self.phase {
-            Phase::Running(current) => deadlines.extend([current.kill_at, current.look_again]),
+            Phase::Running(current) => {
+                deadlines.extend([current.kill_at, current.look_again, current.settle_at]);
+            }
             Phase::Restarting(when) => deadlines.push(Some(*when)),
             Phase::Over => {}
         }
@@ -271,6 +279,10 @@ impl<'a> Monitor<'a> {
                 if due(current.kill_at) {
                     current.kill_at = None;
                     let _gone = pidfd::send_signal(&current.running.pidfd, libc::SIGKILL);
+                }
+                if due(current.settle_at) {
+                    current.settle_at = None;
+                    crate::sys::daemon::forget_code();
                 }
                 if due(current.look_again) {
                     current.look_again = None;

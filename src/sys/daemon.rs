@@ -121,6 +121,48 @@ pub fn reap_orphans(keep: &[i32]) {
     }
 }
 
+/// Gives back the memory of the program's own read-only segments: code that ran at the start and
+/// will not again. What is needed later comes back from the page cache, page by page.
+pub fn forget_code() {
+    // SAFETY: reads the auxiliary vector only.
+    let (table, count, size, page) = unsafe {
+        (
+            libc::getauxval(libc::AT_PHDR),
+            libc::getauxval(libc::AT_PHNUM),
+            libc::getauxval(libc::AT_PHENT),
+            libc::getauxval(libc::AT_PAGESZ).max(1),
+        )
+    };
+    if table == 0 || size != size_of::<libc::Elf64_Phdr>() as u64 {
+        return;
+    }
+    // SAFETY: the kernel gave the program's own header table, which stays mapped.
+    let headers = unsafe {
+        std::slice::from_raw_parts(
+            table as *const libc::Elf64_Phdr,
+            usize::try_from(count).unwrap_or(0),
+        )
+    };
+    // Where the program was put, if it can be put anywhere.
+    let base = headers
+        .iter()
+        .find(|h| h.p_type == libc::PT_PHDR)
+        .map_or(0, |h| table.wrapping_sub(h.p_vaddr));
+    for header in headers {
+        if header.p_type != libc::PT_LOAD || header.p_flags & libc::PF_W != 0 {
+            continue;
+        }
+        let from = base.wrapping_add(header.p_vaddr) & !(page - 1);
+        let to = base.wrapping_add(header.p_vaddr + header.p_filesz) & !(page - 1);
+        if to > from {
+            let length = usize::try_from(to - from).unwrap_or(0);
+            // SAFETY: a segment that the program may not write and the loader does not: every page
+            // is the file's, and is read from it again at the next access.
+            unsafe { libc::madvise(from as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,5 +201,27 @@ mod tests {
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         let status = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
         assert_eq!(status.unwrap().unwrap().1.exit_status(), Some(7));
+    }
+
+    #[test]
+    fn a_program_that_forgot_its_code_goes_on() {
+        let code = || {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let mut inside = false;
+            let mut resident = 0;
+            for line in maps.lines() {
+                if line.contains(" r-xp ") {
+                    inside = line.contains("/coracle-");
+                } else if inside && let Some(rest) = line.strip_prefix("Rss:") {
+                    resident += rest.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+                    inside = false;
+                }
+            }
+            resident
+        };
+        let before = code();
+        forget_code();
+        let after = code();
+        assert!(after < before, "{before} kB, then {after} kB");
     }
 }
