@@ -327,6 +327,7 @@ fn a_killed_command_leaves_the_container_and_a_later_client_sees_its_end() {
     .unwrap();
     drop(started.client);
     assert_eq!(world.container.state().unwrap(), State::Running);
+    wait_for("the first line", || world.text("log").contains("first"));
     let one = world
         .control()
         .attach(AttachRequest { stdin: true, ..ALL })
