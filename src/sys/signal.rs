@@ -80,6 +80,14 @@ pub fn block(set: &Set) -> Result<Set> {
     change(libc::SIG_BLOCK, set)
 }
 
+/// Lets `set` through again in the calling thread; gives the former mask.
+///
+/// # Errors
+/// None in practice.
+pub fn unblock(set: &Set) -> Result<Set> {
+    change(libc::SIG_UNBLOCK, set)
+}
+
 /// Makes `set` the mask of the calling thread; gives the former one.
 ///
 /// # Errors

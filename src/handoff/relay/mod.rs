@@ -12,6 +12,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 pub use attached::attached;
 pub use local::local;
+pub use parts::Held;
 
 use super::keys::DetachKeys;
 use crate::base::Result;
@@ -57,6 +58,16 @@ pub struct Options {
     /// Signals that reach the command go to the container (`--sig-proxy`). Otherwise they do to
     /// the command what they always do.
     pub proxy_signals: bool,
+}
+
+/// Keeps the signals of a relay that is about to begin, until the answer is dropped: taken before
+/// the container is started, so that a signal which comes in between ends neither the command nor
+/// is lost, but goes where the relay sends it.
+///
+/// # Errors
+/// None in practice.
+pub fn hold(proxy_signals: bool) -> Result<Held> {
+    Held::begin(proxy_signals)
 }
 
 /// How a relay ended.

@@ -48,6 +48,33 @@ pub(super) enum Signal {
     Ends(i32),
 }
 
+/// The signals that a relay takes.
+fn concerned(proxy: bool) -> signal::Set {
+    let set = if proxy {
+        OWN.iter()
+            .fold(signal::Set::full(), |set, s| set.without(*s))
+    } else {
+        signal::Set::of(&ENDING)
+    };
+    set.with(libc::SIGWINCH).with(libc::SIGCONT)
+}
+
+/// Signals that wait for a relay which is about to begin; see [`super::hold`].
+#[derive(Debug)]
+pub struct Held(signal::Set);
+
+impl Held {
+    pub(super) fn begin(proxy: bool) -> Result<Self> {
+        Ok(Self(signal::block(&concerned(proxy))?))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _restored = signal::set_mask(&self.0);
+    }
+}
+
 /// The command's signals as a descriptor, while it relays.
 pub(super) struct Signals {
     fd: OwnedFd,
@@ -58,13 +85,7 @@ pub(super) struct Signals {
 impl Signals {
     /// Takes the signals that matter.
     pub(super) fn take(proxy: bool) -> Result<Self> {
-        let mut set = if proxy {
-            OWN.iter()
-                .fold(signal::Set::full(), |set, s| set.without(*s))
-        } else {
-            signal::Set::of(&ENDING)
-        };
-        set = set.with(libc::SIGWINCH).with(libc::SIGCONT);
+        let set = concerned(proxy);
         let before = signal::block(&set)?;
         let fd = match signal::descriptor(&set) {
             Ok(fd) => fd,
@@ -89,6 +110,8 @@ impl Signals {
     /// Lets signal `number` do to the command what it does by default.
     pub(super) fn surrender(self, number: i32) -> Error {
         drop(self);
+        // Held by a caller, perhaps.
+        let _open = signal::unblock(&signal::Set::of(&[number]));
         let _sent = signal::send(std::process::id().cast_signed(), number);
         Error::new(Kind::Interrupted, format!("ended by signal {number}"))
             .exit_code(u8::try_from(128 + number).unwrap_or(255))

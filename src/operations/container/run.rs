@@ -60,6 +60,11 @@ pub fn run(
         detach_keys,
     };
     let lock = container.lock(reap::PATIENCE)?;
+    // A signal between the start and the relay is the container's already.
+    let _held = match run.detach {
+        true => None,
+        false => Some(relay::hold(relay.sig_proxy)?),
+    };
     let request = (!run.detach).then(|| request(&container, relay.streams));
     let started = launch::start(
         session,
@@ -147,6 +152,7 @@ pub fn start(
             container.name()
         )));
     };
+    let _held = relay.map(|r| relay::hold(r.sig_proxy)).transpose()?;
     if container.state()?.is_active() {
         drop(lock);
         return match relay {
