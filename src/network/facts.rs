@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::base::fs as files;
 use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
-use crate::state::options::NetworkOptions;
+use crate::state::options::{NetworkMode, NetworkOptions};
 
 /// Files larger than this are not configuration.
 const LIMIT: u64 = 1 << 20;
@@ -65,7 +65,13 @@ pub fn probe(env: &Env, conf: &ContainersConf, options: &NetworkOptions) -> Host
     };
     let resolv_conf = text("/etc/resolv.conf");
     let only_resolved = super::files::only_names_resolved(&resolv_conf);
-    let pasta = program("pasta");
+    // Programs, devices and routes concern an uplink of the container's own only.
+    let uplink = matches!(
+        options.mode,
+        NetworkMode::Default | NetworkMode::Pasta(_) | NetworkMode::Slirp4netns(_)
+    );
+    let routes = |path: &str| if uplink { text(path) } else { String::new() };
+    let pasta = uplink.then(|| program("pasta")).flatten();
     let publishes = options.publish_all || !options.publish.is_empty();
     HostFacts {
         pasta_release: pasta
@@ -77,13 +83,21 @@ pub fn probe(env: &Env, conf: &ContainersConf, options: &NetworkOptions) -> Host
             .engine
             .network_cmd_path
             .as_deref()
-            .filter(|p| p.starts_with('/'))
+            .filter(|p| uplink && p.starts_with('/'))
             .and_then(|p| env.find_program(p))
-            .or_else(|| program("slirp4netns")),
-        tun: tun(Path::new("/dev/net/tun")),
-        routes_v4: routes_v4(&text("/proc/net/route")),
-        default_v6: default_v6(&text("/proc/net/ipv6_route")),
-        addresses: addresses(),
+            .or_else(|| uplink.then(|| program("slirp4netns")).flatten()),
+        tun: if uplink {
+            tun(Path::new("/dev/net/tun"))
+        } else {
+            Tun::default()
+        },
+        routes_v4: routes_v4(&routes("/proc/net/route")),
+        default_v6: default_v6(&routes("/proc/net/ipv6_route")),
+        addresses: if options.mode == NetworkMode::None {
+            Vec::new()
+        } else {
+            addresses()
+        },
         resolved_conf: only_resolved.then(|| text("/run/systemd/resolve/resolv.conf")),
         resolv_conf,
         base_hosts: match conf.containers.base_hosts_file.as_deref() {

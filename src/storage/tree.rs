@@ -277,16 +277,18 @@ mod tests {
         let root = at::open_host_dir(dir.path()).unwrap();
         at::mkdir(root.as_fd(), b"t", 0o755).unwrap();
         let mut here = at::open_dir(root.as_fd(), b"t").unwrap();
+        let mut closed = None;
         for depth in 0..3000 {
             at::create_file(here.as_fd(), b"f", 0o600).unwrap();
             at::mkdir(here.as_fd(), b"d", 0o755).unwrap();
             let next = at::open_dir(here.as_fd(), b"d").unwrap();
             if depth == 2000 {
-                at::fchmod(next.as_fd(), 0).unwrap();
+                closed = Some(at::reopen_dir(next.as_fd()).unwrap());
             }
             here = next;
         }
         at::symlink(b"/etc", here.as_fd(), b"l").unwrap();
+        at::fchmod(closed.unwrap().as_fd(), 0).unwrap();
         remove_all(&dir.path().join("t")).unwrap();
         remove_all(&dir.path().join("t")).unwrap();
         assert!(!dir.path().join("t").exists());

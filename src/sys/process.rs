@@ -63,16 +63,26 @@ impl Identity {
 pub fn boot_id() -> &'static str {
     static ID: OnceLock<String> = OnceLock::new();
     ID.get_or_init(|| {
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        read_text("/proc/sys/kernel/random/boot_id")
             .map(|s| s.trim().to_owned())
             .unwrap_or_default()
     })
 }
 
+/// Reads a small file of /proc, whose size nobody knows, in one piece.
+fn read_text(path: &str) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::with_capacity(1 << 10);
+    std::fs::File::open(path)?
+        .take(64 << 10)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// Start time and state letter.
 fn stat(pid: i32) -> Result<(u64, char)> {
     let target = format!("/proc/{pid}/stat");
-    let text = std::fs::read_to_string(&target).map_err(|e| {
+    let text = read_text(&target).map_err(|e| {
         let errno = if e.kind() == std::io::ErrorKind::NotFound {
             libc::ESRCH
         } else {

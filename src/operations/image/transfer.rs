@@ -343,9 +343,13 @@ mod tests {
                 let mut bytes = Vec::new();
                 follow.read_to_end(&mut bytes).map(|_| bytes)
             });
-            for end in (0..=content.len()).step_by(10_000) {
-                std::fs::write(&path, &content[..end]).unwrap();
-                lane.change(|s| s.written = end as u64);
+            let mut writer = std::fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .unwrap();
+            for (n, piece) in content.chunks(10_000).enumerate() {
+                std::io::Write::write_all(&mut writer, piece).unwrap();
+                lane.change(|s| s.written = (n * 10_000 + piece.len()) as u64);
             }
             lane.change(|s| s.end = Some(Ok(())));
             reader.join().unwrap()

@@ -17,7 +17,17 @@ pub(crate) fn in_child(body: impl FnOnce() -> std::result::Result<(), String>) {
                     ));
                     1
                 }
-                Err(_) => 2,
+                Err(panic) => {
+                    // The harness captures what the panic printed, in this process, and it is lost.
+                    let text = panic
+                        .downcast_ref::<String>()
+                        .map_or("panicked", String::as_str);
+                    drop(sys::fd::write_all(
+                        std::io::stderr(),
+                        format!("{text}\n").as_bytes(),
+                    ));
+                    2
+                }
             },
         )
         .unwrap();

@@ -260,7 +260,10 @@ fn trees_survive_the_way_through_an_archive() {
         let packed = pack(&first.layers().path(&info.chain_id).join("diff"));
         let (_keep, second) = unpacked(&packed);
         prop_assert!(pack(&second) == packed, "packing is stable");
-        // GNU tar reads our archive as we do.
+        // GNU tar reads our archive as we do; device nodes it cannot make here.
+        if entries.iter().any(|(e, _)| matches!(e.kind, TarKind::Char | TarKind::Block)) {
+            return Ok(());
+        }
         let gnu = tempfile::tempdir().unwrap();
         fs::write(gnu.path().join("a.tar"), &packed).unwrap();
         fs::create_dir(gnu.path().join("out")).unwrap();
@@ -282,7 +285,7 @@ fn trees_survive_the_way_through_an_archive() {
 #[ignore = "a measurement"]
 fn measure_unpack() {
     let path = std::env::var_os("CORACLE_MEASURE").unwrap();
-    let temp = tempfile::tempdir_in("/work/tmp").unwrap();
+    let temp = tempfile::tempdir().unwrap();
     let store = store(temp.path());
     let file = File::open(path).unwrap();
     let begun = std::time::Instant::now();
