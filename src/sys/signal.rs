@@ -108,11 +108,26 @@ fn change(how: libc::c_int, set: &Set) -> Result<Set> {
 }
 
 /// Puts every signal back to its default action: ignored ones would stay ignored over execve.
+/// By the kernel's own call: the C library refuses to touch the two signals that it uses itself, and
+/// a caller may well have passed those on ignored.
 pub fn reset_actions() {
-    for signal in 1..=64 {
-        // SAFETY: SIG_DFL has no handler to be unsound; KILL, STOP and the C library's own two are
+    /// The kernel's `struct sigaction`, which is not the C library's. All zero is SIG_DFL.
+    #[repr(C)]
+    struct Action([usize; 4]);
+    let default = Action([0; 4]);
+    for signal in 1..=64_i32 {
+        // SAFETY: the structure outlives the call, is as large as the kernel's (handler, flags,
+        // restorer, eight bytes of mask), and SIG_DFL has no handler to be unsound; KILL and STOP are
         // refused without effect.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                std::ptr::null::<Action>(),
+                8_usize,
+            )
+        };
     }
 }
 
