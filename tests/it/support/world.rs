@@ -106,6 +106,8 @@ impl World {
             .env("HOME", self.path().join("home"))
             .env("XDG_RUNTIME_DIR", self.path().join("xdg"))
             .env("TMPDIR", self.path().join("tmp"))
+            // Debian's podman brings a containers.conf that changes defaults.
+            .env("CONTAINERS_CONF", "/dev/null")
             .env("CORACLE_ROOT", self.data())
             .env("CORACLE_RUNROOT", self.runtime())
             .current_dir(self.path());
