@@ -37,6 +37,18 @@ pub struct Clone<'a> {
     pub exit_signal: i32,
 }
 
+/// Whether this process has one thread. A thread that was joined may be in the kernel for a moment
+/// longer, on its way out: that is waited for, 100 ms at most.
+pub fn is_single_threaded() -> bool {
+    for _ in 0..200 {
+        match thread_count() {
+            Some(1) | None => return true,
+            Some(_) => super::process::pause(std::time::Duration::from_micros(500)),
+        }
+    }
+    false
+}
+
 /// How many threads this process has; `None` when /proc does not tell.
 pub fn thread_count() -> Option<u64> {
     let stat = rustix::fs::stat(c"/proc/self/task").ok()?;
@@ -55,7 +67,7 @@ pub fn thread_count() -> Option<u64> {
 /// What the kernel says: `EPERM` without the right to a namespace, `ENOSPC` for too many.
 /// `EBUSY` with several threads.
 pub fn clone(what: Clone<'_>) -> Result<Fork> {
-    if thread_count().is_some_and(|n| n != 1) {
+    if !is_single_threaded() {
         return Err(Error::new("clone3", "several threads", libc::EBUSY));
     }
     let mut pidfd: i32 = -1;

@@ -16,7 +16,7 @@ use super::error::{Call as _, Error, Result};
 /// `EBUSY` when this process has several threads: locks they hold would stay locked in the child.
 pub fn fork_daemon(body: impl FnOnce() -> u8) -> Result<i32> {
     // The test harness has threads of its own, which hold none of our locks.
-    if cfg!(not(test)) && thread_count()? != 1 {
+    if cfg!(not(test)) && !super::clone::is_single_threaded() {
         return Err(Error::new("fork", "a process with threads", libc::EBUSY));
     }
     let null = rustix::fs::open(
@@ -40,13 +40,6 @@ pub fn fork_daemon(body: impl FnOnce() -> u8) -> Result<i32> {
         }
         pid => Ok(pid),
     }
-}
-
-fn thread_count() -> Result<usize> {
-    let path = "/proc/self/task";
-    Ok(std::fs::read_dir(path)
-        .call("open", || path.to_owned())?
-        .count())
 }
 
 /// The child's first steps. None can fail in a way that matters: what is refused stays as it was.
