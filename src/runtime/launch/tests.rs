@@ -246,8 +246,9 @@ fn a_container_sees_its_own_world_only() {
 #[test]
 fn only_the_standard_descriptors_and_those_asked_for_are_open() {
     bench(|b| {
-        // No pipeline: the shell would have its ends open for a moment.
-        let list = "ls /proc/1/fd";
+        // No pipeline, whose ends the shell has open for a moment; and not the last command, which
+        // would replace the shell.
+        let list = "ls /proc/1/fd; true";
         let (out, _) = b.run(list, |_| {});
         assert_eq!(out, "0\n1\n2\n");
         let (out, _) = b.run(&format!("echo hi >&4; {list}"), |l| {
