@@ -11,8 +11,8 @@
 //! pub fn run(args: PauseArgs, session: &mut Session, out: &mut Out) -> Result<u8> { … }
 //! ```
 //!
-//! then one line in the tables of `cli/<noun>/mod.rs`: in `TOP` (`coracle pause`), in `NOUN`
-//! (`coracle container pause`), or in both:
+//! then one line in one table of `cli/<noun>/mod.rs`: `BOTH` (`coracle pause` and
+//! `coracle container pause`), `TOP` or `NOUN` (one of the two only):
 //!
 //! ```ignore
 //! command!("pause", "Freeze all processes of containers", pause::PauseArgs, pause::run),
@@ -61,7 +61,7 @@ pub enum Action {
     /// A command.
     Run(fn(&mut ArgMatches, &mut Session, &mut Out) -> Result<u8>),
     /// A noun.
-    Group(&'static [Entry]),
+    Group(&'static [&'static [Entry]]),
 }
 
 impl Entry {
@@ -112,21 +112,22 @@ macro_rules! command {
     };
 }
 
-/// An entry of a noun: `noun!(name, about, TABLE)`.
+/// An entry of a noun: `noun!(name, about, TABLE, …)`.
 #[macro_export]
 macro_rules! noun {
-    ($name:literal, $about:literal, $table:path $(,)?) => {
+    ($name:literal, $about:literal, $($table:path),+ $(,)?) => {
         $crate::cli::frame::Entry {
             name: $name,
             aliases: &[],
             about: $about,
             hidden: false,
             augment: |command| {
-                $crate::cli::frame::prepare($crate::cli::frame::add(command, $table))
+                $(let command = $crate::cli::frame::add(command, $table);)+
+                $crate::cli::frame::prepare(command)
                     .subcommand_required(true)
                     .disable_help_subcommand(true)
             },
-            action: $crate::cli::frame::Action::Group($table),
+            action: $crate::cli::frame::Action::Group(&[$($table),+]),
         }
     };
 }
@@ -244,7 +245,7 @@ pub fn dispatch(
         if let Some(entry) = table.iter().find(|e| e.answers_to(&name)) {
             return match &entry.action {
                 Action::Run(run) => run(&mut below, session, out),
-                Action::Group(table) => dispatch(&[table], below, session, out),
+                Action::Group(tables) => dispatch(tables, below, session, out),
             };
         }
     }

@@ -27,29 +27,41 @@ use output::Out;
 
 /// The nouns.
 const NOUNS: &[Entry] = &[
-    noun!("container", "Manage containers", container::NOUN),
-    noun!("image", "Manage images", image::NOUN),
+    noun!(
+        "container",
+        "Manage containers",
+        container::BOTH,
+        container::NOUN
+    ),
+    noun!("image", "Manage images", image::BOTH, image::NOUN),
     noun!("volume", "Manage volumes", volume::NOUN),
     noun!("secret", "Manage secrets", secret::NOUN),
-    noun!("system", "Manage coracle itself", system::NOUN),
+    noun!(
+        "system",
+        "Manage coracle itself",
+        system::BOTH,
+        system::NOUN
+    ),
 ];
 
 /// Everything that may stand first on a command line, as help groups it.
-const TABLES: &[&[Entry]] = &[container::TOP, image::TOP, volume::TOP, system::TOP, NOUNS];
-
-/// The groups' headings; a table without entries has none.
-const HEADINGS: &[&str] = &[
-    "Containers",
-    "Images",
-    "Volumes",
-    "This installation",
-    "Objects",
+const GROUPS: &[(&str, &[&[Entry]])] = &[
+    ("Containers", &[container::BOTH, container::TOP]),
+    ("Images", &[image::BOTH, image::TOP]),
+    ("This installation", &[system::BOTH, system::TOP]),
+    ("Objects", &[NOUNS]),
 ];
+
+/// The tables of all groups.
+fn tables() -> Vec<&'static [Entry]> {
+    let tables = GROUPS.iter().flat_map(|(_, tables)| tables.iter());
+    tables.copied().collect()
+}
 
 /// The whole tree; the commands' own options are built when they are needed.
 pub fn tree() -> Command {
     let mut command = globals::root().help_template(HELP);
-    for table in TABLES {
+    for table in tables() {
         command = frame::add(command, table);
     }
     command
@@ -61,20 +73,18 @@ const HELP: &str = "{about}\n\n{usage-heading} {usage}\n\nCOMMANDSOptions:\n{opt
 
 /// The commands of the program in groups, aligned.
 pub(crate) fn groups() -> String {
-    let shown = |table: &'static [Entry]| {
-        let mut shown: Vec<&Entry> = table.iter().filter(|e| !e.hidden).collect();
+    let shown = |tables: &[&'static [Entry]]| {
+        let all = tables.iter().copied().flatten();
+        let mut shown: Vec<&Entry> = all.filter(|e| !e.hidden).collect();
         shown.sort_by_key(|e| e.name);
         shown
     };
-    let names = TABLES.iter().copied().flat_map(shown);
-    let width = names.map(|e| e.name.len()).max().unwrap_or(0);
+    let width = shown(&tables()).iter().map(|e| e.name.len()).max();
+    let width = width.unwrap_or(0);
     let mut text = String::new();
-    for (table, heading) in TABLES.iter().zip(HEADINGS) {
-        if shown(table).is_empty() {
-            continue;
-        }
+    for (heading, tables) in GROUPS {
         text.push_str(&format!("{heading}:\n"));
-        for entry in shown(table) {
+        for entry in shown(tables) {
             text.push_str(&format!("  {:width$}  {}\n", entry.name, entry.about));
         }
         text.push('\n');
@@ -102,7 +112,7 @@ fn interpret(words: Vec<String>, out: &mut Out) -> Result<u8> {
         Err(error) => return usage::answer(&error, out),
     };
     let mut session: Session = globals::session(&matches, words)?;
-    frame::dispatch(TABLES, matches, &mut session, out)
+    frame::dispatch(&tables(), matches, &mut session, out)
 }
 
 /// The last part of the program's own name.

@@ -33,6 +33,8 @@ pub struct Account {
     pub uid: u32,
     /// Primary group.
     pub gid: u32,
+    /// The comment field: the full name, as a rule.
+    pub full_name: String,
     /// Home folder.
     pub home: PathBuf,
 }
@@ -56,6 +58,23 @@ pub fn account_of(uid: u32) -> Option<Account> {
     accounts(&passwd).find(|a| a.uid == uid)
 }
 
+/// The name of a group in the host's `/etc/group`.
+pub fn group_name(gid: u32) -> Option<String> {
+    let text = std::fs::read_to_string("/etc/group").ok()?;
+    let gid = gid.to_string();
+    let line = text.lines().find(|l| l.split(':').nth(2) == Some(&gid))?;
+    line.split(':').next().map(str::to_owned)
+}
+
+/// The host's account of that name, else of that id.
+pub fn account_named(text: &str) -> Option<Account> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    let id = text.parse().ok();
+    accounts(&passwd)
+        .find(|a| a.name == text)
+        .or_else(|| accounts(&passwd).find(|a| Some(a.uid) == id))
+}
+
 /// The accounts of a passwd file; malformed lines are skipped.
 pub fn accounts(passwd: &str) -> impl Iterator<Item = Account> + '_ {
     passwd.lines().filter_map(|line| {
@@ -63,11 +82,13 @@ pub fn accounts(passwd: &str) -> impl Iterator<Item = Account> + '_ {
         let name = words.next().filter(|n| !n.is_empty())?;
         let uid = words.nth(1)?.parse().ok()?;
         let gid = words.next()?.parse().ok()?;
-        let home = words.nth(1)?;
+        let full_name = words.next()?;
+        let home = words.next()?;
         Some(Account {
             name: name.to_owned(),
             uid,
             gid,
+            full_name: full_name.to_owned(),
             home: PathBuf::from(home),
         })
     })

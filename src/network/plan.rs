@@ -445,7 +445,7 @@ fn name_files(
         }));
     }
     let hosts_wish = options.hosts_file.as_deref();
-    if options.no_hosts || (conf.containers.no_hosts == Some(true) && hosts_wish.is_none()) {
+    if options.no_hosts {
         if let Some((names, _)) = options.add_hosts.first() {
             return Err(Error::invalid(format!(
                 "--add-host {} contradicts --no-hosts",

@@ -34,6 +34,8 @@ pub struct ContainerOptions {
     pub env_host: Vec<String>,
     /// `--http-proxy` (default on): the caller's proxy variables at creation, `KEY=VALUE`.
     pub env_proxy: Vec<String>,
+    /// `--env-merge`, `KEY=VALUE` with `$NAME` of the image's variables in the value.
+    pub env_merge: Vec<String>,
     /// `--unsetenv`.
     pub unset_env: Vec<String>,
     /// `--unsetenv-all`.
@@ -48,6 +50,14 @@ pub struct ContainerOptions {
     pub keep_groups: bool,
     /// `--passwd` (default true): add an entry for an unknown user.
     pub passwd: Option<bool>,
+    /// `--passwd-entry`, with its placeholders.
+    pub passwd_entry: Option<String>,
+    /// `--group-entry`, with its placeholders.
+    pub group_entry: Option<String>,
+    /// `--hostuser`: accounts of the host that the container's passwd gets.
+    pub host_users: Vec<HostUser>,
+    /// `--no-hostname`: `/etc/hostname` stays the image's.
+    pub no_hostname: bool,
     /// `--hostname`.
     pub hostname: Option<String>,
     /// `--domainname`.
@@ -146,6 +156,21 @@ pub struct ContainerOptions {
     pub pidfile: Option<PathBuf>,
     /// The whole command line, for `inspect`'s `Config.CreateCommand`.
     pub create_command: Vec<String>,
+}
+
+/// `--hostuser`: an account of the host, as it was at creation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostUser {
+    /// Login name.
+    pub name: String,
+    /// User id, used as it is inside.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// The comment field.
+    pub full_name: String,
+    /// Home folder on the host.
+    pub home: String,
 }
 
 /// `--rootfs DIR[:O]`.

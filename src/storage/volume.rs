@@ -84,6 +84,11 @@ pub struct VolumeMount {
     pub lock: Option<OwnedFd>,
 }
 
+/// Words of `o=` that are the mount's own, wherever the volume is mounted.
+const MOUNT_WORDS: &[&str] = &[
+    "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime",
+];
+
 /// What `--opt` says, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Backing {
@@ -143,7 +148,7 @@ impl Backing {
         match options.get("type").map_or("", String::as_str) {
             "tmpfs" => {
                 let mut list = Vec::new();
-                for word in &words {
+                for word in words.iter().filter(|w| !MOUNT_WORDS.contains(w)) {
                     let (key, value) = word.split_once('=').unwrap_or((word, ""));
                     match key {
                         "size" => list.push((key.to_owned(), size::parse(value)?.to_string())),
@@ -168,12 +173,9 @@ impl Backing {
                 }
                 if let Some(word) = words
                     .iter()
-                    .find(|w| !matches!(**w, "bind" | "rbind" | "rw"))
+                    .find(|w| !matches!(**w, "bind" | "rbind") && !MOUNT_WORDS.contains(w))
                 {
-                    return refuse(
-                        word,
-                        "a bind volume takes o=bind; read-only is said where it is mounted",
-                    );
+                    return refuse(word, "a bind volume takes o=bind and options of mounts");
                 }
                 Ok(Self::Bind {
                     path: device.into(),
@@ -222,6 +224,13 @@ impl Volumes {
     /// `volumes/<name>/_data`: what `inspect` shows as the mount point.
     pub fn data_path(&self, name: &ObjectName) -> PathBuf {
         self.folder(name).join("_data")
+    }
+
+    /// What every mount of the volume takes of its options: `ro`, `nodev`, ….
+    pub fn mount_words(record: &VolumeRecord) -> Vec<String> {
+        let words = record.options.get("o").map_or("", String::as_str);
+        let own = words.split(',').filter(|w| MOUNT_WORDS.contains(w));
+        own.map(str::to_owned).collect()
     }
 
     fn folder(&self, name: &ObjectName) -> PathBuf {
@@ -671,7 +680,7 @@ mod tests {
         let tmpfs = parse(&[
             ("type", "tmpfs"),
             ("device", "tmpfs"),
-            ("o", "size=1m,mode=700"),
+            ("o", "size=1m,nodev,mode=700"),
         ])
         .unwrap();
         let options = vec![

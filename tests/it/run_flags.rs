@@ -1,6 +1,6 @@
 //! Flags of `run`, each with what a process inside sees of it.
 
-use crate::support::World;
+use crate::support::{Outcome, World};
 
 /// Runs `sh -c script` with flags and answers its output.
 fn inside(world: &World, flags: &str, script: &str) -> String {
@@ -140,5 +140,308 @@ fn contradictions_end_with_125_and_a_sentence() {
         args.extend(flags.split(' '));
         args.extend(["nothing", "true"]);
         world.run(&args).code(125).says(sentence);
+    }
+}
+
+/// As [`inside`], with variables of the caller.
+fn with_env(world: &World, variables: &[(&str, &str)], flags: &str, script: &str) -> String {
+    let mut args = vec!["run", "--rm", "--network", "none"];
+    args.extend(flags.split_whitespace());
+    args.extend(["busybox", "sh", "-c", script]);
+    let mut command = world.command(&args);
+    command.envs(variables.iter().copied());
+    Outcome::of(&args, command.output().unwrap()).ok()
+}
+
+#[test]
+fn the_nearest_source_of_a_variable_wins() {
+    let world = World::with_busybox();
+    let args = "import -q -c ENV=A=image -c ENV=P=/i fs.tar vars";
+    std::fs::copy(
+        crate::support::fixture::busybox_file(world.path()),
+        world.path().join("fs.tar"),
+    )
+    .unwrap();
+    world.ok(&args.split(' ').collect::<Vec<_>>());
+    std::fs::write(world.path().join("file"), "B=file\nC=file\nD\n").unwrap();
+    let conf = world.path().join("containers.conf");
+    std::fs::write(&conf, "[containers]\nenv=['A=conf','E=conf']\n").unwrap();
+    let host: Vec<(&str, &str)> = ["A", "B", "C", "D", "E"].map(|k| (k, "host")).to_vec();
+    let run = |flags: &str, conf: &str| {
+        let mut args = vec!["run", "--rm", "--network", "none"];
+        args.extend(flags.split_whitespace());
+        args.extend(["vars", "sh", "-c", "echo $A $B $C $D $E $P"]);
+        let mut command = world.command(&args);
+        command.env("CONTAINERS_CONF", conf);
+        command.envs(host.iter().copied());
+        Outcome::of(&args, command.output().unwrap()).ok()
+    };
+    assert_eq!(run("", "/dev/null"), "image /i");
+    let conf = conf.to_str().unwrap();
+    assert_eq!(run("", conf), "conf conf /i");
+    let files = "--env-file file -e C=word --env-merge P=${P}:/more";
+    assert_eq!(run(files, "/dev/null"), "image file word host /i:/more");
+    let all = "--env-host --env-file file -e C=word -e E";
+    assert_eq!(run(all, conf), "host file word host host /i");
+    assert_eq!(
+        run("--env-host --unsetenv A --env-host=false", conf),
+        "conf /i"
+    );
+}
+
+#[test]
+fn accounts_are_added_for_whom_the_image_does_not_know() {
+    requires_subids!();
+    let world = World::with_busybox();
+    let entry = "grep 4321 /etc/passwd /etc/group; echo $HOME";
+    assert_eq!(
+        inside(&world, "-u 4321:4321", entry),
+        "/etc/passwd:4321:*:4321:4321:container user:/:/bin/sh\n\
+         /etc/group:4321:x:4321:4321\n/"
+    );
+    assert_eq!(
+        inside(
+            &world,
+            "-u 4321 --passwd=false",
+            "grep -c 4321 /etc/passwd || true"
+        ),
+        "0"
+    );
+    let flags = "-u 4321:4321 -w /tmp --passwd-entry=$USERNAME:x:$UID:$GID:me:$HOME:/bin/false \
+                 --group-entry=g$GROUPNAME:x:$GID:$USERLIST";
+    assert_eq!(
+        inside(&world, flags, "tail -n 1 /etc/passwd; tail -n 1 /etc/group"),
+        "4321:x:4321:4321:me:/tmp:/bin/false\ng4321:x:4321:4321"
+    );
+    // The host's accounts: by name, by number, and not twice.
+    let flags = "--hostuser daemon --hostuser 1 --hostuser root";
+    let script =
+        "grep -c daemon: /etc/passwd; grep -c ^root: /etc/passwd; grep ^daemon: /etc/passwd";
+    let got = inside(&world, flags, script);
+    assert!(
+        got.starts_with("1\n1\ndaemon:*:1:1:daemon:/:/bin/sh"),
+        "{got}"
+    );
+    world
+        .run(&["run", "--hostuser", "no-such-user", "busybox", "true"])
+        .code(125)
+        .says("no-such-user");
+    // Who keeps the id keeps the name.
+    let name = String::from_utf8(
+        std::process::Command::new("id")
+            .arg("-un")
+            .output()
+            .unwrap()
+            .stdout,
+    );
+    let name = name.unwrap().trim().to_owned();
+    let home = format!(
+        "-v {0}:{0} --userns keep-id",
+        world.path().join("home").display()
+    );
+    let got = inside(&world, &home, "id -un; echo $HOME; id -gn");
+    assert_eq!(
+        got,
+        format!("{name}\n{}\n{name}", world.path().join("home").display())
+    );
+}
+
+#[test]
+fn time_names_and_proxies_of_the_caller_are_taken_or_left() {
+    let world = World::with_busybox();
+    for (flags, script, want) in [
+        ("--tz Europe/Berlin", "date -d @0 +%H:%M", "01:00"),
+        ("--tz local", "test -s /etc/localtime && echo zone", "zone"),
+        ("--umask 027", "umask; touch /x; stat -c %a /x", "0027\n640"),
+        ("", "umask", "0022"),
+        (
+            "--no-hostname",
+            "test -s /etc/hostname || echo none",
+            "none",
+        ),
+        ("-h web", "cat /etc/hostname", "web"),
+        (
+            "--ulimit core=0 --ulimit nproc=100:200",
+            "ulimit -c; ulimit -u; ulimit -Hu",
+            "0\n100\n200",
+        ),
+        (
+            "--ulimit nofile=100 --ulimit nofile=90:95",
+            "ulimit -n; ulimit -Hn",
+            "90\n95",
+        ),
+        (
+            "--read-only",
+            "touch /run/x /tmp/x /var/tmp/x /dev/shm/x; touch /etc/x 2>/dev/null || echo sealed",
+            "sealed",
+        ),
+        (
+            "--read-only --read-only-tmpfs=false",
+            "for d in / /tmp /run /dev /dev/shm; do touch $d/x 2>/dev/null && echo $d; done; true",
+            "",
+        ),
+        (
+            "--device /dev/full:/dev/mine:rw",
+            "echo x 2>/dev/null >/dev/mine || stat -c %t:%T /dev/mine",
+            "1:7",
+        ),
+        ("--init", "cat /proc/1/comm", "coracle-init"),
+        (
+            "--systemd=always",
+            "for m in /run /run/lock /tmp; do grep -c \" $m tmpfs\\| $m .* tmpfs \" /proc/self/mountinfo; done; test -n \"$container_uuid\" && echo uuid",
+            "1\n1\n1\nuuid",
+        ),
+        (
+            "--systemd=false",
+            "grep -c ' /run/lock ' /proc/self/mountinfo || true",
+            "0",
+        ),
+    ] {
+        assert_eq!(inside(&world, flags, script), want, "{flags}");
+    }
+    let proxy = [("http_proxy", "http://p:1"), ("NO_PROXY", "x")];
+    let script = "echo $http_proxy,$NO_PROXY";
+    assert_eq!(with_env(&world, &proxy, "", script), "http://p:1,x");
+    assert_eq!(with_env(&world, &proxy, "--http-proxy=false", script), ",");
+    for (flags, sentence) in [
+        ("--tz No/Where", "No/Where"),
+        ("--umask 999", "octal"),
+        ("--device /dev/none", "/dev/none"),
+        ("--systemd sometimes", "sometimes"),
+        ("--ulimit frob=1", "frob"),
+        ("--passwd-entry a\nb", "one line"),
+    ] {
+        let mut args = vec!["run", "--rm", "--network", "none"];
+        args.extend(flags.split(' '));
+        args.extend(["busybox", "true"]);
+        world.run(&args).code(125).says(sentence);
+    }
+    assert_eq!(world.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_false_flag_overrides_the_file() {
+    let world = World::with_busybox();
+    let conf = world.path().join("c.conf");
+    let text =
+        "[containers]\ninit=true\nread_only=true\nprivileged=true\nenv_host=true\nno_hosts=true\n";
+    std::fs::write(&conf, text).unwrap();
+    let over = world.path().join("over.conf");
+    std::fs::write(&over, "[containers]\ntz='Europe/Berlin'\n").unwrap();
+    let variables = [
+        ("CONTAINERS_CONF", conf.to_str().unwrap()),
+        ("CONTAINERS_CONF_OVERRIDE", over.to_str().unwrap()),
+        ("MARK", "here"),
+    ];
+    let script = "cat /proc/1/comm; touch /x 2>/dev/null && echo writable; \
+                  grep Seccomp: /proc/self/status; echo $MARK; test -s /etc/hosts && echo hosts; date -d @0 +%H";
+    assert_eq!(
+        with_env(&world, &variables, "", script),
+        "coracle-init\nSeccomp:\t0\nhere\n01"
+    );
+    let flags = "--init=false --read-only=false --privileged=false --env-host=false --no-hosts=false --tz UTC";
+    assert_eq!(
+        with_env(&world, &variables, flags, script),
+        "sh\nwritable\nSeccomp:\t2\n\nhosts\n00"
+    );
+}
+
+#[test]
+fn descriptors_images_and_names_are_handed_on_as_asked() {
+    let world = World::with_busybox();
+    // Descriptors.
+    std::fs::write(world.path().join("three"), "three\n").unwrap();
+    std::fs::write(world.path().join("four"), "four\n").unwrap();
+    let script = format!(
+        "exec {} run --rm --network none --preserve-fds 2 busybox sh -c 'cat <&3; cat <&4' 3<three 4<four",
+        env!("CARGO_BIN_EXE_coracle")
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]);
+    world.settle(&mut shell);
+    let got = Outcome::of(&[&script], shell.output().unwrap());
+    assert_eq!(got.ok(), "three\nfour");
+    world
+        .run(&["run", "--preserve-fds", "1", "busybox", "true"])
+        .code(125)
+        .says("descriptor 3");
+    // Images.
+    let none = ["run", "--network", "none"];
+    world.ok(&["import", "-q", "busybox.tar", "once"]);
+    world.ok(&[&none[..], &["--rmi", "once", "true"]].concat());
+    world.run(&["image", "exists", "once"]).code(1);
+    world.ok(&[&none[..], &["--name", "user", "busybox", "true"]].concat());
+    world.ok(&[&none[..], &["--rmi", "busybox", "true"]].concat());
+    world.run(&["image", "exists", "busybox"]).code(0);
+    // Names.
+    let run = [&none[..], &["-d", "--name", "n"]].concat();
+    let first = world.ok(&[&run[..], &["busybox", "sleep", "300"]].concat());
+    world
+        .run(&[&run[..], &["busybox", "sleep", "300"]].concat())
+        .code(125)
+        .says("\"n\"");
+    let second = world.ok(&[&run[..], &["--replace", "busybox", "sleep", "300"]].concat());
+    assert_ne!(first, second);
+    assert_eq!(world.ok(&["ps", "-q", "--no-trunc"]), second);
+    world
+        .run(&["run", "--replace", "busybox"])
+        .code(125)
+        .says("--name");
+    // Labels.
+    std::fs::write(world.path().join("labels"), "# no\na=1\nb\n").unwrap();
+    let id = world.ok(&["create", "--label-file", "labels", "-l", "a=2", "busybox"]);
+    assert_eq!(
+        world.inspect(&id, "{{json .Config.Labels}}"),
+        r#"{"a":"2","b":""}"#
+    );
+}
+
+#[test]
+fn time_runs_out() {
+    let world = World::with_busybox();
+    let started = std::time::Instant::now();
+    let args = [
+        "run",
+        "--timeout",
+        "1",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "300",
+    ];
+    world.run(&args).code(137);
+    assert!(started.elapsed() < std::time::Duration::from_secs(60));
+}
+
+#[test]
+fn an_interrupt_goes_to_the_container_or_stops_at_the_command() {
+    let world = World::with_busybox();
+    let script = "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.1; done";
+    let send = |pid: u32, signal: i32| {
+        let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+        let signal = rustix::process::Signal::from_named_raw(signal).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    };
+    for proxied in [true, false] {
+        let flag = format!("--sig-proxy={proxied}");
+        let args = ["run", "--name", "c", "--network", "none", &flag];
+        let mut child = world.spawn(&[&args[..], &["busybox", "sh", "-c", script]].concat());
+        let mut lines =
+            std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        send(child.id(), 2);
+        let status = child.wait().unwrap();
+        if proxied {
+            assert_eq!(status.code(), Some(5));
+            assert_eq!(lines.next().unwrap().unwrap(), "got");
+        } else {
+            assert_eq!(
+                std::os::unix::process::ExitStatusExt::signal(&status),
+                Some(2)
+            );
+            assert_eq!(world.inspect("c", "{{.State.Status}}"), "running");
+        }
+        world.ok(&["rm", "-f", "-t", "0", "c"]);
     }
 }

@@ -29,6 +29,32 @@ pub fn pairs(option: &str, texts: &[String]) -> Result<BTreeMap<String, String>>
         .collect()
 }
 
+/// Seconds as `--time` takes them: -1 waits for ever (a year will do).
+pub fn seconds(text: i64) -> std::time::Duration {
+    std::time::Duration::from_secs(u64::try_from(text).unwrap_or(365 * 24 * 3600))
+}
+
+/// How long containers may take to stop before they are removed by force.
+#[derive(Debug, clap::Args)]
+pub struct ForceTime {
+    /// Seconds that the stop signal may take with --force (-1: no limit)
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        alias = "timeout",
+        allow_negative_numbers = true
+    )]
+    time: Option<i64>,
+}
+
+impl ForceTime {
+    /// Absent means that none is sent.
+    pub fn get(&self) -> Option<std::time::Duration> {
+        self.time.map(seconds)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,8 +50,8 @@ impl std::io::Write for ToOut<'_> {
     }
 }
 
-/// `coracle VERB`.
-pub const TOP: &[Entry] = &[
+/// `coracle VERB` and `coracle container VERB`.
+pub const BOTH: &[Entry] = &[
     command!(
         "attach",
         "Attach to a running container",
@@ -107,12 +107,6 @@ pub const TOP: &[Entry] = &[
         export::run
     ),
     command!(
-        "inspect",
-        "Show everything about objects of any kind",
-        inspect::InspectArgs,
-        inspect::run
-    ),
-    command!(
         "kill",
         "Send a signal to the first process of containers",
         kill::KillArgs,
@@ -130,7 +124,6 @@ pub const TOP: &[Entry] = &[
         port::PortArgs,
         port::run
     ),
-    command!("ps", "List containers", ps::PsArgs, ps::run),
     command!(
         "rename",
         "Give a container another name",
@@ -183,67 +176,24 @@ pub const TOP: &[Entry] = &[
     ),
 ];
 
-/// `coracle container VERB`.
+/// `coracle VERB` only.
+pub const TOP: &[Entry] = &[
+    command!(
+        "inspect",
+        "Show everything about objects of any kind",
+        inspect::InspectArgs,
+        inspect::run
+    ),
+    command!("ps", "List containers", ps::PsArgs, ps::run),
+];
+
+/// `coracle container VERB` only.
 pub const NOUN: &[Entry] = &[
-    command!(
-        "attach",
-        "Attach to a running container",
-        attach::AttachArgs,
-        attach::run
-    ),
-    command!(
-        "logs",
-        "Show what containers wrote",
-        logs::LogsArgs,
-        logs::run
-    ),
-    command!(
-        "wait",
-        "Wait for containers and print their exit codes",
-        wait::WaitArgs,
-        wait::run
-    ),
-    command!(
-        "commit",
-        "Make an image of a container",
-        commit::CommitArgs,
-        commit::run
-    ),
-    command!(
-        "cp",
-        "Copy files between a container and the host",
-        cp::CpArgs,
-        cp::run
-    ),
-    command!(
-        "create",
-        "Make a container without starting it",
-        create::CreateArgs,
-        create::run
-    ),
-    command!(
-        "diff",
-        "Show what a container changed in its file system",
-        diff::DiffArgs,
-        diff::run
-    ),
-    command!(
-        "exec",
-        "Run a command in a running container",
-        exec_options::ExecArgs,
-        exec::run
-    ),
     command!(
         "exists",
         "Say by the exit code whether a container exists",
         exists::ExistsArgs,
         exists::run
-    ),
-    command!(
-        "export",
-        "Write a container's file system as a tar",
-        export::ExportArgs,
-        export::run
     ),
     command!(
         "inspect",
@@ -252,78 +202,10 @@ pub const NOUN: &[Entry] = &[
         inspect::container
     ),
     command!(
-        "kill",
-        "Send a signal to the first process of containers",
-        kill::KillArgs,
-        kill::run
-    ),
-    command!(
-        "pause",
-        "Freeze all processes of containers",
-        pause::PauseArgs,
-        pause::run
-    ),
-    command!(
-        "port",
-        "Show the published ports of containers",
-        port::PortArgs,
-        port::run
-    ),
-    command!(
         "prune",
         "Remove all containers that do not run",
         prune::PruneArgs,
         prune::run
     ),
     command!("ps", "List containers", ps::PsArgs, ps::run).aliases(&["ls", "list"]),
-    command!(
-        "rename",
-        "Give a container another name",
-        rename::RenameArgs,
-        rename::run
-    ),
-    command!(
-        "restart",
-        "Stop containers if they run, and start them",
-        restart::RestartArgs,
-        restart::run
-    ),
-    command!("rm", "Remove containers", rm::RmArgs, rm::run).aliases(&["remove"]),
-    command!(
-        "run",
-        "Run a command in a new container",
-        run::RunArgs,
-        run::run
-    ),
-    command!(
-        "start",
-        "Start containers that exist",
-        start::StartArgs,
-        start::run
-    ),
-    command!(
-        "stats",
-        "Show what running containers use",
-        stats::StatsArgs,
-        stats::run
-    ),
-    command!("stop", "Stop running containers", stop::StopArgs, stop::run),
-    command!(
-        "top",
-        "Show the processes of a container",
-        top::TopArgs,
-        top::run
-    ),
-    command!(
-        "unpause",
-        "Let frozen containers go on",
-        pause::PauseArgs,
-        pause::unpause
-    ),
-    command!(
-        "update",
-        "Change limits and restart policy of a container",
-        update::UpdateArgs,
-        update::run
-    ),
 ];

@@ -1,12 +1,9 @@
 //! `pause` and `unpause`.
 
-use std::path::PathBuf;
-
-use super::targets;
+use super::targets::{self, Choice, Named};
 use crate::base::Result;
 use crate::cli::output::Out;
 use crate::operations::container::pause;
-use crate::operations::container::select::Selection;
 use crate::operations::session::Session;
 use crate::state::container::{Container, State};
 
@@ -16,18 +13,11 @@ pub struct PauseArgs {
     /// All containers in the right state
     #[arg(short, long)]
     pub all: bool,
-    /// Read a container id from this file
-    #[arg(long, value_name = "FILE")]
-    pub cidfile: Vec<PathBuf>,
     /// Only containers for which this holds
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,
-    /// The newest container
-    #[arg(short, long)]
-    pub latest: bool,
-    /// Names or ids
-    #[arg(value_name = "CONTAINER")]
-    pub containers: Vec<String>,
+    #[command(flatten)]
+    named: Named,
 }
 
 /// Runs `pause`; answers the exit code.
@@ -53,18 +43,11 @@ fn act(
     wanted: State,
     verb: fn(&Session, &Container) -> Result<()>,
 ) -> Result<u8> {
-    let by_name = !args.containers.is_empty() || !args.cidfile.is_empty() || args.latest;
-    let selection = Selection {
-        names: args.containers,
+    let choice = Choice {
         all: args.all,
-        latest: args.latest,
-        cidfiles: args.cidfile,
         filters: args.filter,
-        ..Selection::default()
+        ignore: false,
     };
-    let mut found = selection.resolve(session)?;
-    if !by_name {
-        found = targets::in_states(found, &[wanted])?;
-    }
+    let found = args.named.find(session, choice, &[wanted])?;
     targets::each(out, found, &mut |container, _| verb(session, container))
 }

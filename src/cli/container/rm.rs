@@ -1,12 +1,11 @@
 //! `rm`.
 
-use std::path::PathBuf;
-
-use super::targets;
+use super::targets::{self, Choice, Named};
 use crate::base::{Kind, Result};
+use crate::cli::args::ForceTime;
 use crate::cli::output::Out;
 use crate::operations::container::remove::{RemoveOptions, remove};
-use crate::operations::container::select::{Selection, Target};
+use crate::operations::container::select::Target;
 use crate::operations::session::Session;
 
 /// Remove containers
@@ -17,9 +16,6 @@ pub struct RmArgs {
     /// Remove all containers
     #[arg(short, long)]
     pub all: bool,
-    /// Read a container id from this file
-    #[arg(long, value_name = "FILE")]
-    pub cidfile: Vec<PathBuf>,
     /// Remove containers that depend on it, too
     #[arg(long)]
     pub depend: bool,
@@ -32,24 +28,13 @@ pub struct RmArgs {
     /// What is not there is no error
     #[arg(short, long)]
     pub ignore: bool,
-    /// The newest container
-    #[arg(short, long)]
-    pub latest: bool,
-    /// Seconds that the stop signal may take with --force (-1: no limit)
-    #[arg(
-        short,
-        long,
-        value_name = "SECONDS",
-        alias = "timeout",
-        allow_negative_numbers = true
-    )]
-    pub time: Option<i64>,
+    #[command(flatten)]
+    force_time: ForceTime,
     /// Remove their anonymous volumes, too
     #[arg(short, long)]
     pub volumes: bool,
-    /// Names or ids
-    #[arg(value_name = "CONTAINER")]
-    pub containers: Vec<String>,
+    #[command(flatten)]
+    named: Named,
 }
 
 /// Runs `rm`; answers the exit code.
@@ -57,22 +42,20 @@ pub struct RmArgs {
 /// # Errors
 /// A selection that makes no sense.
 pub fn run(args: RmArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    let selection = Selection {
-        names: args.containers,
+    let choice = Choice {
         all: args.all,
-        latest: args.latest,
-        ignore: args.ignore || args.force,
-        cidfiles: args.cidfile,
         filters: args.filter,
+        ignore: args.ignore || args.force,
     };
     let options = RemoveOptions {
         force: args.force,
         volumes: args.volumes,
-        time: args.time.map(targets::seconds),
+        time: args.force_time.get(),
         depend: args.depend,
     };
-    let found = selection
-        .resolve(session)?
+    let found = args
+        .named
+        .find(session, choice, &[])?
         .into_iter()
         .map(|target| Target {
             shown: target.shown,

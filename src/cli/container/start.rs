@@ -1,10 +1,9 @@
 //! `start`.
 
-use super::targets;
+use super::targets::{self, Choice, Named};
 use crate::base::{Error, Result};
 use crate::cli::output::Out;
 use crate::operations::container::run::{Ran, Relay, start};
-use crate::operations::container::select::Selection;
 use crate::operations::session::Session;
 use crate::state::container::State;
 use crate::state::request::AttachStreams;
@@ -27,15 +26,11 @@ pub struct StartArgs {
     /// Relay input, too
     #[arg(short, long)]
     pub interactive: bool,
-    /// The newest container
-    #[arg(short, long)]
-    pub latest: bool,
     /// Pass signals on to it (on with --attach, off with a terminal)
     #[arg(long, value_name = "true|false")]
     pub sig_proxy: Option<bool>,
-    /// Names or ids
-    #[arg(value_name = "CONTAINER")]
-    pub containers: Vec<String>,
+    #[command(flatten)]
+    named: Named,
 }
 
 /// Runs `start`; answers the exit code.
@@ -43,18 +38,16 @@ pub struct StartArgs {
 /// # Errors
 /// A selection that makes no sense; with --attach, the failure to start.
 pub fn run(args: StartArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    let by_name = !args.containers.is_empty() || args.latest;
-    let selection = Selection {
-        names: args.containers,
+    let choice = Choice {
         all: args.all,
-        latest: args.latest,
         filters: args.filter,
-        ..Selection::default()
+        ignore: false,
     };
-    let mut found = selection.resolve(session)?;
-    if !by_name {
-        found = targets::in_states(found, &[State::Created, State::Exited, State::Lost])?;
-    }
+    let found = args.named.find(
+        session,
+        choice,
+        &[State::Created, State::Exited, State::Lost],
+    )?;
     if !args.attach && !args.interactive {
         return targets::each(out, found, &mut |container, out| {
             start(session, container, None, &mut |text| out.warn(text)).map(drop)

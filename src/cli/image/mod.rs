@@ -23,9 +23,8 @@ pub mod search;
 pub mod tag;
 pub mod tree;
 
-/// `coracle VERB`.
-pub const TOP: &[Entry] = &[
-    command!("images", "List images", list::ImagesArgs, list::run),
+/// `coracle VERB` and `coracle image VERB`.
+pub const BOTH: &[Entry] = &[
     command!(
         "history",
         "Show how an image was made",
@@ -38,7 +37,6 @@ pub const TOP: &[Entry] = &[
         import::ImportArgs,
         import::run
     ),
-    command!("rmi", "Remove images", rmi::RmiArgs, rmi::run),
     command!("tag", "Give an image more names", tag::TagArgs, tag::tag),
     command!(
         "untag",
@@ -51,18 +49,6 @@ pub const TOP: &[Entry] = &[
         "Read images from an archive",
         save::LoadArgs,
         save::load
-    ),
-    command!(
-        "login",
-        "Log into a registry",
-        login::LoginArgs,
-        login::login
-    ),
-    command!(
-        "logout",
-        "Forget the credentials of a registry",
-        login::LogoutArgs,
-        login::logout
     ),
     command!("pull", "Bring images here", pull::PullArgs, pull::run),
     command!(
@@ -85,25 +71,31 @@ pub const TOP: &[Entry] = &[
     ),
 ];
 
-/// `coracle image VERB`.
+/// `coracle VERB` only.
+pub const TOP: &[Entry] = &[
+    command!("images", "List images", list::ImagesArgs, list::run),
+    command!("rmi", "Remove images", rmi::RmiArgs, rmi::run),
+    command!(
+        "login",
+        "Log into a registry",
+        login::LoginArgs,
+        login::login
+    ),
+    command!(
+        "logout",
+        "Forget the credentials of a registry",
+        login::LogoutArgs,
+        login::logout
+    ),
+];
+
+/// `coracle image VERB` only.
 pub const NOUN: &[Entry] = &[
     command!(
         "exists",
         "Tell whether an image is here",
         exists::ExistsArgs,
         exists::run
-    ),
-    command!(
-        "history",
-        "Show how an image was made",
-        history::HistoryArgs,
-        history::run
-    ),
-    command!(
-        "import",
-        "Make an image from a root file system",
-        import::ImportArgs,
-        import::run
     ),
     command!(
         "inspect",
@@ -119,43 +111,11 @@ pub const NOUN: &[Entry] = &[
         prune::run
     ),
     command!("rm", "Remove images", rmi::RmiArgs, rmi::run).aliases(&["remove"]),
-    command!("tag", "Give an image more names", tag::TagArgs, tag::tag),
     command!(
         "tree",
         "Show the layers of an image",
         tree::TreeArgs,
         tree::run
-    ),
-    command!(
-        "untag",
-        "Take names away from an image",
-        tag::UntagArgs,
-        tag::untag
-    ),
-    command!(
-        "load",
-        "Read images from an archive",
-        save::LoadArgs,
-        save::load
-    ),
-    command!("pull", "Bring images here", pull::PullArgs, pull::run),
-    command!(
-        "push",
-        "Give an image to a registry",
-        push::PushArgs,
-        push::run
-    ),
-    command!(
-        "save",
-        "Write images into an archive",
-        save::SaveArgs,
-        save::save
-    ),
-    command!(
-        "search",
-        "Look for images in registries",
-        search::SearchArgs,
-        search::run
     ),
 ];
 

@@ -13,8 +13,8 @@ pub mod reset;
 pub mod unshare;
 pub mod version;
 
-/// `coracle VERB`.
-pub const TOP: &[Entry] = &[
+/// `coracle VERB` and `coracle system VERB`.
+pub const BOTH: &[Entry] = &[
     command!(
         "events",
         "Show what happens to containers, images and volumes",
@@ -33,6 +33,10 @@ pub const TOP: &[Entry] = &[
         info::InfoArgs,
         info::run
     ),
+];
+
+/// `coracle VERB` only.
+pub const TOP: &[Entry] = &[
     command!(
         "version",
         "Show the version",
@@ -60,14 +64,8 @@ pub const TOP: &[Entry] = &[
     .hidden(),
 ];
 
-/// `coracle system VERB`.
+/// `coracle system VERB` only.
 pub const NOUN: &[Entry] = &[
-    command!(
-        "events",
-        "Show what happens to containers, images and volumes",
-        super::events::EventsArgs,
-        super::events::run
-    ),
     command!(
         "df",
         "Show what takes how much of the disk",
@@ -85,17 +83,5 @@ pub const NOUN: &[Entry] = &[
         "Remove everything: containers, images, volumes, secrets, events",
         reset::ResetArgs,
         reset::run
-    ),
-    command!(
-        "doctor",
-        "Check this machine by doing what containers need",
-        doctor::DoctorArgs,
-        doctor::run
-    ),
-    command!(
-        "info",
-        "Show what this host and this installation are",
-        info::InfoArgs,
-        info::run
     ),
 ];

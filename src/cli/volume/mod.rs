@@ -12,9 +12,6 @@ pub mod ls;
 pub mod prune;
 pub mod rm;
 
-/// `coracle VERB`.
-pub const TOP: &[Entry] = &[];
-
 /// `coracle volume VERB`.
 pub const NOUN: &[Entry] = &[
     command!("create", "Create a volume", create::CreateArgs, create::run),

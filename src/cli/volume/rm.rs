@@ -1,5 +1,6 @@
 //! `volume rm`.
 
+use super::super::args::ForceTime;
 use super::super::output::Out;
 use crate::base::filter::Filters;
 use crate::base::{Error, Kind, Result};
@@ -17,6 +18,8 @@ pub struct RmArgs {
     /// Remove containers that have the volume, and say nothing about missing ones
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    force_time: ForceTime,
     /// Names
     #[arg(value_name = "VOLUME")]
     volumes: Vec<String>,
@@ -37,9 +40,13 @@ pub fn run(args: RmArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         (true, false) => return Err(Error::invalid("--all and names exclude each other")),
         (false, true) => return Err(Error::invalid("name at least one volume, or give --all")),
     };
+    if args.force_time.get().is_some() && !args.force {
+        return Err(Error::invalid("--time is for --force"));
+    }
+    let time = args.force_time.get();
     let mut code = 0;
     for name in names {
-        match volume::remove(session, &name, args.force) {
+        match volume::remove(session, &name, args.force, time) {
             Ok(record) => out.line(if out.is_docker() {
                 &name
             } else {

@@ -89,7 +89,12 @@ pub fn run(
         // The container runs meanwhile. A short one may be gone with `rm` by now.
         drop(container.sync());
     }
-    follow(&container, started, &relay)
+    let ran = follow(&container, started, &relay)?;
+    if container.record.options.remove_image && matches!(ran, Ran::Exited(_)) {
+        // So does the monitor, in its own time; whoever ran this may look at once.
+        drop(super::remove::remove_image(session, &container));
+    }
+    Ok(ran)
 }
 
 /// The command's part after the start: the relay, or nothing.

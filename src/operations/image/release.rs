@@ -9,11 +9,16 @@ use crate::state::container::Container;
 ///
 /// # Errors
 /// What its removal says.
-pub fn remove_container(session: &Session, container: &Container) -> Result<()> {
+pub fn remove_container(
+    session: &Session,
+    container: &Container,
+    time: Option<std::time::Duration>,
+) -> Result<()> {
     let options = RemoveOptions {
         force: true,
         volumes: true,
         depend: true,
+        time,
         ..RemoveOptions::default()
     };
     remove(session, container.clone(), &options).map(drop)

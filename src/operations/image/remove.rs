@@ -205,7 +205,7 @@ fn release_users(session: &Session, found: &Found, text: &str, options: Options)
         .exit_code(IN_USE));
     }
     for container in &users {
-        super::release::remove_container(session, container)?;
+        super::release::remove_container(session, container, None)?;
     }
     Ok(())
 }

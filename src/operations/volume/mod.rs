@@ -173,11 +173,16 @@ fn flag(value: &str) -> Result<bool> {
     }
 }
 
-/// Removes one; with `force` its containers go first, stopped within `time` seconds each.
+/// Removes one; with `force` its containers go first, each with `time` to stop, else killed.
 ///
 /// # Errors
 /// `NotFound`; `InUse` while containers have it.
-pub fn remove(session: &Session, name: &str, force: bool) -> Result<VolumeRecord> {
+pub fn remove(
+    session: &Session,
+    name: &str,
+    force: bool,
+    time: Option<std::time::Duration>,
+) -> Result<VolumeRecord> {
     let record = find(session, name)?;
     let mut users = users(session)?
         .remove(record.name.as_str())
@@ -200,7 +205,7 @@ pub fn remove(session: &Session, name: &str, force: bool) -> Result<VolumeRecord
         .exit_code(2));
     }
     for container in users.drain(..) {
-        super::image::release::remove_container(session, &container)?;
+        super::image::release::remove_container(session, &container, time)?;
     }
     enter(&session.dirs, Want::Default)?;
     match Volumes::new(&session.dirs).remove(&record.name) {

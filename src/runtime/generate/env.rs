@@ -1,6 +1,7 @@
 //! The first process's environment, built from nothing.
 //!
-//! Later ones win: defaults, image, `--http-proxy`, `--env-host`, `--env-file`, `--env`, secrets.
+//! Later ones win: defaults, image, `--http-proxy`, `--env-host`, `--env-merge`, `--env-file`,
+//! `--env`, CDI devices, secrets.
 //! What the image says is data: an entry without `=` would name a variable of the host, so such
 //! an image is refused (security class G, CVE-2026-57231).
 
@@ -120,6 +121,14 @@ pub(super) fn environment(
         vars.0.clear();
     }
     vars.0.retain(|(key, _)| !options.unset_env.contains(key));
+    for entry in &options.env_merge {
+        if let Some((key, value)) = split(entry) {
+            let value = expand(value, &vars.0).map_err(|why| {
+                Error::invalid(format!("cannot work out --env-merge {entry:?}: {why}"))
+            })?;
+            vars.set(key, &value);
+        }
+    }
     vars.extend(&options.env)?;
     vars.extend(&facts.secret_env)?;
     if systemd {
@@ -133,6 +142,56 @@ pub(super) fn environment(
     };
     vars.set_missing("HOME", home);
     Ok(vars.finish())
+}
+
+/// `$NAME`, `${NAME}`, `${NAME:-word}` and `${NAME:+word}` become the variables' values; a
+/// backslash takes the meaning from what follows.
+fn expand(text: &str, vars: &[(String, String)]) -> std::result::Result<String, &'static str> {
+    let value = |name: &str| {
+        let found = vars.iter().find(|(k, _)| k == name);
+        found.map_or("", |(_, v)| v.as_str())
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut made = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['$', '\\']) {
+        made.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        if rest[at..].starts_with('\\') {
+            let next = after.chars().next();
+            made.push(next.unwrap_or('\\'));
+            rest = &after[next.map_or(0, char::len_utf8)..];
+        } else if let Some(inner) = after.strip_prefix('{') {
+            let end = inner.find('}').ok_or("a brace is not closed")?;
+            let (name, word) = match inner[..end].split_once(':') {
+                Some((name, word)) => (name, Some(word)),
+                None => (&inner[..end], None),
+            };
+            if name.is_empty() || !name.chars().all(is_name) {
+                return Err("there is no variable's name in the braces");
+            }
+            let value = value(name);
+            made.push_str(match word {
+                None => value,
+                Some(word) => match (word.chars().next(), value.is_empty()) {
+                    (Some('-'), true) | (Some('+'), false) => &word[1..],
+                    (Some('-'), false) => value,
+                    (Some('+'), true) => "",
+                    _ => return Err("only :- and :+ may follow the name"),
+                },
+            });
+            rest = &inner[end + 1..];
+        } else {
+            let end = after.find(|c| !is_name(c)).unwrap_or(after.len());
+            match end {
+                0 => made.push('$'),
+                _ => made.push_str(value(&after[..end])),
+            }
+            rest = &after[end..];
+        }
+    }
+    made.push_str(rest);
+    Ok(made)
 }
 
 #[cfg(test)]
@@ -192,6 +251,35 @@ mod tests {
                 "HOSTNAME=box"
             ]
         );
+    }
+
+    #[test]
+    fn merged_values_are_made_of_the_images() {
+        let options = ContainerOptions {
+            env_merge: [
+                "A=${A}-mod",
+                "PATH=$PATH:/opt",
+                r"B=\$A${NONE:-x}${A:+y}$",
+                "C=$A",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            env: list("C=env"),
+            ..ContainerOptions::default()
+        };
+        let env = environment(&options, Some(&image("A=1 PATH=/p")), &facts(), false).unwrap();
+        assert_eq!(env[0], "PATH=/p:/opt");
+        assert_eq!(env[2..5], ["A=1-mod", "B=$Axy$", "C=env"]);
+        for bad in ["A=${", "A=${}", "A=${A:x}", "A=${A B}"] {
+            let options = ContainerOptions {
+                env_merge: vec![bad.to_owned()],
+                ..ContainerOptions::default()
+            };
+            assert!(
+                environment(&options, None, &facts(), false).is_err(),
+                "{bad}"
+            );
+        }
     }
 
     #[test]

@@ -161,8 +161,13 @@ pub enum Origin {
         /// Path below it.
         subpath: Option<String>,
     },
-    /// A tmpfs that starts with the image's content.
-    TmpfsCopyUp,
+    /// A tmpfs that the launcher cannot make alone.
+    Tmpfs {
+        /// It starts with the image's content.
+        copy_up: bool,
+        /// `U`.
+        chown: bool,
+    },
     /// A device node of the host, or a folder of such.
     Device,
     /// The `/dev/shm` of the container whose IPC namespace is joined; only a descriptor can say it.

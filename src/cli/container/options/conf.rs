@@ -59,9 +59,9 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf) -> Result<()>
     text(&mut process.tz, &file.tz);
     text(&mut process.umask, &file.umask);
     process.http_proxy = process.http_proxy.or(file.http_proxy);
-    process.env_host |= file.env_host.unwrap_or(false);
-    process.init |= file.init.unwrap_or(false);
-    if process.init {
+    process.env_host = process.env_host.or(file.env_host);
+    process.init = process.init.or(file.init);
+    if process.init == Some(true) {
         text(
             &mut process.init_path,
             &file.init_path.clone().or_else(|| engine.init_path.clone()),
@@ -70,7 +70,7 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf) -> Result<()>
     files.volume.splice(0..0, file.volumes.iter().cloned());
     files.mount.splice(0..0, file.mounts.iter().cloned());
     files.device.splice(0..0, file.devices.iter().cloned());
-    files.read_only |= file.read_only.unwrap_or(false);
+    files.read_only = files.read_only.or(file.read_only);
     text(&mut files.image_volume, &engine.image_volume_mode);
     if security.ipc.is_none() {
         text(&mut files.shm_size, &file.shm_size);
@@ -87,8 +87,9 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf) -> Result<()>
         list(&mut network.dns_option, &file.dns_options);
     }
     if network.add_host.is_empty() && network.hosts_file.is_none() {
-        network.no_hosts |= file.no_hosts.unwrap_or(false);
+        network.no_hosts = network.no_hosts.or(file.no_hosts);
     }
+    security.privileged = security.privileged.or(file.privileged);
     text(&mut security.ipc, &file.ipcns);
     text(&mut security.pid, &file.pidns);
     text(&mut security.uts, &file.utsns);
@@ -142,7 +143,7 @@ fn base_capabilities(flags: &mut super::flags::Security, base: &[String]) -> Res
     let named = |words: &[String], name: &str| -> bool {
         security::capability_names(words).is_ok_and(|l| l.iter().any(|n| n == name || n == ALL))
     };
-    if flags.privileged || named(&flags.cap_drop, ALL) || named(&flags.cap_add, ALL) {
+    if flags.privileged == Some(true) || named(&flags.cap_drop, ALL) || named(&flags.cap_add, ALL) {
         return Ok(());
     }
     let bare = |name: &'static str| name.strip_prefix("CAP_").unwrap_or(name);

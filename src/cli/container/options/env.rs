@@ -41,6 +41,24 @@ pub fn read_variables(
     Ok(list)
 }
 
+/// `--env-merge`s, checked; they are worked out against the image's variables at the start.
+///
+/// # Errors
+/// `Invalid` for an entry without a name or a value.
+pub(super) fn merges(words: &[String]) -> Result<Vec<String>> {
+    for word in words {
+        match word.split_once('=') {
+            Some((name, _)) if !name.is_empty() => {}
+            _ => {
+                return Err(Error::invalid(format!(
+                    "invalid --env-merge {word:?}: write NAME=VALUE, e.g. PATH=${{PATH}}:/opt/bin"
+                )));
+            }
+        }
+    }
+    Ok(words.to_vec())
+}
+
 fn nameless(word: &str) -> Error {
     Error::invalid(format!(
         "invalid environment variable {word:?}: it has no name"

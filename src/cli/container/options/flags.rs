@@ -104,9 +104,12 @@ pub(super) struct Process {
     /// Read variables from a file
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<String>,
+    /// Variable made of the image's, e.g. PATH='${PATH}:/opt/bin'
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub env_merge: Vec<String>,
     /// Pass the whole environment on
     #[arg(long)]
-    pub env_host: bool,
+    pub env_host: Option<bool>,
     /// Pass proxy variables on (on by default)
     #[arg(long)]
     pub http_proxy: Option<bool>,
@@ -128,12 +131,21 @@ pub(super) struct Process {
     /// Add an unknown user to /etc/passwd (on by default)
     #[arg(long)]
     pub passwd: Option<bool>,
+    /// That entry: may hold $USERNAME, $UID, $GID, $NAME and $HOME
+    #[arg(long, value_name = "LINE")]
+    pub passwd_entry: Option<String>,
+    /// Entry of an unknown group: may hold $GROUPNAME, $GID and $USERLIST
+    #[arg(long, value_name = "LINE")]
+    pub group_entry: Option<String>,
+    /// Add a user of the host to /etc/passwd
+    #[arg(long, value_name = "USER")]
+    pub hostuser: Vec<String>,
     /// Working directory inside
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
     /// Run an init that reaps processes and passes signals on
     #[arg(long)]
-    pub init: bool,
+    pub init: Option<bool>,
     /// Another init in place of the built-in one
     #[arg(long, value_name = "FILE")]
     pub init_path: Option<String>,
@@ -171,7 +183,7 @@ pub(super) struct Files {
     pub image_volume: Option<String>,
     /// Read-only root file system
     #[arg(long)]
-    pub read_only: bool,
+    pub read_only: Option<bool>,
     /// Writable /run, /tmp and /var/tmp with --read-only (on by default)
     #[arg(long)]
     pub read_only_tmpfs: Option<bool>,
@@ -204,6 +216,9 @@ pub(super) struct Network {
     /// Name inside
     #[arg(short = 'h', long, value_name = "NAME")]
     pub hostname: Option<String>,
+    /// Leave /etc/hostname as the image has it
+    #[arg(long)]
+    pub no_hostname: bool,
     /// NIS domain name inside
     #[arg(long, value_name = "NAME")]
     pub domainname: Option<String>,
@@ -212,7 +227,7 @@ pub(super) struct Network {
     pub add_host: Vec<String>,
     /// Leave /etc/hosts as the image has it
     #[arg(long)]
-    pub no_hosts: bool,
+    pub no_hosts: Option<bool>,
     /// File to begin /etc/hosts with: a path, none or image
     #[arg(long, value_name = "FILE")]
     pub hosts_file: Option<String>,
@@ -232,7 +247,7 @@ pub(super) struct Network {
 pub(super) struct Security {
     /// No confinement beyond the user's own rights
     #[arg(long)]
-    pub privileged: bool,
+    pub privileged: Option<bool>,
     /// Add a capability, or ALL
     #[arg(long, value_name = "CAPABILITY")]
     pub cap_add: Vec<String>,

@@ -32,7 +32,7 @@ use crate::spec::image::Healthcheck;
 use crate::spec::platform::Platform;
 use crate::spec::runtime::Rlimit;
 use crate::state::options::{
-    ContainerOptions, ImageVolume, LogDriver, LogOptions, NamespaceMode, RestartPolicy,
+    ContainerOptions, HostUser, ImageVolume, LogDriver, LogOptions, NamespaceMode, RestartPolicy,
     RootfsOption, SystemdMode,
 };
 use crate::state::request::AttachStreams;
@@ -136,7 +136,8 @@ fn options(
         ));
     }
     let network = network::network(net, notices)?;
-    let init = process.init || process.init_path.is_some();
+    let init = process.init.unwrap_or_else(|| process.init_path.is_some());
+    let privileged = security.privileged.unwrap_or(false);
     let systemd = match process.systemd.as_deref() {
         None | Some("") => SystemdMode::Auto,
         Some("always") => SystemdMode::Always,
@@ -170,7 +171,7 @@ fn options(
     let hostname = hostname(net.hostname.as_deref(), &uts)?;
     let cap_add = security::capability_names(&security.cap_add)?;
     let cap_drop = security::capability_names(&security.cap_drop)?;
-    crate::runtime::capabilities::bounding(security.privileged, &cap_add, &cap_drop)?;
+    crate::runtime::capabilities::bounding(privileged, &cap_add, &cap_drop)?;
     let log = log(general)?;
     if log.driver == LogDriver::Passthrough && process.tty {
         return Err(Error::invalid(
@@ -193,7 +194,7 @@ fn options(
         command: command.to_vec(),
         entrypoint: process.entrypoint.as_deref().map(entrypoint),
         env: env::read_variables(&process.env_file, &process.env, host.env, host.cwd)?,
-        env_host: listed(process.env_host, || host.env.all()),
+        env_host: listed(process.env_host.unwrap_or(false), || host.env.all()),
         env_proxy: host
             .conf
             .containers
@@ -206,6 +207,7 @@ fn options(
                 host.env.proxies()
             }))
             .collect(),
+        env_merge: env::merges(&process.env_merge)?,
         unset_env: process.unsetenv.clone(),
         unset_env_all: process.unsetenv_all,
         workdir: workdir(process.workdir.as_deref())?,
@@ -218,7 +220,15 @@ fn options(
             .collect(),
         keep_groups,
         passwd: process.passwd,
+        passwd_entry: account_entry("--passwd-entry", process.passwd_entry.as_deref())?,
+        group_entry: account_entry("--group-entry", process.group_entry.as_deref())?,
+        host_users: process
+            .hostuser
+            .iter()
+            .map(|u| host_user(u))
+            .collect::<Result<_>>()?,
         hostname,
+        no_hostname: net.no_hostname,
         domainname: net.domainname.clone(),
         tty: process.tty,
         interactive: process.interactive,
@@ -243,9 +253,9 @@ fn options(
             .collect::<Result<_>>()?,
         cap_add,
         cap_drop,
-        privileged: security.privileged,
+        privileged,
         security: security::security(&security.security_opt, host)?,
-        read_only: files.read_only,
+        read_only: files.read_only.unwrap_or(false),
         read_only_tmpfs: files.read_only_tmpfs,
         shm_size: shm_size(files.shm_size.as_deref(), security)?,
         init,
@@ -350,6 +360,31 @@ fn user(text: Option<&str>) -> Result<Option<String>> {
             Ok(Some(text.to_owned()))
         }
     }
+}
+
+/// One line of passwd or group, given whole.
+fn account_entry(flag: &str, text: Option<&str>) -> Result<Option<String>> {
+    match text {
+        Some(text) if text.contains(['\n', '\0']) => {
+            Err(Error::invalid(format!("{flag} takes one line")))
+        }
+        text => Ok(text.filter(|t| !t.is_empty()).map(str::to_owned)),
+    }
+}
+
+/// `--hostuser`: the host's account, looked up now.
+fn host_user(text: &str) -> Result<HostUser> {
+    let found = crate::config::user::account_named(text).ok_or_else(|| {
+        Error::not_found(format!("the host has no user {text:?}"))
+            .hint("--hostuser takes a name or id of the host's /etc/passwd")
+    })?;
+    Ok(HostUser {
+        name: found.name,
+        uid: found.uid,
+        gid: found.gid,
+        full_name: found.full_name,
+        home: found.home.to_string_lossy().into_owned(),
+    })
 }
 
 fn hostname(text: Option<&str>, uts: &NamespaceMode) -> Result<Option<String>> {

@@ -40,7 +40,7 @@ pub(super) fn network(flags: &flags::Network, notices: &mut Vec<String>) -> Resu
         .iter()
         .map(|h| extra_host(h))
         .collect::<Result<Vec<_>>>()?;
-    if flags.no_hosts && (!add_hosts.is_empty() || flags.hosts_file.is_some()) {
+    if flags.no_hosts.unwrap_or(false) && (!add_hosts.is_empty() || flags.hosts_file.is_some()) {
         return Err(Error::invalid(
             "--no-hosts leaves /etc/hosts alone: it cannot be used with --add-host or --hosts-file",
         ));
@@ -84,7 +84,7 @@ pub(super) fn network(flags: &flags::Network, notices: &mut Vec<String>) -> Resu
         dns_search: flags.dns_search.clone(),
         dns_options: flags.dns_option.clone(),
         add_hosts,
-        no_hosts: flags.no_hosts,
+        no_hosts: flags.no_hosts.unwrap_or(false),
         hosts_file: flags.hosts_file.clone(),
     })
 }

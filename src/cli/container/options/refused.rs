@@ -11,7 +11,7 @@ const LATER_PODS: &str = "pods come with a later version";
 const NO_CGROUP_DEVICES: &str = "only root on the host can limit devices";
 
 /// Name, whether a value follows, why not.
-const FLAGS: [(&str, bool, &str); 59] = [
+const FLAGS: &[(&str, bool, &str)] = &[
     ("health-interval", true, LATER_HEALTH),
     ("health-log-destination", true, LATER_HEALTH),
     ("health-max-log-count", true, LATER_HEALTH),
@@ -79,15 +79,6 @@ const FLAGS: [(&str, bool, &str); 59] = [
         true,
         "there is no conmon: --pidfile names the container's process",
     ),
-    (
-        "env-merge",
-        true,
-        "it is not supported yet; write the whole value with --env",
-    ),
-    ("group-entry", true, "it is not supported yet"),
-    ("passwd-entry", true, "it is not supported yet"),
-    ("hostuser", true, "it is not supported yet"),
-    ("no-hostname", false, "it is not supported yet"),
     ("personality", true, "it is not supported yet"),
     (
         "preserve-fd",

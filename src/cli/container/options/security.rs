@@ -530,7 +530,7 @@ mod tests {
         gidmap: Vec<String>,
     ) -> Result<UsernsMode> {
         super::userns(&flags::Security {
-            privileged: false,
+            privileged: None,
             cap_add: vec![],
             cap_drop: vec![],
             security_opt: vec![],

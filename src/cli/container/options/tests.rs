@@ -234,7 +234,6 @@ fn what_comes_later_is_refused_by_name() {
         ("--pod p alpine", "--pod"),
         ("--ip 1.2.3.4 alpine", "--ip"),
         ("--network-alias x alpine", "--network-alias"),
-        ("--no-hostname alpine", "--no-hostname"),
         ("--network mynet alpine", "mynet"),
         ("--device vendor.com/gpu=0 alpine", "vendor.com/gpu=0"),
     ] {

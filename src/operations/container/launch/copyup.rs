@@ -20,11 +20,12 @@ const OWN_KEYS: &[&str] = &[
     "huge",
 ];
 
-/// Makes the tmpfs, detached; the launcher applies the mount's own options.
+/// Makes the tmpfs, detached; the launcher applies the mount's own options. With `copy_up` it has
+/// the image's content, and the image's mode unless the options name one.
 ///
 /// # Errors
 /// What the kernel says; a folder that does not fit into the tmpfs.
-pub(super) fn tmpfs(root: &OwnedFd, wanted: &Mount) -> Result<OwnedFd> {
+pub(super) fn tmpfs(root: &OwnedFd, wanted: &Mount, copy_up: bool) -> Result<OwnedFd> {
     let context = mount::Context::open("tmpfs")?;
     for option in &wanted.options {
         if let Some((key, value)) = option.split_once('=')
@@ -33,11 +34,17 @@ pub(super) fn tmpfs(root: &OwnedFd, wanted: &Mount) -> Result<OwnedFd> {
             context.string(key, value)?;
         }
     }
-    let tree = context.mount(0)?;
-    let there = copy::stat(root.as_fd(), &wanted.destination, true)?;
-    if !there.is_some_and(|s| s.is_dir()) {
-        return Ok(tree);
+    let there = match copy_up {
+        true => copy::stat(root.as_fd(), &wanted.destination, true)?,
+        false => None,
+    };
+    let Some(there) = there.filter(|s| s.is_dir()) else {
+        return context.mount(0).map_err(Into::into);
+    };
+    if !wanted.options.iter().any(|o| o.starts_with("mode=")) {
+        context.string("mode", &format!("{:o}", there.mode & 0o7777))?;
     }
+    let tree = context.mount(0)?;
     let memory = rustix::fs::memfd_create("copy-up", rustix::fs::MemfdFlags::CLOEXEC)
         .call("memfd_create", String::new)?;
     let mut file = File::from(memory);

@@ -10,10 +10,10 @@ use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use crate::base::{Context as _, Error, Result};
-use crate::config::user::User;
+use crate::config::user::{self, User};
 use crate::runtime::user::ResolvedUser;
 use crate::state::container::Container;
-use crate::state::options::ContainerOptions;
+use crate::state::options::{ContainerOptions, HostUser, UsernsMode};
 use crate::sys::resolve;
 
 /// `/etc/passwd` and `/etc/group` of an image may be this long.
@@ -62,22 +62,83 @@ pub(super) fn containerenv(container: &Container, user: &User) -> String {
     )
 }
 
-/// `/etc/passwd` with a line for a user that the image does not know, so that programs find a
-/// name and a home. `None` when nothing is to be changed.
-///
-/// # Errors
-/// `Invalid` when the image's file is too large or no regular file.
-pub(super) fn passwd(
-    root: BorrowedFd<'_>,
-    options: &ContainerOptions,
-    user: &ResolvedUser,
-    cwd: &str,
-) -> Result<Option<String>> {
-    if user.known || options.passwd == Some(false) {
-        return Ok(None);
+/// The account of the host that the container's user is, with `keep-id`.
+pub(super) struct Me {
+    /// As `--hostuser` gives it.
+    pub user: HostUser,
+    /// The name of its group.
+    pub group: String,
+}
+
+/// The caller's own account, where `--userns=keep-id` keeps both ids.
+pub(super) fn me(options: &ContainerOptions, user: &User) -> Option<Me> {
+    let keeps = matches!(
+        options.userns,
+        UsernsMode::KeepId {
+            uid: None,
+            gid: None,
+            ..
+        }
+    );
+    (keeps && user.uid != 0).then(|| Me {
+        user: HostUser {
+            name: user.name.clone(),
+            uid: user.uid,
+            gid: user.gid,
+            full_name: user::account_of(user.uid).map_or_else(String::new, |a| a.full_name),
+            home: user.home.to_string_lossy().into_owned(),
+        },
+        group: user::group_name(user.gid).unwrap_or_else(|| user.gid.to_string()),
+    })
+}
+
+/// What `account` and `home` are made of.
+struct Entry<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    full_name: &'a str,
+    home: &'a str,
+}
+
+impl Entry<'_> {
+    /// A line of passwd, by the person's template if there is one.
+    fn line(&self, template: Option<&str>) -> String {
+        let clean = |text: &str| text.replace([':', '\n'], " ");
+        let (name, full_name) = (clean(self.name), clean(self.full_name));
+        let home = match self.home.contains([':', '\n']) {
+            true => "/",
+            false => self.home,
+        };
+        let (uid, gid) = (self.uid, self.gid);
+        match template {
+            Some(template) => {
+                template
+                    .replace("$USERNAME", &name)
+                    .replace("$UID", &uid.to_string())
+                    .replace("$GID", &gid.to_string())
+                    .replace("$NAME", &full_name)
+                    .replace("$HOME", home)
+                    + "\n"
+            }
+            None => format!("{name}:*:{uid}:{gid}:{full_name}:{home}:/bin/sh\n"),
+        }
     }
+}
+
+/// Where a host's user is at home inside: its own folder where that is mounted, else `cwd`.
+pub(super) fn home_inside(options: &ContainerOptions, home: &str, cwd: &str) -> String {
+    let mounted = options
+        .mounts
+        .iter()
+        .any(|m| Path::new(home).starts_with(&m.destination));
+    if mounted { home } else { cwd }.to_owned()
+}
+
+/// The image's file with a line break at its end; `None` when it has none.
+fn image_file(root: BorrowedFd<'_>, path: &str) -> Result<Option<String>> {
     let Some(bytes) =
-        resolve::read(root, "etc/passwd", LIMIT).what(|| "cannot read /etc/passwd of the image")?
+        resolve::read(root, path, LIMIT).what(|| format!("cannot read /{path} of the image"))?
     else {
         return Ok(None);
     };
@@ -85,12 +146,62 @@ pub(super) fn passwd(
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    let home = if cwd.contains([':', '\n']) { "/" } else { cwd };
-    text.push_str(&format!(
-        "{0}:*:{0}:{1}:container user:{home}:/bin/sh\n",
-        user.uid, user.gid
-    ));
     Ok(Some(text))
+}
+
+/// `/etc/passwd` with lines for users of the host and for one that the image does not know, so
+/// that programs find a name and a home. `None` when nothing is to be changed.
+///
+/// # Errors
+/// `Invalid` when the image's file is too large or no regular file.
+pub(super) fn passwd(
+    root: BorrowedFd<'_>,
+    options: &ContainerOptions,
+    user: &ResolvedUser,
+    me: Option<&Me>,
+    cwd: &str,
+) -> Result<Option<String>> {
+    let hosts: Vec<&HostUser> = options
+        .host_users
+        .iter()
+        .chain(me.map(|m| &m.user))
+        .collect();
+    if options.passwd == Some(false) || (user.known && hosts.is_empty()) {
+        return Ok(None);
+    }
+    let Some(mut text) = image_file(root, "etc/passwd")? else {
+        return Ok(None);
+    };
+    let before = text.len();
+    let known = |text: &str, name: &str, uid: u32| {
+        user::accounts(text).any(|a| a.name == name || a.uid == uid)
+    };
+    let template = options.passwd_entry.as_deref();
+    for host in hosts {
+        if !known(&text, &host.name, host.uid) {
+            let home = home_inside(options, &host.home, cwd);
+            let entry = Entry {
+                name: &host.name,
+                uid: host.uid,
+                gid: host.gid,
+                full_name: &host.full_name,
+                home: &home,
+            };
+            text.push_str(&entry.line(template));
+        }
+    }
+    let name = user.uid.to_string();
+    if !user.known && !known(&text, &name, user.uid) {
+        let entry = Entry {
+            name: &name,
+            uid: user.uid,
+            gid: user.gid,
+            full_name: "container user",
+            home: cwd,
+        };
+        text.push_str(&entry.line(template));
+    }
+    Ok((text.len() > before).then_some(text))
 }
 
 /// `/etc/group` with a line for a group that the image does not know.
@@ -101,24 +212,30 @@ pub(super) fn group(
     root: BorrowedFd<'_>,
     options: &ContainerOptions,
     user: &ResolvedUser,
+    me: Option<&Me>,
 ) -> Result<Option<String>> {
     if user.gid == 0 || options.passwd == Some(false) {
         return Ok(None);
     }
-    let Some(bytes) =
-        resolve::read(root, "etc/group", LIMIT).what(|| "cannot read /etc/group of the image")?
-    else {
+    let Some(mut text) = image_file(root, "etc/group")? else {
         return Ok(None);
     };
-    let mut text = String::from_utf8_lossy(&bytes).into_owned();
     let gid = user.gid.to_string();
     if text.lines().any(|l| l.split(':').nth(2) == Some(&gid)) {
         return Ok(None);
     }
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text.push_str(&format!("{gid}:x:{gid}:{}\n", user.uid));
+    let own = me.filter(|m| m.user.gid == user.gid);
+    let name = own.map_or(gid.as_str(), |m| m.group.as_str());
+    let member = own.map_or_else(|| user.uid.to_string(), |m| m.user.name.clone());
+    let line = match options.group_entry.as_deref() {
+        Some(template) => template
+            .replace("$GROUPNAME", name)
+            .replace("$GID", &gid)
+            .replace("$USERLIST", &member),
+        None => format!("{name}:x:{gid}:{member}"),
+    };
+    text.push_str(&line);
+    text.push('\n');
     Ok(Some(text))
 }
 
@@ -197,21 +314,43 @@ mod tests {
             ..ResolvedUser::default()
         };
         assert_eq!(
-            passwd(root.as_fd(), &options, &stranger, "/srv")
+            passwd(root.as_fd(), &options, &stranger, None, "/srv")
                 .unwrap()
                 .unwrap(),
             "root:x:0:0::/root:/bin/sh\n1234:*:1234:77:container user:/srv:/bin/sh\n"
         );
         assert_eq!(
-            group(root.as_fd(), &options, &stranger).unwrap().unwrap(),
+            group(root.as_fd(), &options, &stranger, None)
+                .unwrap()
+                .unwrap(),
             "root:x:0:\n77:x:77:1234\n"
         );
+        let templates = ContainerOptions {
+            passwd_entry: Some("$USERNAME:x:$UID:$GID:$NAME:$HOME:/bin/false".to_owned()),
+            group_entry: Some("g$GROUPNAME:x:$GID:$USERLIST".to_owned()),
+            host_users: vec![HostUser {
+                name: "ann".to_owned(),
+                uid: 1500,
+                gid: 1501,
+                full_name: "Ann:Other".to_owned(),
+                home: "/home/ann".to_owned(),
+            }],
+            ..ContainerOptions::default()
+        };
+        let text = passwd(root.as_fd(), &templates, &stranger, None, "/srv");
+        assert_eq!(
+            text.unwrap().unwrap(),
+            "root:x:0:0::/root:/bin/sh\nann:x:1500:1501:Ann Other:/srv:/bin/false\n\
+             1234:x:1234:77:container user:/srv:/bin/false\n"
+        );
+        let text = group(root.as_fd(), &templates, &stranger, None);
+        assert_eq!(text.unwrap().unwrap(), "root:x:0:\ng77:x:77:1234\n");
         let known = ResolvedUser {
             known: true,
             ..stranger
         };
         assert!(
-            passwd(root.as_fd(), &options, &known, "/")
+            passwd(root.as_fd(), &options, &known, None, "/")
                 .unwrap()
                 .is_none()
         );

@@ -198,7 +198,13 @@ fn one(
                 (_, tree) => Some(tree),
             }
         }
-        Origin::TmpfsCopyUp => Some(PreparedMount::Tree(super::copyup::tmpfs(root, mount)?)),
+        Origin::Tmpfs { copy_up, chown } => {
+            let tree = super::copyup::tmpfs(root, mount, *copy_up)?;
+            if *chown {
+                super::chown::tree(&tree, owner)?;
+            }
+            Some(PreparedMount::Tree(tree))
+        }
         Origin::SharedShm => Some(PreparedMount::Tree(shm.take().ok_or_else(|| {
             Error::internal("no /dev/shm was opened for a shared IPC namespace")
         })?)),

@@ -309,7 +309,7 @@ fn facts_of(
     root: &OwnedFd,
     joins: &Joins,
     plan: &NetworkPlan,
-    user: ResolvedUser,
+    mut user: ResolvedUser,
     hostname: String,
 ) -> Result<Facts> {
     let record = &kit.container.record;
@@ -343,10 +343,18 @@ fn facts_of(
         })
         .filter(|d| !d.is_empty())
         .unwrap_or("/");
-    let passwd = files::passwd(root.as_fd(), options, &user, cwd)?
+    let me = files::me(options, kit.session.user);
+    let host_users = options.host_users.iter().chain(me.iter().map(|m| &m.user));
+    if let Some(host) = host_users
+        .into_iter()
+        .find(|h| !user.known && h.uid == user.uid)
+    {
+        user.home = files::home_inside(options, &host.home, cwd);
+    }
+    let passwd = files::passwd(root.as_fd(), options, &user, me.as_ref(), cwd)?
         .map(|text| put("passwd", &text))
         .transpose()?;
-    let group = files::group(root.as_fd(), options, &user)?
+    let group = files::group(root.as_fd(), options, &user, me.as_ref())?
         .map(|text| put("group", &text))
         .transpose()?;
     let (secret_files, secret_env) = super::secrets::prepare(kit)?;
@@ -359,7 +367,9 @@ fn facts_of(
                 name: v.name.clone(),
                 destination: v.destination.clone(),
                 path: volumes.data_path(&v.name.parse()?),
-                options: Vec::new(),
+                options: volumes
+                    .get(&v.name)?
+                    .map_or_else(Vec::new, |r| Volumes::mount_words(&r)),
             })
         })
         .collect::<Result<_>>()?;
@@ -368,7 +378,10 @@ fn facts_of(
         name: record.name.to_string(),
         hosts,
         resolv_conf,
-        hostname_file: Some(put("hostname", &network_files::hostname(&hostname))?),
+        hostname_file: match options.no_hostname {
+            true => None,
+            false => Some(put("hostname", &network_files::hostname(&hostname))?),
+        },
         hostname,
         user,
         maps: kit.entered.maps.clone(),

@@ -122,9 +122,14 @@ pub(super) fn user_mount(table: &mut Table, mount: &MountOption, facts: &Facts) 
             in_memory(&mut opts, mount);
             opts.extend(size.map(|s| format!("size={s}")));
             opts.extend(mode.map(|m| format!("mode={m:o}")));
-            let origin = if *copy_up {
+            if *copy_up {
                 opts.push("tmpcopyup".to_owned());
-                Origin::TmpfsCopyUp
+            }
+            let origin = if *copy_up || mount.chown {
+                Origin::Tmpfs {
+                    copy_up: *copy_up,
+                    chown: mount.chown,
+                }
             } else {
                 Origin::Plain
             };

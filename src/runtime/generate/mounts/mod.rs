@@ -365,7 +365,13 @@ fn devices(table: &mut Table, options: &ContainerOptions, facts: &Facts) -> Resu
 /// A tmpfs that starts as a copy of what the image has there.
 fn scratch(table: &mut Table, path: &str) {
     let opts = words(&["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]);
-    table.put(fresh(path, "tmpfs", opts), Origin::TmpfsCopyUp);
+    table.put(
+        fresh(path, "tmpfs", opts),
+        Origin::Tmpfs {
+            copy_up: true,
+            chown: false,
+        },
+    );
 }
 
 fn image_volumes(
@@ -386,7 +392,13 @@ fn image_volumes(
             ImageVolume::Ignore => {}
             ImageVolume::Tmpfs => {
                 let opts = words(&["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]);
-                table.put(fresh(&path, "tmpfs", opts), Origin::TmpfsCopyUp);
+                table.put(
+                    fresh(&path, "tmpfs", opts),
+                    Origin::Tmpfs {
+                        copy_up: true,
+                        chown: false,
+                    },
+                );
             }
             ImageVolume::Anonymous => {
                 if let Some(volume) = facts.volumes.iter().find(|v| v.destination == path) {

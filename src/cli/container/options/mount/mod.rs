@@ -481,6 +481,9 @@ fn special(made: &mut MountOption, key: &str, value: Option<&str>) -> Result<boo
                 .map_err(|_| Error::invalid(format!("{key}={number} is no number")))?;
             made.options.push(format!("{key}={number}"));
         }
+        (MountSource::Ramfs, "mode" | "tmpfs-mode" | "ramfs-mode", Some(text)) => {
+            made.options.push(format!("mode={:o}", octal(text)?));
+        }
         (MountSource::Devpts, "mode", Some(text)) => {
             made.options.push(format!("mode={:o}", octal(text)?));
         }

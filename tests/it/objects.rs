@@ -1,0 +1,197 @@
+//! Volumes, secrets, and the commands about the whole installation.
+
+use crate::support::World;
+
+fn create(w: &World, name: &str, more: &[&str]) {
+    let base = ["create", "--name", name, "--network", "none"];
+    w.ok(&[&base[..], more, &["busybox", "sleep", "300"]].concat());
+}
+
+#[test]
+fn volumes_come_and_go_by_name() {
+    let w = World::with_busybox();
+    assert_eq!(w.ok(&["volume", "create", "--label", "tier=db", "a"]), "a");
+    w.run(&["volume", "create", "a"]).code(125).says("exists");
+    assert_eq!(w.ok(&["volume", "create", "--ignore", "a"]), "a");
+    assert_eq!(w.ok(&["volume", "create"]).len(), 64);
+    w.run(&["volume", "exists", "a"]).code(0);
+    w.run(&["volume", "exists", "b"]).code(1);
+    w.run(&["volume", "create", "-d", "nfs4", "b"])
+        .code(125)
+        .says("nfs4");
+    let listed = |filter: &str| w.ok(&["volume", "ls", "-q", "--filter", filter]);
+    for filter in ["name=a", "label=tier", "label=tier=db", "label!=none"] {
+        let all = listed(filter);
+        assert!(all.lines().any(|l| l == "a"), "{filter}: {all}");
+    }
+    assert_eq!(listed("label=tier=web"), "");
+    w.run(&["volume", "ls", "--filter", "colour=red"])
+        .code(125)
+        .says("colour");
+    let format = "{{.Name}} {{.Driver}} {{.Labels.tier}}";
+    assert_eq!(
+        w.ok(&["volume", "inspect", "--format", format, "a"]),
+        "a local db"
+    );
+    assert_eq!(w.ok(&["volume", "rm", "a"]), "a");
+    w.run(&["volume", "rm", "a"]).code(1).says("no such volume");
+    w.ok(&["volume", "rm", "-f", "a"]);
+    assert_eq!(w.ok(&["volume", "rm", "--all"]).lines().count(), 1);
+}
+
+#[test]
+fn a_volume_in_use_goes_only_with_its_container() {
+    let w = World::with_busybox();
+    create(&w, "c", &["-v", "v:/x"]);
+    w.ok(&["start", "c"]);
+    w.run(&["volume", "rm", "v"]).code(2).says("coracle rm c");
+    assert_eq!(w.ok(&["volume", "prune", "-f", "--all"]), "");
+    w.run(&["volume", "rm", "-t", "0", "v"])
+        .code(125)
+        .says("--force");
+    assert_eq!(w.ok(&["volume", "rm", "-f", "-t", "0", "v"]), "v");
+    assert_eq!(w.ok(&["ps", "-aq"]), "");
+    assert_eq!(w.ok(&["volume", "ls", "-q"]), "");
+}
+
+#[test]
+fn volumes_are_exported_and_imported() {
+    let w = World::with_busybox();
+    let script = "mkdir /x/d; echo content >/x/d/f; ln -s d/f /x/l; chmod 640 /x/d/f";
+    let run = ["run", "--rm", "--network", "none", "-v"];
+    w.ok(&[&run[..], &["a:/x", "busybox", "sh", "-c", script]].concat());
+    let file = w.path().join("a.tar");
+    let file = file.to_str().unwrap();
+    w.ok(&["volume", "export", "-o", file, "a"]);
+    w.ok(&["volume", "create", "b"]);
+    w.ok(&["volume", "import", "b", file]);
+    let look = "cat /x/l; stat -c %a /x/d/f";
+    let got = w.ok(&[&run[..], &["b:/x", "busybox", "sh", "-c", look]].concat());
+    assert_eq!(got, "content\n640");
+    // Through a pipe, too.
+    w.ok(&["volume", "create", "c"]);
+    let bytes = std::fs::read(file).unwrap();
+    w.run_with(&["volume", "import", "c", "-"], &bytes).ok();
+    let got = w.ok(&[&run[..], &["c:/x", "busybox", "cat", "/x/d/f"]].concat());
+    assert_eq!(got, "content");
+    w.run_with(&["volume", "import", "c", "-"], b"no tar at all")
+        .code(125);
+    w.run(&["volume", "export", "none"]).code(125).says("none");
+}
+
+#[test]
+fn secrets_are_kept_shown_only_on_demand_and_used() {
+    let w = World::with_busybox();
+    let file = w.path().join("s");
+    std::fs::write(&file, "quiet\n").unwrap();
+    let file = file.to_str().unwrap();
+    let id = w.ok(&["secret", "create", "--label", "a=b", "s", file]);
+    assert_eq!(id.len(), 25);
+    w.run(&["secret", "create", "s", file])
+        .code(125)
+        .says("in use");
+    assert_eq!(w.ok(&["secret", "create", "--ignore", "s", file]), id);
+    assert!(!w.ok(&["secret", "inspect", "s"]).contains("quiet"));
+    let shown = ["secret", "inspect", "--showsecret"];
+    let format = ["--format", "{{.SecretData}}", "s"];
+    assert_eq!(w.ok(&[&shown[..], &format].concat()), "quiet");
+    let mut from_env = w.command(&["secret", "create", "--env", "e", "TOKEN"]);
+    assert!(
+        from_env
+            .env("TOKEN", "fromenv")
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    w.run_with(&["secret", "create", "p", "-"], b"piped").ok();
+    let names = ["secret", "ls", "--format", "{{.Name}}", "--filter", "name="];
+    assert_eq!(w.ok(&names).lines().count(), 3);
+    let run = |secret: &str, script: &str| {
+        let args = ["run", "--rm", "--network", "none", "--secret", secret];
+        w.run(&[&args[..], &["busybox", "sh", "-c", script]].concat())
+    };
+    let look = "stat -c %a:%u:%g /run/secrets/s; cat /run/secrets/s";
+    assert_eq!(run("s", look).ok(), "444:0:0\nquiet");
+    let look = "stat -c %a:%u:%g /etc/t; cat /etc/t";
+    assert_eq!(
+        run("s,target=/etc/t,mode=0440", look).ok(),
+        "440:0:0\nquiet"
+    );
+    if crate::support::peer::has_subids() {
+        let got = run("s,type=mount,target=/etc/t,uid=5,gid=6,mode=0400", look);
+        assert_eq!(got.ok(), "400:5:6\nquiet");
+    }
+    assert_eq!(run("e,type=env,target=T", "echo $T").ok(), "fromenv");
+    assert_eq!(run("p,type=env", "echo $p").ok(), "piped");
+    run("none", "true").code(125).says("none");
+    // The folder of secrets is in memory, and nothing of it stays in the image.
+    let args = ["run", "--name", "c", "--network", "none", "--secret", "s"];
+    w.ok(&[&args[..], &["busybox", "true"]].concat());
+    assert!(!w.ok(&["diff", "c"]).contains("secrets/s"));
+    w.ok(&["rm", "c"]);
+    w.ok(&["secret", "create", "--replace", "s", file]);
+    assert_ne!(w.ok(&["secret", "inspect", "--format", "{{.ID}}", "s"]), id);
+    w.run(&["secret", "rm", "p", "none"]).code(125).says("none");
+    assert_eq!(w.ok(&["secret", "rm", "--all"]).lines().count(), 2);
+    w.run(&["secret", "exists", "s"]).code(1);
+}
+
+#[test]
+fn the_disks_use_is_told_and_given_back() {
+    let w = World::with_busybox();
+    create(&w, "kept", &["-v", "used:/x"]);
+    w.ok(&["start", "kept"]);
+    create(&w, "idle", &["-v", "/anonymous"]);
+    w.ok(&["volume", "create", "unused"]);
+    let df = "{{.Type}} {{.TotalCount}} {{.Active}}";
+    assert_eq!(
+        w.ok(&["system", "df", "--format", df]),
+        "Images 1 1\nContainers 2 1\nLocal Volumes 3 2"
+    );
+    assert!(w.ok(&["system", "df", "-v"]).contains("unused"));
+    let names = |out: &str| {
+        let mut lines: Vec<String> = out.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    w.ok(&["system", "prune", "-f"]);
+    assert_eq!(
+        names(&w.ok(&["ps", "-a", "--format", "{{.Names}}"])),
+        ["kept"]
+    );
+    assert_eq!(
+        names(&w.ok(&["volume", "ls", "-q", "--filter", "name=u"])),
+        ["unused", "used"]
+    );
+    w.ok(&["system", "prune", "-af", "--volumes"]);
+    assert_eq!(names(&w.ok(&["volume", "ls", "-q"])), ["used"]);
+    assert_eq!(w.ok(&["images", "-q"]).lines().count(), 1);
+    // Nobody answers: nothing happens.
+    w.run_with(&["system", "reset"], b"n\n");
+    w.ok(&["container", "exists", "kept"]);
+    w.ok(&["system", "reset", "--force"]);
+    for args in [
+        &["ps", "-aq"][..],
+        &["images", "-q"],
+        &["volume", "ls", "-q"],
+        &["secret", "ls", "-q"],
+    ] {
+        assert_eq!(w.ok(args), "", "{args:?}");
+    }
+}
+
+#[test]
+fn unshare_is_the_containers_user_namespace() {
+    requires_subids!();
+    let w = World::new();
+    assert_eq!(w.ok(&["unshare", "id", "-u"]), "0");
+    w.run(&["unshare", "sh", "-c", "exit 7"]).code(7);
+    w.run(&["unshare", "no-such-program"]).code(127);
+    let script = "touch f && chown 5:6 f && stat -c %u:%g f";
+    assert_eq!(w.ok(&["unshare", "sh", "-c", script]), "5:6");
+    w.ok(&["unshare", "rm", "f"]);
+    w.run(&["unshare", "--rootless-netns", "true"])
+        .code(125)
+        .says("network namespace");
+}
