@@ -50,9 +50,13 @@ impl<W: Write> TarOutput<W> {
 
     fn header(&mut self, name: &str, kind: tar::EntryType, size: u64) -> Result<()> {
         let mut header = tar::Header::new_ustar();
-        header
-            .set_path(name)
-            .what_kind(Kind::Internal, || format!("cannot write part {name:?}"))?;
+        if header.set_path(name).is_err() {
+            // A SHA-512 is longer than a name may be: POSIX's extension has it whole.
+            self.long_name(name)?;
+            header
+                .set_path(name.get(..100).unwrap_or("long"))
+                .what_kind(Kind::Internal, || format!("cannot write part {name:?}"))?;
+        }
         header.set_entry_type(kind);
         header.set_mode(if kind == tar::EntryType::Directory {
             0o755
@@ -66,6 +70,23 @@ impl<W: Write> TarOutput<W> {
         header.set_size(size);
         header.set_cksum();
         self.sink.write_all(header.as_bytes()).what(full)
+    }
+
+    fn long_name(&mut self, name: &str) -> Result<()> {
+        let rest = format!(" path={name}\n");
+        let mut length = rest.len();
+        while length != rest.len() + length.to_string().len() {
+            length = rest.len() + length.to_string().len();
+        }
+        let record = format!("{length}{rest}");
+        self.header("long-name", tar::EntryType::XHeader, record.len() as u64)?;
+        self.sink.write_all(record.as_bytes()).what(full)?;
+        self.pad(record.len() as u64)
+    }
+
+    fn pad(&mut self, size: u64) -> Result<()> {
+        let padding = usize::try_from((512 - size % 512) % 512).unwrap_or(0);
+        self.sink.write_all(&[0_u8; 512][..padding]).what(full)
     }
 
     fn folders_of(&mut self, name: &str) -> Result<()> {
@@ -95,8 +116,7 @@ impl<W: Write> Output for TarOutput<W> {
         self.folders_of(name)?;
         self.header(name, tar::EntryType::Regular, size)?;
         copy_exactly(from, &mut self.sink, size, name)?;
-        let padding = usize::try_from((512 - size % 512) % 512).unwrap_or(0);
-        self.sink.write_all(&[0_u8; 512][..padding]).what(full)
+        self.pad(size)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -186,21 +206,20 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again_and_wrong_sizes_are_noticed() {
-        let mut tar = tempfile::tempfile().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut folder = FolderOutput::new(&dir.path().join("x")).unwrap();
-        let mut output = TarOutput::new(&mut tar);
-        for output in [&mut output as &mut dyn Output, &mut folder] {
+        let mut whole = tempfile::tempfile().unwrap();
+        let mut tar = TarOutput::new(&mut whole);
+        let long = |n| format!("blobs/sha512/{}", "f".repeat(n));
+        for output in [&mut tar as &mut dyn Output, &mut folder] {
             document(output, "blobs/sha256/a", &[7; 1000]).unwrap();
+            for length in [86, 87, 128] {
+                document(output, &long(length), long(length).as_bytes()).unwrap();
+            }
             document(output, "index.json", b"{}").unwrap();
             assert!(output.has("index.json") && !output.has("x"));
-            assert!(output.part("short", 5, &mut &b"1234"[..]).is_err());
             output.finish().unwrap();
         }
-        let mut whole = tempfile::tempfile().unwrap();
-        let mut output = TarOutput::new(&mut whole);
-        document(&mut output, "blobs/sha256/a", &[7; 1000]).unwrap();
-        output.finish().unwrap();
         let packs = [
             Pack::tar(whole).unwrap(),
             Pack::folder(&dir.path().join("x")).unwrap(),
@@ -208,6 +227,14 @@ mod tests {
         for pack in packs {
             let bytes = pack.part("blobs/sha256/a").unwrap().bytes(2000).unwrap();
             assert_eq!(bytes, [7; 1000]);
+            for length in [86, 87, 128] {
+                let bytes = pack.part(&long(length)).unwrap().bytes(2000).unwrap();
+                assert_eq!(bytes, long(length).as_bytes());
+            }
+        }
+        let mut tar = TarOutput::new(Vec::new());
+        for output in [&mut tar as &mut dyn Output, &mut folder] {
+            assert!(output.part("short", 5, &mut &b"1234"[..]).is_err());
         }
     }
 }

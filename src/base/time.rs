@@ -103,9 +103,22 @@ impl Timestamp {
             .map_err(|_| bad())
     }
 
+    /// Parses a date of HTTP (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let t = jiff::fmt::rfc2822::DateTimeParser::new()
+            .parse_timestamp(text)
+            .ok()?;
+        i64::try_from(t.as_nanosecond()).ok().map(Self)
+    }
+
+    /// The time from `earlier` to here, zero when it lies later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
     /// The time passed since, zero when it lies ahead.
     pub fn elapsed(self) -> Duration {
-        Duration::from_nanos(u64::try_from(Self::now().0.saturating_sub(self.0)).unwrap_or(0))
+        Self::now().since(self)
     }
 }
 

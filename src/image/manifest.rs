@@ -63,7 +63,10 @@ pub fn layer_type(format: Format, compression: Compression) -> Result<&'static s
     Ok(match (format, compression) {
         (Format::Oci, c) => c.oci_layer(),
         (Format::Docker, Compression::Gzip) => media::DOCKER_LAYER_GZIP,
-        (Format::Docker, Compression::None) => media::DOCKER_LAYER,
+        // Whoever reads bzip2 and xz looks at the bytes.
+        (Format::Docker, Compression::None | Compression::Bzip2 | Compression::Xz) => {
+            media::DOCKER_LAYER
+        }
         (Format::Docker, Compression::Zstd) => {
             return Err(crate::base::Error::unsupported(
                 "Docker's v2s2 manifests know no zstd layers",
@@ -71,6 +74,17 @@ pub fn layer_type(format: Format, compression: Compression) -> Result<&'static s
             .hint("use --format oci, or --compression-format gzip"));
         }
     })
+}
+
+/// The name of the configuration's blob in a manifest. It need not be the image's id: a manifest may
+/// name it by its SHA-512.
+///
+/// # Errors
+/// `Corrupt` for a malformed manifest.
+pub fn config_digest(manifest: &StoredManifest) -> Result<Digest> {
+    let parsed: Manifest = serde_json::from_str(&manifest.raw)
+        .what_kind(Kind::Corrupt, || "the image's manifest is malformed")?;
+    Ok(parsed.config.digest)
 }
 
 /// The layer blobs that a raw manifest names; none when it is malformed.

@@ -25,11 +25,12 @@ use super::registries_conf::Endpoint;
 use super::resolver::Resolver;
 use super::tls::Trust;
 use crate::base::progress::Progress;
+use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::config::env::Env;
 
-/// The longest wait that a registry may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// The longest wait that a registry may ask for: with a longer one there is no other try.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(120);
 const ERROR_LIMIT: u64 = 64 << 10;
 const REDIRECTS: usize = 6;
 
@@ -167,8 +168,8 @@ impl Client {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn origin(&self) -> String {
-        let scheme = if self.state().plain { "http" } else { "https" };
+    fn origin(&self, plain: bool) -> String {
+        let scheme = if plain { "http" } else { "https" };
         format!("{scheme}://{}", self.host)
     }
 
@@ -191,7 +192,7 @@ impl Client {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            if failure.retry == Retry::No || tries >= self.settings.retry {
+            if !failure.may_pass() || tries >= self.settings.retry {
                 return Err(failure.error);
             }
             self.wait(&failure, tries);
@@ -202,7 +203,7 @@ impl Client {
     /// Waits before another try and says so.
     pub fn wait(&self, failure: &Failure, tries: u32) {
         let wait = match (failure.retry, self.settings.retry_delay) {
-            (Retry::After(wait), _) => wait.min(LONGEST_WAIT),
+            (Retry::After(wait), _) => wait,
             (_, Some(wait)) => wait,
             _ => Duration::from_secs(1 << tries.min(5)),
         };
@@ -227,6 +228,8 @@ impl Client {
     pub fn attempt(&self, call: &Call<'_>, also: &[u16]) -> Result<Response<Body>, Failure> {
         let mut challenged = false;
         loop {
+            // Another thread may learn the challenge while this request is on its way without it.
+            let knew = self.state().challenge.clone();
             let response = self.reach(call)?;
             let status = response.status();
             if status.as_u16() == 401 && !challenged {
@@ -241,10 +244,10 @@ impl Client {
                     challenged = true;
                     // Whatever was sent was not good enough.
                     self.state().tokens.remove(call.scope);
-                    let had = self.state().challenge.replace(challenge.clone());
+                    self.state().challenge = Some(challenge.clone());
                     if challenge == Challenge::Basic
                         && (self.credentials == Credentials::Anonymous
-                            || had == Some(Challenge::Basic))
+                            || knew == Some(Challenge::Basic))
                     {
                         return Err(self.explain(response));
                     }
@@ -261,7 +264,9 @@ impl Client {
     /// Sends the request to the registry, over HTTPS or, where allowed, HTTP; follows redirects.
     fn reach(&self, call: &Call<'_>) -> Result<Response<Body>, Failure> {
         loop {
-            let origin = self.origin();
+            // Another thread may learn meanwhile what the registry speaks.
+            let plain = self.state().plain;
+            let origin = self.origin(plain);
             let url = join(&origin, call.target);
             match self.send(call, &url, &origin) {
                 Ok(response) => {
@@ -270,11 +275,12 @@ impl Client {
                 }
                 Err(failure) => {
                     let mut state = self.state();
-                    if failure.no_tls && self.plain_allowed && !state.settled && !state.plain {
+                    let learnt = state.plain || !state.settled;
+                    if failure.no_tls && self.plain_allowed && !plain && learnt {
                         state.plain = true;
                         continue;
                     }
-                    if state.plain && !state.settled {
+                    if plain && !state.settled {
                         // Neither worked: the next try begins with HTTPS again.
                         state.plain = false;
                     }
@@ -464,8 +470,7 @@ impl Client {
             .headers()
             .get("retry-after")
             .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.trim().parse().ok())
-            .map(Duration::from_secs);
+            .and_then(retry_after);
         let mut bytes = Vec::new();
         // The reason is a courtesy: without it the status has to do.
         drop(
@@ -477,6 +482,15 @@ impl Client {
         );
         refusal(status, &reason(&bytes), &self.name, retry_after)
     }
+}
+
+/// `Retry-After`: seconds, or a date.
+fn retry_after(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    Some(Timestamp::parse_http(text)?.since(Timestamp::now()))
 }
 
 /// What an error body says: `{"errors":[{"code":…,"message":…}]}`, or OAuth's `{"details":…}`.
@@ -643,6 +657,18 @@ mod tests {
         for host in ["localhost.example:5000", "10.0.0.1", "quay.io", "[::2]"] {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[test]
+    fn registries_ask_for_a_wait_in_seconds_or_until_a_date() {
+        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(
+            retry_after("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(Duration::ZERO)
+        );
+        let later = retry_after("Tue, 31 Dec 2199 23:59:59 GMT").unwrap();
+        assert!(later > Duration::from_secs(1 << 30), "{later:?}");
+        assert_eq!(retry_after("soon"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ureq::Body;
 use ureq::http::{Method, Response};
 
 use super::client::{Call, Client, scope};
-use super::http::{Failure, Payload, Retry};
+use super::http::{Failure, Payload};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::spec::digest::Digest;
 use crate::spec::manifest::{DOCUMENT_LIMIT, Descriptor, media};
@@ -239,7 +239,7 @@ impl Client {
             if sink.offset() > before {
                 tries = 0;
             }
-            if failure.retry == Retry::No || tries >= self.settings().retry {
+            if !failure.may_pass() || tries >= self.settings().retry {
                 return Err(failure.error).what(what);
             }
             self.wait(&failure, tries);

@@ -12,9 +12,11 @@ use ureq::http::{Method, Request, Response, StatusCode, Uri};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, TcpConnector};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
+use super::client::LONGEST_WAIT;
 use super::proxy::Proxies;
 use super::resolver::Resolver;
 use super::tls::{TlsConnector, Trust};
+use crate::base::time::human_duration;
 use crate::base::{Error, Kind};
 
 /// A registry may take this long to check and store what was uploaded.
@@ -93,6 +95,15 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
+    /// Whether to try again at all: nobody waits for hours.
+    pub fn may_pass(&self) -> bool {
+        match self.retry {
+            Retry::No => false,
+            Retry::Backoff => true,
+            Retry::After(wait) => wait <= LONGEST_WAIT,
+        }
+    }
+
     /// One that another try may mend.
     pub fn transient(error: Error) -> Self {
         Self {
@@ -337,7 +348,13 @@ pub fn refusal(
                 Kind::Unavailable,
                 said(&format!("{host} says: too many requests")),
             )
-            .hint(format!("wait, or log in: \"coracle login {host}\"")),
+            .hint(match retry_after {
+                Some(wait) if wait > LONGEST_WAIT => format!(
+                    "try again in {}, or log in: \"coracle login {host}\"",
+                    human_duration(wait)
+                ),
+                _ => format!("wait, or log in: \"coracle login {host}\""),
+            }),
             retry: Retry::After(retry_after.unwrap_or(Duration::from_secs(5))),
             no_tls: false,
         },

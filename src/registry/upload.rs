@@ -83,7 +83,7 @@ impl Client {
             if progress > 0 {
                 tries = 0;
             }
-            if failure.retry == Retry::No || tries >= self.settings().retry {
+            if !failure.may_pass() || tries >= self.settings().retry {
                 return Err(failure.error).what(what);
             }
             self.wait(&failure, tries);
@@ -182,7 +182,7 @@ impl Client {
                         at = next;
                     }
                 }
-                Err(failure) if failure.retry == Retry::No || tries >= self.settings().retry => {
+                Err(failure) if !failure.may_pass() || tries >= self.settings().retry => {
                     return Err(failure);
                 }
                 Err(failure) => {

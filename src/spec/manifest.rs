@@ -355,9 +355,27 @@ pub enum Compression {
     Gzip,
     /// Zstandard.
     Zstd,
+    /// bzip2; read only.
+    Bzip2,
+    /// xz; read only.
+    Xz,
 }
 
 impl Compression {
+    /// So many first bytes tell.
+    pub const MAGIC: usize = 6;
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+        }
+    }
+
     /// What a layer's media type promises.
     ///
     /// # Errors
@@ -393,14 +411,16 @@ impl Compression {
             [0x1f, 0x8b, ..] => Self::Gzip,
             // A frame, or a skippable one before it (zstd:chunked, pzstd).
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             _ => Self::None,
         }
     }
 
-    /// OCI's layer type.
+    /// OCI's layer type. bzip2 and xz have none: whoever reads them looks at the bytes.
     pub fn oci_layer(self) -> &'static str {
         match self {
-            Self::None => media::OCI_LAYER,
+            Self::None | Self::Bzip2 | Self::Xz => media::OCI_LAYER,
             Self::Gzip => media::OCI_LAYER_GZIP,
             Self::Zstd => media::OCI_LAYER_ZSTD,
         }
@@ -496,7 +516,11 @@ mod tests {
             Compression::sniff(&[0x28, 0xb5, 0x2f, 0xfd]),
             Compression::Zstd
         );
-        assert_eq!(Compression::sniff(b"abc"), Compression::None);
+        assert_eq!(Compression::sniff(b"BZh9"), Compression::Bzip2);
+        assert_eq!(Compression::sniff(b"\xfd7zXZ\0"), Compression::Xz);
+        for plain in [&b"abc"[..], b"BZh", b"BZh0", b"\xfd7zXZ"] {
+            assert_eq!(Compression::sniff(plain), Compression::None);
+        }
         assert!(
             Compression::of_media_type("application/vnd.oci.image.layer.v1.tar+gzip+encrypted")
                 .is_err()

@@ -1,5 +1,8 @@
 //! Compression: what comes is recognised by its first bytes, inflated and hashed in one pass; what
 //! goes is deflated and hashed before and after in one pass.
+//!
+//! Memory is bounded whatever the stream asks for: gzip and bzip2 need little by nature, zstd is
+//! held to its default window (128 MiB), xz to [`XZ_MEMORY`].
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -10,8 +13,9 @@ use super::blob::Hasher;
 use super::tar::read::from_io;
 use crate::base::{Error, Kind, Result};
 use crate::spec::digest::{Algorithm, Digest};
+use crate::spec::manifest::Compression as Found;
 
-/// How a layer is compressed.
+/// How a layer is to be compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.
@@ -22,10 +26,10 @@ pub enum Compression {
     Zstd(i32),
 }
 
-/// Inflates gzip, zstd or plain bytes and hashes what comes out.
+/// Inflates gzip, zstd, bzip2, xz or plain bytes and hashes what comes out.
 pub struct Decoder<'a, B: BufRead = Box<dyn BufRead + Send + 'a>> {
     inner: Inner<'a, B>,
-    compression: Compression,
+    compression: Found,
     hasher: Hasher,
     out: u64,
 }
@@ -34,6 +38,8 @@ enum Inner<'a, B: BufRead> {
     Plain(Counted<B>),
     Gzip(Box<flate2::bufread::MultiGzDecoder<Counted<B>>>),
     Zstd(Box<zstd::stream::read::Decoder<'a, Counted<B>>>),
+    Bzip2(Box<bzip2::bufread::MultiBzDecoder<Counted<B>>>),
+    Xz(Box<lzma_rust2::XzReader<Counted<B>>>),
 }
 
 /// Counts what was taken from the compressed stream.
@@ -62,28 +68,19 @@ impl<B: BufRead> BufRead for Counted<B> {
 }
 
 /// Takes the first bytes of a stream and recognises it by them.
-fn sniff(stream: &mut dyn Read) -> Result<(Vec<u8>, Compression)> {
+fn sniff(stream: &mut dyn Read) -> Result<(Vec<u8>, Found)> {
     // A pipe may give less than a magic number at once.
-    let mut head = Vec::with_capacity(8);
+    let mut head = Vec::with_capacity(Found::MAGIC);
     stream
-        .take(6)
+        .take(Found::MAGIC as u64)
         .read_to_end(&mut head)
         .map_err(|e| from_io(e, "cannot read the compressed stream"))?;
-    let compression = match &head[..] {
-        [0x1f, 0x8b, ..] => Compression::Gzip(6),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd(3),
-        [b'B', b'Z', b'h', ..] => {
-            return Err(Error::unsupported("bzip2 compression is not supported")
-                .hint("compress it with gzip or zstd"));
-        }
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            return Err(Error::unsupported("xz compression is not supported")
-                .hint("compress it with gzip or zstd"));
-        }
-        _ => Compression::None,
-    };
+    let compression = Found::sniff(&head);
     Ok((head, compression))
 }
+
+/// KiB that an xz stream may need: four times the largest preset (`xz -9`).
+const XZ_MEMORY: u32 = 256 << 10;
 
 /// Bytes read from the stream at once.
 const INPUT: usize = 128 << 10;
@@ -92,7 +89,7 @@ impl<'a> Decoder<'a> {
     /// Looks at the first bytes of `stream`; hashes by `algorithm`.
     ///
     /// # Errors
-    /// `Unsupported` for bzip2 and xz; what the stream says.
+    /// What the stream says.
     pub fn new<R: Read + Send + 'a>(mut stream: R, algorithm: Algorithm) -> Result<Self> {
         let (head, compression) = sniff(&mut stream)?;
         let stream = io::Cursor::new(head).chain(BufReader::with_capacity(INPUT, stream));
@@ -113,17 +110,19 @@ impl<'a> Decoder<'a, Box<dyn BufRead + 'a>> {
 }
 
 impl<B: BufRead> Decoder<'_, B> {
-    fn over(inner: B, compression: Compression, algorithm: Algorithm) -> Result<Self> {
+    fn over(inner: B, compression: Found, algorithm: Algorithm) -> Result<Self> {
         let source = Counted { inner, count: 0 };
         let inner = match compression {
-            Compression::None => Inner::Plain(source),
-            Compression::Gzip(_) => {
-                Inner::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source)))
-            }
-            Compression::Zstd(_) => Inner::Zstd(Box::new(
+            Found::None => Inner::Plain(source),
+            Found::Gzip => Inner::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source))),
+            Found::Zstd => Inner::Zstd(Box::new(
                 zstd::stream::read::Decoder::with_buffer(source)
                     .map_err(|e| from_io(e, "cannot start zstd"))?,
             )),
+            Found::Bzip2 => Inner::Bzip2(Box::new(bzip2::bufread::MultiBzDecoder::new(source))),
+            Found::Xz => Inner::Xz(Box::new(lzma_rust2::XzReader::new_mem_limit(
+                source, true, XZ_MEMORY,
+            ))),
         };
         Ok(Self {
             inner,
@@ -134,8 +133,25 @@ impl<B: BufRead> Decoder<'_, B> {
     }
 
     /// What was recognised.
-    pub fn compression(&self) -> Compression {
+    pub fn compression(&self) -> Found {
         self.compression
+    }
+
+    /// Whether more than `ratio` bytes came out for each compressed one, beyond the first GiB.
+    ///
+    /// # Errors
+    /// `Invalid` when they did.
+    pub fn check_ratio(&self, ratio: u64) -> Result<()> {
+        const GRACE: u64 = 1 << 30;
+        let (taken, given) = self.counts();
+        if given <= GRACE || given - GRACE <= taken.saturating_mul(ratio) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the {} stream inflates to more than {ratio} times its size: refused as a \
+             decompression bomb",
+            self.compression.name()
+        )))
     }
 
     /// Bytes taken from the compressed stream and bytes given.
@@ -144,6 +160,8 @@ impl<B: BufRead> Decoder<'_, B> {
             Inner::Plain(s) => s,
             Inner::Gzip(d) => d.get_ref(),
             Inner::Zstd(d) => d.get_ref(),
+            Inner::Bzip2(d) => d.get_ref(),
+            Inner::Xz(d) => d.inner(),
         };
         (source.count, self.out)
     }
@@ -157,10 +175,13 @@ impl<B: BufRead> Decoder<'_, B> {
 impl<B: BufRead> Read for Decoder<'_, B> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = match &mut self.inner {
-            Inner::Plain(s) => s.read(buffer)?,
-            Inner::Gzip(d) => d.read(buffer)?,
-            Inner::Zstd(d) => d.read(buffer)?,
-        };
+            Inner::Plain(s) => s.read(buffer),
+            Inner::Gzip(d) => d.read(buffer),
+            Inner::Zstd(d) => d.read(buffer),
+            Inner::Bzip2(d) => d.read(buffer),
+            Inner::Xz(d) => d.read(buffer),
+        }
+        .map_err(|e| damaged(e, self.compression))?;
         self.hasher.update(&buffer[..n]);
         self.out += n as u64;
         Ok(n)
@@ -283,7 +304,6 @@ fn inflate<R: Read + Send>(
     full: &SyncSender<io::Result<Vec<u8>>>,
     empty: &Receiver<Vec<u8>>,
 ) -> Option<Digest> {
-    const GRACE: u64 = 1 << 30;
     let mut decoder = match Decoder::new(stream, algorithm) {
         Ok(decoder) => decoder,
         Err(e) => {
@@ -302,18 +322,14 @@ fn inflate<R: Read + Send>(
                 Ok(n) => have += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
-                    failure = Some(damaged(e, decoder.compression));
+                    failure = Some(e);
                     break;
                 }
             }
         }
         piece.truncate(have);
-        let (taken, given) = decoder.counts();
-        if given > GRACE && given - GRACE > taken.saturating_mul(ratio) {
-            failure = Some(io::Error::other(Error::invalid(format!(
-                "the layer inflates to more than {ratio} times its size: refused as a \
-                 decompression bomb"
-            ))));
+        if let Err(e) = decoder.check_ratio(ratio) {
+            failure = Some(io::Error::other(e));
         }
         if have > 0 && full.send(Ok(piece)).is_err() {
             return None;
@@ -329,19 +345,26 @@ fn inflate<R: Read + Send>(
 }
 
 /// What the codecs say about bad data has no errno: name it.
-fn damaged(error: io::Error, compression: Compression) -> io::Error {
-    if error.raw_os_error().is_some()
+fn damaged(error: io::Error, compression: Found) -> io::Error {
+    if compression == Found::None
+        || error.kind() == io::ErrorKind::Interrupted
+        || error.raw_os_error().is_some()
         || error
             .get_ref()
             .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Error>)
     {
         return error;
     }
-    let name = match compression {
-        Compression::None => return error,
-        Compression::Gzip(_) => "gzip",
-        Compression::Zstd(_) => "zstd",
-    };
+    let name = compression.name();
+    if error.kind() == io::ErrorKind::OutOfMemory {
+        return io::Error::other(
+            Error::unsupported(format!(
+                "the {name} stream needs more than {} MiB of memory",
+                XZ_MEMORY >> 10
+            ))
+            .hint("compress it with a smaller dictionary, or with zstd"),
+        );
+    }
     io::Error::other(
         Error::new(Kind::Corrupt, format!("the {name} stream is damaged")).because(error),
     )
@@ -525,7 +548,80 @@ mod tests {
         let failed = decoded(&bytes[..], (Algorithm::Sha256, 200), |_| Ok(())).unwrap_err();
         assert_eq!(failed.kind(), Kind::Corrupt, "{failed:?}");
         let failed = decoded(&b"BZh91AY"[..], (Algorithm::Sha256, 200), |_| Ok(())).unwrap_err();
-        assert_eq!(failed.kind(), Kind::Unsupported);
+        assert_eq!(failed.kind(), Kind::Corrupt, "{failed:?}");
+    }
+
+    fn bzip2_of(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::new(1));
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn xz_of(bytes: &[u8], dictionary: u32) -> Vec<u8> {
+        let mut options = lzma_rust2::XzOptions::with_preset(1);
+        options.lzma_options.dict_size = dictionary;
+        let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn bzip2_and_xz_are_read_in_one_or_several_streams_and_damage_is_noticed() {
+        // What does not compress: damage then hits data, not only headers.
+        let mut noise = Vec::new();
+        let mut x = 1_u32;
+        for _ in 0..3000 {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            noise.push((x >> 24) as u8);
+        }
+        for one in [bzip2_of(&noise), xz_of(&noise, 1 << 20)] {
+            let two = [&one[..], &one[..]].concat();
+            let (got, digest) = decoded(&two[..], (Algorithm::Sha256, 200), |pieces| {
+                let mut got = Vec::new();
+                pieces.read_to_end(&mut got).unwrap();
+                Ok(got)
+            })
+            .unwrap();
+            assert_eq!(got, [&noise[..], &noise[..]].concat());
+            assert_eq!(digest, Digest::sha256_of(&got));
+            let read = |bytes: &[u8]| decoded(bytes, (Algorithm::Sha256, 200), |_| Ok(()));
+            // Every cut, and every byte turned over: an error or the content, never a panic.
+            for at in 0..one.len() {
+                if at > Found::MAGIC {
+                    let failed = read(&one[..at]).unwrap_err();
+                    assert_eq!(failed.kind(), Kind::Corrupt, "cut at {at}: {failed:?}");
+                }
+                let mut bent = one.clone();
+                bent[at] ^= 0x55;
+                match read(&bent) {
+                    // Without its magic it is plain bytes.
+                    Ok(((), digest)) => assert!(
+                        at < Found::MAGIC || digest == Digest::sha256_of(&noise),
+                        "byte {at}"
+                    ),
+                    Err(e) => assert!(
+                        matches!(e.kind(), Kind::Corrupt | Kind::Unsupported),
+                        "byte {at}: {e:?}"
+                    ),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_xz_stream_with_a_giant_dictionary_is_refused() {
+        let mut giant = xz_of(b"small", 1 << 20);
+        // Stream header 12 bytes, then the block header: size, flags, filter 0x21, length 1, the
+        // dictionary's size, padding, CRC32. 40 means 4 GiB.
+        assert_eq!(giant[14..16], [0x21, 1]);
+        giant[16] = 40;
+        let length = (usize::from(giant[12]) + 1) * 4;
+        let mut crc = flate2::Crc::new();
+        crc.update(&giant[12..12 + length - 4]);
+        giant[12 + length - 4..12 + length].copy_from_slice(&crc.sum().to_le_bytes());
+        let failed = decoded(&giant[..], (Algorithm::Sha256, 200), |_| Ok(())).unwrap_err();
+        assert_eq!(failed.kind(), Kind::Unsupported, "{failed:?}");
+        assert!(failed.what().contains("256 MiB"), "{failed:?}");
     }
 
     #[test]

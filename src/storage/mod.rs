@@ -12,6 +12,7 @@ pub mod codec;
 pub mod copy;
 mod driver;
 pub mod gc;
+pub mod interrupt;
 pub mod layer;
 mod pack;
 pub mod rootfs;

@@ -2,13 +2,15 @@
 //! being removed.
 //!
 //! Invariants: nothing here is visible to a reader; one `rename` publishes. Each entry is locked
-//! by `flock` by its maker, so that a sweep knows the leftovers of dead processes by trying.
+//! by `flock` by its maker, so that a sweep knows the leftovers of dead processes by trying. What
+//! this process has in hand is on a list, for [`super::interrupt`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::base::failpoint::failpoint;
@@ -43,6 +45,41 @@ pub struct StagedDir {
     published: bool,
 }
 
+/// What this process is building now.
+static IN_HAND: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn in_hand() -> MutexGuard<'static, Vec<PathBuf>> {
+    // A panic elsewhere leaves a list that is right or has one name too many.
+    IN_HAND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Forgets an entry that is finished or gone.
+fn let_go(path: &Path) {
+    in_hand().retain(|p| p != path);
+}
+
+/// Removes what this process is building. Until the answer is dropped nothing new is begun, and
+/// whoever would finish or report something waits: the process is about to end.
+pub(super) fn abandon(staging: &Staging) -> impl Sized + use<> {
+    let mut list = in_hand();
+    for path in list.drain(..) {
+        if path.is_dir() {
+            // Other threads may still write below it: out of sight first.
+            drop(staging.discard(&path));
+        } else {
+            drop(fs::remove_file(&path));
+        }
+    }
+    // Their folders vanish under them, so this converges.
+    for _ in 0..100 {
+        if staging.empty_trash().is_ok() {
+            break;
+        }
+        crate::sys::process::pause(Duration::from_millis(2));
+    }
+    list
+}
+
 /// Eight random bytes in hex.
 pub(super) fn random_name() -> Result<String> {
     let mut bytes = [0; 8];
@@ -65,6 +102,7 @@ impl Staging {
     /// # Errors
     /// What the kernel says.
     pub fn file(&self) -> Result<StagedFile> {
+        let mut list = in_hand();
         let path = self.staging.join(random_name()?);
         let what = || format!("cannot create {}", path.display());
         let mut options = OpenOptions::new();
@@ -77,6 +115,7 @@ impl Staging {
             other => other.what(what)?,
         };
         file.lock().what(what)?;
+        list.push(path.clone());
         Ok(StagedFile {
             file,
             path,
@@ -89,6 +128,7 @@ impl Staging {
     /// # Errors
     /// What the kernel says.
     pub fn dir(&self) -> Result<StagedDir> {
+        let mut list = in_hand();
         let path = self.staging.join(random_name()?);
         let what = || format!("cannot create {}", path.display());
         let mut builder = DirBuilder::new();
@@ -102,6 +142,7 @@ impl Staging {
         }
         let dir = File::open(&path).what(what)?;
         dir.lock().what(what)?;
+        list.push(path.clone());
         Ok(StagedDir {
             dir,
             path,
@@ -207,6 +248,7 @@ impl StagedFile {
         self.file.sync_all().what(what)?;
         fs::rename(&self.path, to).what(what)?;
         self.published = true;
+        let_go(&self.path);
         Ok(())
     }
 }
@@ -214,6 +256,7 @@ impl StagedFile {
 impl Drop for StagedFile {
     fn drop(&mut self) {
         if !self.published {
+            let_go(&self.path);
             // Left behind it would be swept later.
             drop(fs::remove_file(&self.path));
         }
@@ -239,6 +282,7 @@ impl StagedDir {
         }
         fs::rename(&self.path, to).what(what)?;
         self.published = true;
+        let_go(&self.path);
         Ok(())
     }
 }
@@ -251,6 +295,7 @@ impl AsFd for StagedDir {
 
 impl Drop for StagedDir {
     fn drop(&mut self) {
+        let_go(&self.path);
         if !self.published && self.staging.discard(&self.path).is_ok() {
             drop(self.staging.empty_trash());
         }

@@ -137,6 +137,25 @@ pub fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
+/// Whether a signal is ignored, e.g. because a shell without job control started us behind `&`.
+pub fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: no new action is given, and the old one is written to a place of its size.
+    let rc = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: the kernel filled it.
+    rc == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ends this process by `signal`, as if nobody had blocked or handled it: the parent sees it.
+pub fn end_by(signal: i32) {
+    // SAFETY: SIG_DFL has no handler to be unsound.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    drop(unblock(&Set::of(&[signal])));
+    drop(send(std::process::id().cast_signed(), signal));
+    // Only for a signal whose default action is not to end.
+    super::process::kill_self();
+}
+
 /// A descriptor that reads the signals of `set`, which must be blocked. Non-blocking,
 /// close-on-exec.
 ///

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::hub::{Hub, Rules, sha256};
 use crate::support::{Outcome, World};
 
 fn peer(world: &World, program: &str, args: &[&str]) -> Outcome {
@@ -43,7 +44,12 @@ fn archives_go_through_pipes_compressed_or_not() {
         encoder.write_all(&plain.stdout).unwrap();
         encoder.finish().unwrap()
     };
-    for bytes in [&plain.stdout, &gzip] {
+    for bytes in [
+        &plain.stdout,
+        &gzip,
+        &bzip2(&plain.stdout),
+        &xz(&plain.stdout),
+    ] {
         let other = World::new();
         other.run_with(&["load"], bytes).code(0);
         other.ok(&["image", "exists", "localhost/busybox"]);
@@ -53,6 +59,69 @@ fn archives_go_through_pipes_compressed_or_not() {
         .code(125);
     cut.run_with(&["load"], b"no archive at all").code(125);
     assert_eq!(cut.ok(&["images", "-q"]), "");
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let options = lzma_rust2::XzOptions::with_preset(0);
+    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn xz_and_bzip2_are_imported_and_pulled_and_go_on_in_a_form_that_all_read() {
+    requires!("skopeo");
+    let tar = crate::support::fixture::busybox_tar();
+    let hub = Hub::start(Rules::default());
+    for (name, packed) in [("xz", xz(&tar)), ("bz2", bzip2(&tar))] {
+        let world = World::new();
+        let file = world.path().join(format!("root.tar.{name}"));
+        std::fs::write(&file, &packed).unwrap();
+        world.ok(&["import", "-q", text(&file), "made"]);
+        assert_eq!(
+            world.ok(&[
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "made",
+                "/bin/busybox",
+                "echo",
+                "hi"
+            ]),
+            "hi"
+        );
+        let plain = world.path().join("plain.tar");
+        std::fs::write(&plain, &tar).unwrap();
+        world.ok(&["import", "-q", text(&plain), "plain"]);
+        let layers =
+            |image: &str| world.ok(&["image", "inspect", "--format", "{{.RootFS.Layers}}", image]);
+        assert_eq!(layers("made"), layers("plain"));
+        let layout = world.path().join("layout");
+        world.ok(&["save", "--format", "oci-dir", "-o", text(&layout), "made"]);
+        let from = format!("oci:{}", layout.display());
+        let to = format!("dir:{}", world.path().join("copy").display());
+        peer(&world, "skopeo", &["copy", "--dest-decompress", &from, &to]).ok();
+
+        hub.put(
+            name,
+            "1",
+            ("linux", "amd64", ""),
+            &[(packed, tar.clone())],
+            sha256,
+        );
+        let image = hub.image(&format!("{name}:1"));
+        world.ok(&["pull", "-q", &image]);
+        assert_eq!(layers(&image), layers("plain"));
+    }
 }
 
 #[test]

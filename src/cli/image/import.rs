@@ -10,7 +10,7 @@ use super::args::PlatformArgs;
 
 /// Make an image from the tar archive of a root file system
 ///
-/// The archive may be compressed with gzip or zstd, and come from a file, from standard input (-)
+/// The archive may be compressed with gzip, zstd, bzip2 or xz, and come from a file, from standard input (-)
 /// or from a web server. The image gets one layer and the changes given with --change.
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {

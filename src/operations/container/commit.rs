@@ -9,7 +9,7 @@ use crate::base::failpoint::failpoint;
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Result};
 use crate::image::{ImageRecord, change};
-use crate::operations::image::make;
+use crate::operations::image::{make, remove};
 use crate::operations::session::Session;
 use crate::runtime::userns::{Want, enter};
 use crate::spec::image::{Empty, History, ImageConfig};
@@ -18,6 +18,7 @@ use crate::spec::reference::Reference;
 use crate::state::container::{Container, State};
 use crate::storage::snapshot::Snapshot;
 use crate::sys::fd as descriptors;
+use crate::sys::signal::{self, Set};
 
 /// What to make.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,21 @@ pub fn commit(
         .hint("coracle export CONTAINER | coracle import - NAME"));
     }
     let paused = options.pause && container.state()? == State::Running;
+    // A signal waits until the container runs again.
+    let before = signal::block(&Set::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]))?;
+    let committed = commit_paused(session, container, options, paused);
+    signal::set_mask(&before)?;
+    let record = committed?;
+    events::write(session, container, "commit");
+    Ok(record)
+}
+
+fn commit_paused(
+    session: &Session,
+    container: &Container,
+    options: &CommitOptions,
+    paused: bool,
+) -> Result<ImageRecord> {
     if paused {
         pause::pause(session, container)?;
     }
@@ -63,9 +79,7 @@ pub fn commit(
             thawed?;
         }
     }
-    let record = made.what(|| format!("cannot commit container {:?}", container.name()))?;
-    events::write(session, container, "commit");
-    Ok(record)
+    made.what(|| format!("cannot commit container {:?}", container.name()))
 }
 
 fn make_image(
@@ -79,6 +93,7 @@ fn make_image(
     let view = tree::view(session, container)?;
     enter(&session.dirs, Want::Default)?;
     let store = tree::store(session)?;
+    let _growing = remove::growing_deaf(session)?;
     let chain = base.chain();
     let (reading, writing) = descriptors::pipe()?;
     // One thread packs, this one unpacks and compresses; it ends with the pipe.

@@ -53,6 +53,7 @@ pub fn make(session: &Session) -> Result<Found> {
         .what(|| "cannot read coracle's own program")?
         .len();
     let store = super::enter_store(session)?;
+    let _growing = super::remove::growing_deaf(session)?;
     let tar = archive(program, size)?;
     let layer = super::make::layer(&store, None, tar)?;
     let platform = Platform::host();

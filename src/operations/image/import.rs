@@ -104,6 +104,7 @@ pub fn import(session: &Session, source: &Source, import: &Import) -> Result<Ima
     });
     let reader = source.open(session)?;
     let store = super::enter_store(session)?;
+    let _growing = super::remove::growing(session, &store)?;
     let layer =
         super::make::layer(&store, None, reader).what(|| format!("cannot import {from}"))?;
     let names: Vec<Reference> = import.name.iter().cloned().collect();

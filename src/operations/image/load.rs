@@ -19,11 +19,12 @@ use crate::registry::fetch::Sink;
 use crate::registry::policy::Policy;
 use crate::spec::digest::{Algorithm, Digest};
 use crate::spec::image::chain_ids;
-use crate::spec::manifest::{DOCUMENT_LIMIT, Descriptor, Manifest};
+use crate::spec::manifest::{Compression, DOCUMENT_LIMIT, Descriptor, Manifest};
 use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
 use crate::storage::Store;
-use crate::storage::codec::{Compression, Decoder};
+use crate::storage::codec::Decoder;
+use crate::storage::layer::Limits;
 
 /// Loads every image of a file, folder, address or standard input, whatever its form. Enters the
 /// user namespace.
@@ -48,7 +49,7 @@ pub fn load(session: &Session, input: &Input) -> Result<Vec<Found>> {
         };
         Policy::load(&session.env)?.check_path(form.name(), &label)?;
         let store = super::enter_store(session)?;
-        let _growing = super::remove::growing(session)?;
+        let _growing = super::remove::growing(session, &store)?;
         let job = Job {
             session,
             store: &store,
@@ -80,7 +81,7 @@ pub fn from_location(session: &Session, location: &Location) -> Result<Vec<Found
         Policy::load(&session.env)?.check_path(location.form.name(), &label)?;
         let pack = open(session, &location.path)?;
         let store = super::enter_store(session)?;
-        let _growing = super::remove::growing(session)?;
+        let _growing = super::remove::growing(session, &store)?;
         let job = Job {
             session,
             store: &store,
@@ -139,9 +140,11 @@ fn spool(session: &Session, stream: Box<dyn Read + Send>) -> Result<Pack> {
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => break,
-            Ok(n) => file
-                .write_all(&buffer[..n])
-                .what(|| "cannot store the archive")?,
+            Ok(n) => {
+                file.write_all(&buffer[..n])
+                    .what(|| "cannot store the archive")?;
+                stream.check_ratio(Limits::default().ratio)?;
+            }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e).what(|| "cannot read the archive"),
         }

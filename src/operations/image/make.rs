@@ -6,7 +6,7 @@ use crate::base::{Context as _, Error, Kind, Result};
 use crate::image::manifest::{self, Format};
 use crate::image::{ImageRecord, LayerRecord, NameEntry};
 use crate::operations::session::Session;
-use crate::spec::digest::Digest;
+use crate::spec::digest::{Algorithm, Digest};
 use crate::spec::image::ImageConfig;
 use crate::spec::manifest::Compression;
 use crate::spec::reference::Reference;
@@ -18,8 +18,8 @@ use crate::storage::layer::{Limits, Unpack};
 /// Zstandard's level for layers made here: a third of gzip's time, and smaller.
 const LEVEL: i32 = 3;
 
-/// Unpacks a tar on top of `parent` and keeps it as a blob: as it comes when it is compressed,
-/// else compressed with Zstandard. Inside the user namespace.
+/// Unpacks a tar on top of `parent` and keeps it as a blob: as it comes when it is compressed with
+/// what registries know, else compressed with Zstandard. Inside the user namespace.
 ///
 /// # Errors
 /// `Invalid` for a hostile or damaged tar; what the kernel says.
@@ -28,27 +28,36 @@ pub fn layer<R: Read + Send>(
     parent: Option<&Digest>,
     mut tar: R,
 ) -> Result<LayerRecord> {
-    let mut start = [0_u8; 4];
+    let mut start = [0_u8; Compression::MAGIC];
     let have = fill(&mut tar, &mut start).what(|| "cannot read the archive")?;
     let start = &start[..have];
-    let compression = match Compression::sniff(start) {
-        Compression::None => Compression::Zstd,
-        other => other,
-    };
-    let recompress = Compression::sniff(start) == Compression::None;
+    let found = Compression::sniff(start);
+    let tar = start.chain(tar);
     let sink = store.blobs().sink()?;
-    let keep = if recompress {
-        Keep::Zstd(
-            zstd::Encoder::new(sink, LEVEL)
-                .what_kind(Kind::Internal, || "cannot compress the layer")?,
-        )
-    } else {
-        Keep::Raw(sink)
-    };
-    let mut tee = Tee {
-        from: start.chain(tar),
-        to: keep,
-    };
+    match found {
+        Compression::Gzip | Compression::Zstd => kept(store, parent, tar, Keep::Raw(sink), found),
+        Compression::None => kept(store, parent, tar, zstd(sink)?, Compression::Zstd),
+        Compression::Bzip2 | Compression::Xz => {
+            let plain = Decoder::new(tar, Algorithm::Sha256)?;
+            kept(store, parent, plain, zstd(sink)?, Compression::Zstd)
+        }
+    }
+}
+
+fn zstd(sink: BlobSink) -> Result<Keep> {
+    let encoder = zstd::Encoder::new(sink, LEVEL)
+        .what_kind(Kind::Internal, || "cannot compress the layer")?;
+    Ok(Keep::Zstd(encoder))
+}
+
+fn kept<R: Read + Send>(
+    store: &Store,
+    parent: Option<&Digest>,
+    from: R,
+    to: Keep,
+    compression: Compression,
+) -> Result<LayerRecord> {
+    let mut tee = Tee { from, to };
     let info = store.layers().unpack(
         &Unpack {
             parent,
@@ -85,11 +94,9 @@ pub fn verified_layer<R: Read + Send>(
     tar: R,
 ) -> Result<LayerRecord> {
     let mut decoder = Decoder::new(tar, diff_id.algorithm())?;
-    let encoder = zstd::Encoder::new(store.blobs().sink()?, LEVEL)
-        .what_kind(Kind::Internal, || "cannot compress the layer")?;
     let mut tee = Tee {
         from: &mut decoder,
-        to: Keep::Zstd(encoder),
+        to: zstd(store.blobs().sink()?)?,
     };
     let info = store.layers().unpack(
         &Unpack {

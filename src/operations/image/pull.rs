@@ -41,7 +41,7 @@ pub fn pull(
     let remote = Remote::open(session, options)?;
     let candidates = remote.registries.candidates(name)?;
     let store = super::enter_store(session)?;
-    let _growing = super::remove::growing(session)?;
+    let _growing = super::remove::growing(session, &store)?;
     let mut failure: Option<Error> = None;
     for candidate in &candidates {
         match pull_reference(session, &remote, &store, candidate, platform) {
@@ -87,7 +87,7 @@ pub fn all_tags(
         )));
     }
     let store = super::enter_store(session)?;
-    let _growing = super::remove::growing(session)?;
+    let _growing = super::remove::growing(session, &store)?;
     let mut tags = None;
     for endpoint in remote.registries.endpoints(&reference)? {
         let listed = remote

@@ -132,6 +132,14 @@ fn to_registry(
         .find(|e| !e.mirror)
         .ok_or_else(|| Error::not_found("no registry to push to"))?;
     let client = remote.client(&endpoint)?;
+    // Blobs compressed anew have no record: they must outlive the push, no longer.
+    let _growing = match options.compression.is_some() || options.format == Some(Format::Docker) {
+        true => {
+            let store = super::enter_store(session)?;
+            Some(super::remove::growing(session, &store)?)
+        }
+        false => None,
+    };
     let (manifest, layers) = prepare(session, &found.record, options)?;
     let store = super::store(session)?;
     let names = super::images(session).names()?;
@@ -145,7 +153,7 @@ fn to_registry(
         registry: target.registry(),
     };
     job.blobs(&layers)?;
-    job.config(&found.record)?;
+    job.config(&found.record, &manifest::config_digest(&manifest)?)?;
     let reference = match (target.tag(), target.digest()) {
         (Some(tag), _) => tag.to_owned(),
         (None, _) => manifest.digest.to_string(),
@@ -328,7 +336,7 @@ impl Job<'_> {
         )
     }
 
-    fn config(&self, record: &ImageRecord) -> Result<()> {
+    fn config(&self, record: &ImageRecord, digest: &Digest) -> Result<()> {
         let what = || "cannot hold the configuration";
         let memory = rustix::fs::memfd_create("config", rustix::fs::MemfdFlags::CLOEXEC)
             .map_err(io::Error::from)
@@ -337,14 +345,7 @@ impl Job<'_> {
         file.write_all(record.raw_config.as_bytes()).what(what)?;
         let label = format!("Copying config {}", record.id.short());
         let size = record.raw_config.len() as u64;
-        self.place(
-            &file,
-            &record.id,
-            size,
-            None,
-            &label,
-            &AtomicBool::new(false),
-        )
+        self.place(&file, digest, size, None, &label, &AtomicBool::new(false))
     }
 
     fn place(

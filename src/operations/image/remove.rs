@@ -12,7 +12,9 @@ use crate::operations::session::Session;
 use crate::spec::digest::Digest;
 use crate::spec::reference::Reference;
 use crate::state::container::{Container, Containers};
+use crate::storage::Store;
 use crate::storage::gc::{Collected, Reachable};
+use crate::storage::interrupt::Interruptible;
 
 /// What `rmi` may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -280,9 +282,14 @@ pub fn prune(
     Ok(pruned)
 }
 
-/// Keeps layers and blobs from being collected while they are brought here, until dropped.
+/// Keeps layers and blobs from being collected while they are brought here, and clears up when a
+/// signal ends the process meanwhile; until dropped.
 #[derive(Debug)]
-pub struct Growing(#[expect(dead_code, reason = "holding it is its use")] File);
+#[expect(dead_code, reason = "holding them is their use")]
+pub struct Growing {
+    lock: File,
+    signals: Option<Interruptible>,
+}
 
 fn collect_lock(session: &Session) -> Result<File> {
     let path = session.dirs.store().join("collect.lock");
@@ -298,14 +305,28 @@ fn collect_lock(session: &Session) -> Result<File> {
 }
 
 /// Says that this process adds layers and blobs which no record names yet. Waits for a collection
-/// that runs.
+/// that runs. Inside the user namespace, before threads are made.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn growing(session: &Session) -> Result<Growing> {
-    let file = collect_lock(session)?;
-    file.lock_shared().what(|| "cannot lock the store")?;
-    Ok(Growing(file))
+pub fn growing(session: &Session, store: &Store) -> Result<Growing> {
+    Ok(Growing {
+        signals: Some(Interruptible::begin(store)?),
+        ..growing_deaf(session)?
+    })
+}
+
+/// As [`growing`], for a caller that sees to signals itself.
+///
+/// # Errors
+/// What the kernel says.
+pub fn growing_deaf(session: &Session) -> Result<Growing> {
+    let lock = collect_lock(session)?;
+    lock.lock_shared().what(|| "cannot lock the store")?;
+    Ok(Growing {
+        lock,
+        signals: None,
+    })
 }
 
 /// Removes layers and blobs that no image and no container reaches. While another process brings

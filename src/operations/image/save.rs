@@ -15,7 +15,7 @@ use crate::image::manifest::{self, Format};
 use crate::image::{ImageRecord, LayerRecord, StoredManifest};
 use crate::operations::session::Session;
 use crate::spec::digest::Algorithm;
-use crate::spec::manifest::{Descriptor, DescriptorPlatform, Index, Manifest, media};
+use crate::spec::manifest::{Descriptor, DescriptorPlatform, Index, media};
 use crate::spec::reference::Reference;
 use crate::storage::Store;
 use crate::storage::codec::Decoder;
@@ -215,7 +215,7 @@ fn layout(
         };
         document(
             output,
-            &oci::blob_name(&record.id),
+            &oci::blob_name(&manifest::config_digest(&manifest)?),
             record.raw_config.as_bytes(),
         )?;
         document(
@@ -303,15 +303,14 @@ fn folder(store: &Store, image: &Saved, output: &mut dyn Output) -> Result<()> {
         None => oci_manifest(record)?,
     };
     // The names of the files follow the manifest.
-    let parsed: Manifest = serde_json::from_str(&own.raw)
-        .what_kind(Kind::Corrupt, || "the image's manifest is malformed")?;
+    let config = manifest::config_digest(&own)?;
     document(output, "version", dir::VERSION.as_bytes())?;
     for layer in &record.layers {
         copy_blob(store, layer, &dir::blob_name(&layer.digest), output)?;
     }
     document(
         output,
-        &dir::blob_name(&parsed.config.digest),
+        &dir::blob_name(&config),
         record.raw_config.as_bytes(),
     )?;
     document(output, "manifest.json", own.raw.as_bytes())

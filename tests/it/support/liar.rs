@@ -17,6 +17,8 @@ pub enum Fault {
     None,
     /// The layer stops half way, silently, for ever.
     Stall,
+    /// As `Stall`, the first time only.
+    StallOnce,
     /// The line is cut in the middle of the layer, the first `n` times.
     Cut(usize),
     /// As `Cut(1)`, and ranges are ignored afterwards.
@@ -299,7 +301,11 @@ fn layer(stream: &TcpStream, state: &State, own: &str, start: usize) -> std::io:
     out.write_all(head.as_bytes())?;
     let half = start + (bytes.len() - start) / 2;
     match state.fault {
-        Fault::Stall => {
+        Fault::StallOnce if seen > 0 => {
+            out.write_all(&bytes[start..])?;
+            Ok(true)
+        }
+        Fault::Stall | Fault::StallOnce => {
             out.write_all(&bytes[start..half])?;
             stream.set_read_timeout(Some(Duration::from_secs(60)))?;
             let mut nothing = [0_u8; 1];

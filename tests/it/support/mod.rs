@@ -1,6 +1,8 @@
 //! The harness: a root of its own for each test, the program, peers and fixtures.
 
 pub mod fixture;
+pub mod http;
+pub mod hub;
 pub mod liar;
 pub mod peer;
 pub mod world;
