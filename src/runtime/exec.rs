@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 
 use super::launch::{BornIn, child, watch};
 use super::process::{self, Last};
-use super::{Launched, Stdio, status};
+use super::{Launched, Stdio, schedule, status};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::spec::runtime::Process;
 use crate::sys::clone::{self, Clone as CloneRequest, Fork};
@@ -40,6 +40,12 @@ pub struct ExecRequest {
     pub cgroup: Option<OwnedFd>,
     /// Kill the process when the caller dies.
     pub die_with_parent: bool,
+    /// Keep the caller's session keyring.
+    pub keep_keyring: bool,
+    /// A seccomp agent's connection, and what it is told.
+    pub agent: Option<(OwnedFd, Vec<u8>)>,
+    /// Open `cgroup.procs` files that the process writes itself into (cgroup v1).
+    pub groups: Vec<OwnedFd>,
 }
 
 /// Starts it; returns when its `execve` succeeded. The caller has one thread, has entered the
@@ -50,13 +56,19 @@ pub struct ExecRequest {
 /// As [`super::launch::launch`]; `NotFound` when the container ended.
 pub fn exec(request: ExecRequest) -> Result<Launched> {
     process::check(&request.process)?;
+    schedule::apply_initial_affinity(&request.process)?;
     let ended = || "the container is not running";
     let target = request.target.open().what(ended)?;
     let mut join = Vec::new();
     let mut pid = None;
     for kind in Ns::ALL {
-        let ns = namespace::of(&target, request.target.pid, kind)
-            .what(|| format!("cannot open the container's {} namespace", kind.file()))?;
+        let ns = match namespace::of(&target, request.target.pid, kind) {
+            // A kernel without them.
+            Err(e) if kind == Ns::Time && e.errno == libc::ENOENT => continue,
+            other => {
+                other.what(|| format!("cannot open the container's {} namespace", kind.file()))?
+            }
+        };
         // One's own cannot always be joined again, and never needs to be.
         if namespace::is_own(&ns, kind)? {
             continue;
@@ -94,7 +106,7 @@ pub fn exec(request: ExecRequest) -> Result<Launched> {
     drop(born);
     drop(theirs);
     drop(request);
-    watch(new, mine, false)
+    watch(new, mine, false, |_| Ok(()))
 }
 
 fn run(request: ExecRequest, join: Vec<(Ns, OwnedFd)>, mut line: OwnedFd) -> ! {
@@ -119,10 +131,22 @@ fn set_up(
         Stdio::Null => (None, Some(child::null_stdio()?)),
         Stdio::Pty { size } => (Some(size), None),
     };
+    for group in &request.groups {
+        fd::write_all(group, b"0").what(|| "cannot enter the container's cgroup")?;
+    }
     process::begin(process, line, request.die_with_parent)?;
+    schedule::apply_final_affinity(process)?;
     // Others before the user namespace: rights over them come from the one we are in, or from
     // owning the nested one. The mount namespace comes last but one; it brings root and directory.
-    let order = [Ns::Cgroup, Ns::Ipc, Ns::Uts, Ns::Net, Ns::User, Ns::Mount];
+    let order = [
+        Ns::Time,
+        Ns::Cgroup,
+        Ns::Ipc,
+        Ns::Uts,
+        Ns::Net,
+        Ns::User,
+        Ns::Mount,
+    ];
     for kind in order {
         for (_, ns) in join.iter().filter(|(k, _)| *k == kind) {
             namespace::join(ns, kind.flag())
@@ -152,7 +176,10 @@ fn set_up(
         make_cwd: false,
         swappable: true,
         keep_groups: false,
+        keep_keyring: request.keep_keyring,
         init: None,
+        agent: request.agent,
+        gate: None,
     })
 }
 

@@ -8,12 +8,14 @@
 pub mod capabilities;
 pub mod exec;
 pub mod generate;
+pub mod hooks;
 pub mod init;
 pub mod launch;
 pub mod nested;
 mod process;
 mod program;
 mod rootfs;
+mod schedule;
 pub mod seccomp;
 mod status;
 mod sysctl;
@@ -49,6 +51,4 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// The terminal's master.
     pub pty: Option<OwnedFd>,
-    /// Only with a gate: how the execve after the gate ends.
-    pub pending: Option<launch::Pending>,
 }

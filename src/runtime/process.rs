@@ -3,13 +3,14 @@
 //! nothing of the caller is left over (security.md, class G).
 
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::{FileType, OFlags};
 
-use super::{capabilities, program};
+use super::hooks::{self, State};
+use super::{capabilities, program, schedule, status};
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::spec::runtime::{Capabilities, Process};
+use crate::spec::runtime::{Capabilities, Hook, Process};
 use crate::sys::resolve::{self, Make};
 use crate::sys::seccomp::{self, Instruction};
 use crate::sys::{self, attributes, caps, exec, fd, signal};
@@ -31,8 +32,35 @@ pub(crate) struct Last<'a> {
     pub(crate) swappable: bool,
     /// Keep the caller's supplementary groups.
     pub(crate) keep_groups: bool,
+    /// Keep the caller's session keyring.
+    pub(crate) keep_keyring: bool,
     /// Our own program, to be executed as pid 1 in front of the command.
     pub(crate) init: Option<OwnedFd>,
+    /// A seccomp agent's connection, and what it is told.
+    pub(crate) agent: Option<(OwnedFd, Vec<u8>)>,
+    /// What holds the program back.
+    pub(crate) gate: Option<Gate<'a>>,
+}
+
+/// The place where a created container waits for its start.
+pub(crate) struct Gate<'a> {
+    /// Who connects here starts the program, and hears how that went.
+    pub(crate) listener: OwnedFd,
+    /// Run when the start is called for.
+    pub(crate) hooks: Option<(&'a [Hook], State)>,
+}
+
+impl Gate<'_> {
+    /// Tells the parent that all is set up, waits, and makes the starter the one who is told of
+    /// failures.
+    fn wait(self, status: &mut OwnedFd) -> Result<()> {
+        status::send_ready(status)?;
+        *status = fd::accept(&self.listener).what(|| "cannot wait for the start")?;
+        if let Some((hooks, state)) = self.hooks {
+            hooks::run("startContainer", hooks, &state.at("created"))?;
+        }
+        Ok(())
+    }
 }
 
 /// Checks what can be checked before a process exists.
@@ -40,17 +68,7 @@ pub(crate) struct Last<'a> {
 /// # Errors
 /// `Unsupported` for what cannot be done, `Invalid` for an environment entry without `=`.
 pub(crate) fn check(process: &Process) -> Result<()> {
-    for (given, name) in [
-        (process.io_priority.is_some(), "ioPriority"),
-        (process.scheduler.is_some(), "scheduler"),
-        (process.exec_cpu_affinity.is_some(), "execCPUAffinity"),
-    ] {
-        if given {
-            return Err(Error::unsupported(format!(
-                "process.{name} is not supported"
-            )));
-        }
-    }
+    schedule::check(process)?;
     // CVE-2026-57231: an entry without a value must not turn into one of the host's.
     for entry in &process.env {
         if entry.find('=').is_none_or(|at| at == 0) || entry.contains('\0') {
@@ -90,6 +108,7 @@ pub(crate) fn begin(process: &Process, status: &OwnedFd, die_with_parent: bool) 
                 .map_err(|e| e.hint("without privileges it can only be raised"))?;
         }
     }
+    schedule::apply(process)?;
     security_label(process)?;
     // From here on nobody in a namespace that we join can look into this process (CVE-2016-9962).
     attributes::set_dumpable(false)?;
@@ -163,13 +182,15 @@ pub(crate) fn finish(last: Last<'_>) -> Result<Infallible> {
     .map_err(|e| sys::Error::new("open", "/", e.raw_os_error()))?;
     enter_directory(&root, process, last.make_cwd)?;
     attributes::set_umask(user.umask.unwrap_or(0o022));
-    new_keyring()?;
+    if !last.keep_keyring {
+        new_keyring()?;
+    }
     let stdio = last.stdio;
     give_stdio(&stdio, user.uid);
 
     caps::limit_bounding(masks.bounding)?;
     change_ids(process, last.keep_groups)?;
-    if last.die_with_parent {
+    if last.die_with_parent || last.gate.is_some() {
         // The change of ids cleared it.
         attributes::set_death_signal(libc::SIGKILL)?;
         parent_lives(last.status)?;
@@ -195,16 +216,39 @@ pub(crate) fn finish(last: Last<'_>) -> Result<Infallible> {
     // Standard descriptors come last: their numbers may be anybody's until now.
     let end = 3 + i32::try_from(last.preserve.len()).unwrap_or(i32::MAX);
     *last.status = fd::dup_at_least(&*last.status, end + 1)?;
+    let gate = match last.gate {
+        Some(gate) => Some(Gate {
+            listener: fd::dup_at_least(&gate.listener, end + 1)?,
+            ..gate
+        }),
+        None => None,
+    };
+    let agent = match last.agent {
+        Some((socket, message)) => Some((fd::dup_at_least(&socket, end + 1)?, message)),
+        None => None,
+    };
     let command = command.out_of_the_way(end + 1)?;
     fd::arrange(&stdio, &last.preserve)?;
     signal::reset_actions();
     signal::set_mask(&signal::Set::empty())?;
+    if !last.die_with_parent {
+        attributes::set_death_signal(0)?;
+    }
+    if let Some(gate) = gate {
+        gate.wait(last.status)?;
+    }
 
-    let load = || match last.seccomp {
-        Some(filter) => {
+    let load = || match (last.seccomp, &agent) {
+        (Some(filter), Some((socket, message))) => {
+            let listener = seccomp::load_with_listener(filter, last.seccomp_flags)
+                .what(|| "cannot load the system call filter")?;
+            fd::send(socket, message, &[listener.as_fd()])
+                .what(|| "cannot send the container's state to the seccomp agent")
+        }
+        (Some(filter), None) => {
             seccomp::load(filter, last.seccomp_flags).what(|| "cannot load the system call filter")
         }
-        None => Ok(()),
+        (None, _) => Ok(()),
     };
     if process.no_new_privileges {
         attributes::set_no_new_privileges()?;
@@ -435,7 +479,10 @@ mod tests {
                 ..process()
             },
             Process {
-                scheduler: Some(serde_json::json!({"policy": "SCHED_IDLE"})),
+                scheduler: Some(crate::spec::runtime::Scheduler {
+                    policy: "SCHED_NONE".into(),
+                    ..Default::default()
+                }),
                 ..process()
             },
             Process {

@@ -15,6 +15,8 @@ const LIMIT: usize = 32 << 10;
 pub(crate) enum Said {
     /// Here is the terminal's master.
     Terminal(OwnedFd),
+    /// The environment is there: hooks are due, and it waits.
+    Hooks,
     /// All is set up; it waits at the gate.
     Ready,
     /// It failed, and ends.
@@ -25,6 +27,22 @@ pub(crate) enum Said {
 
 pub(crate) fn send_terminal(line: &OwnedFd, master: &OwnedFd) -> Result<()> {
     fd::send(line, b"T", &[master.as_fd()])?;
+    Ok(())
+}
+
+/// Lets the parent run its hooks; answers the pid of this process as the parent counts.
+pub(crate) fn ask_hooks(line: &OwnedFd) -> Result<i32> {
+    fd::send(line, b"H", &[])?;
+    let (answer, _) = fd::receive(line, 4)?;
+    answer
+        .try_into()
+        .map(i32::from_ne_bytes)
+        .map_err(|_| Error::new(Kind::Interrupted, "the parent ended"))
+}
+
+/// The parent's answer to [`Said::Hooks`].
+pub(crate) fn hooks_done(line: &OwnedFd, pid: i32) -> Result<()> {
+    fd::send(line, &pid.to_ne_bytes(), &[])?;
     Ok(())
 }
 
@@ -55,6 +73,7 @@ pub(crate) fn receive(line: &OwnedFd) -> Result<Said> {
             Some(master) => Said::Terminal(master),
             None => return Err(Error::internal("the new process sent no terminal")),
         },
+        Some((b'H', _)) => Said::Hooks,
         Some((b'R', _)) => Said::Ready,
         Some((b'E', json)) => Said::Failed(serde_json::from_slice::<Failure>(json).map_or_else(
             |e| Error::new(Kind::Internal, "the new process failed").because(e),

@@ -11,4 +11,5 @@ pub mod image;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
+pub mod resources;
 pub mod runtime;

@@ -196,6 +196,54 @@ pub fn standard() -> Result<[OwnedFd; 3]> {
     Ok([copy(0)?, copy(1)?, copy(2)?])
 }
 
+/// A listening packet socket at `path` (of at most 107 bytes), close-on-exec.
+///
+/// # Errors
+/// `EADDRINUSE`; what bind(2) says.
+pub fn listen_packets(path: &std::path::Path) -> Result<OwnedFd> {
+    let target = || path.display().to_string();
+    let socket = packet_socket()?;
+    let address = rustix::net::SocketAddrUnix::new(path).call("bind", target)?;
+    rustix::net::bind(&socket, &address).call("bind", target)?;
+    rustix::net::listen(&socket, 1).call("listen", target)?;
+    Ok(socket)
+}
+
+/// Connects to a listening packet socket.
+///
+/// # Errors
+/// `ENOENT`; `ECONNREFUSED` when its process is gone.
+pub fn connect_packets(path: &std::path::Path) -> Result<OwnedFd> {
+    let target = || path.display().to_string();
+    let socket = packet_socket()?;
+    let address = rustix::net::SocketAddrUnix::new(path).call("connect", target)?;
+    rustix::net::connect(&socket, &address).call("connect", target)?;
+    Ok(socket)
+}
+
+fn packet_socket() -> Result<OwnedFd> {
+    rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .call("socket", String::new)
+}
+
+/// The next connection to a listening socket.
+///
+/// # Errors
+/// What accept(2) says.
+pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {
+    loop {
+        match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.call("accept", String::new),
+        }
+    }
+}
+
 /// Opens `/dev/null` for reading and writing.
 ///
 /// # Errors

@@ -10,6 +10,7 @@
 
 pub mod at;
 pub mod attributes;
+pub mod bpf;
 pub mod caps;
 pub mod clone;
 pub mod daemon;
@@ -26,6 +27,7 @@ pub mod pidfd;
 pub mod process;
 pub mod pty;
 pub mod resolve;
+pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod spawn;

@@ -16,7 +16,7 @@ use super::error::{Call as _, Error, Result};
 #[derive(Debug)]
 pub struct Context {
     fd: OwnedFd,
-    kind: &'static str,
+    kind: String,
 }
 
 impl Context {
@@ -24,10 +24,13 @@ impl Context {
     ///
     /// # Errors
     /// `ENODEV` when the kernel lacks it, `EPERM` where it is refused.
-    pub fn open(kind: &'static str) -> Result<Self> {
+    pub fn open(kind: &str) -> Result<Self> {
         let fd = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
             .call("fsopen", || kind.to_owned())?;
-        Ok(Self { fd, kind })
+        Ok(Self {
+            fd,
+            kind: kind.to_owned(),
+        })
     }
 
     /// Sets an option without a value.
@@ -275,11 +278,21 @@ pub fn make_slave() -> Result<()> {
 /// # Errors
 /// `EINVAL` where the present root is the initial ramfs.
 pub fn pivot(root: impl AsFd) -> Result<()> {
-    rustix::process::fchdir(&root).call("fchdir", || "root".into())?;
+    rustix::process::fchdir(root).call("fchdir", || "root".into())?;
     // The old root is stacked on the new one: no directory for it is needed inside.
     rustix::process::pivot_root(c".", c".").call("pivot_root", String::new)?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH).call("umount2", || "old root".into())?;
     rustix::process::chdir(c"/").call("chdir", || "/".into())
+}
+
+/// Makes the directory `root` the root and the working directory, and nothing else: what was outside
+/// stays reachable for a process with `CAP_SYS_CHROOT`.
+///
+/// # Errors
+/// What chroot(2) says.
+pub fn change_root(root: impl AsFd) -> Result<()> {
+    rustix::process::fchdir(root).call("fchdir", || "root".into())?;
+    rustix::process::chroot(c".").call("chroot", || ".".into())
 }
 
 /// Detaches the mount at a path of this process's own choice.

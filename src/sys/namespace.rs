@@ -27,7 +27,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind that a container may have of its own.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::User,
         Self::Mount,
         Self::Net,
@@ -35,6 +35,7 @@ impl Kind {
         Self::Uts,
         Self::Cgroup,
         Self::Pid,
+        Self::Time,
     ];
 
     /// The `CLONE_NEW*` bit.
@@ -172,6 +173,30 @@ pub fn open_path(path: &str) -> Result<OwnedFd> {
         return Err(Error::new("open", path, libc::EINVAL));
     }
     Ok(fd)
+}
+
+/// Whether an nsfs descriptor is of that kind.
+///
+/// Kernel: ioctl_nsfs(2), `NS_GET_NSTYPE`, 4.11.
+///
+/// # Errors
+/// What the kernel says.
+pub fn is_of_kind(ns: impl AsFd, kind: Kind) -> Result<bool> {
+    // _IO(0xb7, 0x3)
+    // SAFETY: the request takes no argument.
+    let found = unsafe { libc::ioctl(ns.as_fd().as_raw_fd(), 0xb703) };
+    if found < 0 {
+        return Err(Error::last("ioctl(NS_GET_NSTYPE)", ""));
+    }
+    Ok(u64::from(found.cast_unsigned()) == kind.flag())
+}
+
+/// Opens the time namespace in which this process's children are born.
+///
+/// # Errors
+/// What the kernel says.
+pub fn own_time_for_children() -> Result<OwnedFd> {
+    open_path("/proc/self/ns/time_for_children")
 }
 
 /// The inode number, which tells namespaces of one boot apart.

@@ -1,5 +1,7 @@
 //! Loading a compiled system call filter.
 
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
 use super::error::{Error, Result};
 
 /// One instruction of classic BPF.
@@ -16,6 +18,24 @@ pub const MAX_INSTRUCTIONS: usize = 4096;
 /// # Errors
 /// What the kernel says: `EINVAL` for a malformed program, `EACCES` without the right.
 pub fn load(filter: &[Instruction], flags: u32) -> Result<()> {
+    set(filter, flags & !WAIT_KILLABLE).map(drop)
+}
+
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: only with a listener.
+pub const WAIT_KILLABLE: u32 = 1 << 5;
+
+/// As [`load`], for a filter that asks an agent: its listener, close-on-exec.
+///
+/// # Errors
+/// As [`load`]; `EBUSY` when this process has a listener already.
+pub fn load_with_listener(filter: &[Instruction], flags: u32) -> Result<OwnedFd> {
+    let flags = flags | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+    let number = set(filter, flags)?;
+    // SAFETY: with NEW_LISTENER the kernel returned a new descriptor, which nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn set(filter: &[Instruction], flags: u32) -> Result<i32> {
     let len = u16::try_from(filter.len())
         .map_err(|_| Error::new("seccomp", "SET_MODE_FILTER", libc::E2BIG))?;
     let program = libc::sock_fprog {
@@ -32,8 +52,8 @@ pub fn load(filter: &[Instruction], flags: u32) -> Result<()> {
             &raw const program,
         )
     };
-    if rc == 0 {
-        Ok(())
+    if rc >= 0 {
+        Ok(i32::try_from(rc).unwrap_or(-1))
     } else {
         Err(Error::last("seccomp", "SET_MODE_FILTER"))
     }

@@ -69,6 +69,9 @@ pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
         preserve,
         cgroup,
         die_with_parent: false,
+        keep_keyring: false,
+        agent: None,
+        groups: Vec::new(),
     })
     .what(what)?;
     events::write_with(session, &container, "exec", "execID", &id);

@@ -10,12 +10,13 @@ use std::os::fd::OwnedFd;
 
 use super::{Launch, Namespaces};
 use crate::base::{Context as _, Error, Result};
-use crate::runtime::process::{self, Last};
-use crate::runtime::{Stdio, rootfs, status, sysctl};
+use crate::runtime::hooks::{self, State};
+use crate::runtime::process::{self, Gate, Last};
+use crate::runtime::{Stdio, rootfs, schedule, status, sysctl};
 use crate::spec::idmap::{self, IdMaps};
-use crate::spec::runtime::{NamespaceKind, Process, Spec};
+use crate::spec::runtime::{Linux, NamespaceKind, Process, Spec};
 use crate::sys::namespace::{self, Kind as Ns};
-use crate::sys::{attributes, clone, fd, memfd, pty};
+use crate::sys::{attributes, clone, fd, interface, memfd, mount, pty, resolve};
 
 /// Runs it; ends the process with the failure's exit code if it does not become the program.
 pub(super) fn run(launch: Launch, plan: Namespaces, mut line: OwnedFd) -> ! {
@@ -39,6 +40,7 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         init,
         preserve,
         gate,
+        manner,
         ..
     } = launch;
     let process = spec
@@ -50,21 +52,26 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         Stdio::Inherit => Some(fd::standard()?),
         _ => None,
     };
+    for group in &manner.groups {
+        fd::write_all(group, b"0").what(|| "cannot enter the container's cgroup")?;
+    }
     process::begin(process, line, true)?;
+    if let Some(linux) = &spec.linux {
+        attune(linux)?;
+    }
     for (kind, ns) in &plan.join {
         namespace::join(ns, kind.flag())
             .what(|| format!("cannot join the {} namespace", kind.file()))?;
+    }
+    if plan.new & Ns::Net.flag() != 0 {
+        interface::loopback_up().what(|| "cannot bring the loopback interface up")?;
     }
     let maps = nested.as_ref().map(|n| &n.maps);
     if let Some(maps) = maps {
         make_files_as(maps)?;
     }
-    let trees = rootfs::take_sources(&spec, mounts)?;
-    let mut own = Ns::Mount.flag();
-    if plan.new_cgroup {
-        own |= Ns::Cgroup.flag();
-    }
-    namespace::unshare(own).what(|| "cannot make the container's mount namespace")?;
+    let trees = rootfs::take_sources(&spec, mounts, manner.literal_options)?;
+    own_namespaces(&spec, &plan, manner.slave)?;
     let own_program = if init {
         Some(memfd::own_program().what(|| "cannot prepare the container's init")?)
     } else {
@@ -72,7 +79,20 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
     };
 
     attributes::set_umask(0);
-    let mut tree = rootfs::build(&spec, root, trees, maps)?;
+    let how = rootfs::How {
+        at_root: plan.new_mount,
+        literal: manner.literal_options,
+    };
+    let root = match (&plan.mount, &spec.root) {
+        // That namespace's own, which only it can name.
+        (Some(_), Some(root)) => {
+            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+            resolve::open_from_here(&root.path, flags)
+                .what(|| format!("cannot open the root file system {}", root.path))?
+        }
+        _ => root,
+    };
+    let mut tree = rootfs::build(&spec, root, trees, maps, how)?;
     let stdio = match (stdio, inherited) {
         (_, Some(inherited)) => inherited,
         (Stdio::Fds(fds), None) => fds,
@@ -87,7 +107,18 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         (Stdio::Null | Stdio::Inherit, None) => three(fd::null()?)?,
     };
     let proc_sys = tree.take_proc_sys();
-    tree.enter(&spec)?;
+    let mut state = None;
+    if let Some(known) = manner.state {
+        if spec.hooks.is_some() || manner.agent.is_some() {
+            let pid = status::ask_hooks(line)?;
+            state = Some(State { pid, ..known });
+        }
+        if let (Some(hooks), Some(state)) = (&spec.hooks, &state) {
+            // Their paths are the host's: our root is still below the new one.
+            hooks::run("createContainer", &hooks.create_container, state)?;
+        }
+    }
+    tree.enter(&spec, !manner.no_pivot && plan.new_mount)?;
     if let Some(user) = &plan.user {
         // After pivoting: the mounts are locked from here on, and a locked root cannot be pivoted.
         namespace::join(user, Ns::User.flag())
@@ -103,14 +134,6 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         )?;
     }
     drop(proc_sys);
-    if let Some(gate) = gate {
-        status::send_ready(line)?;
-        let mut byte = [0];
-        if fd::read_full(&gate, &mut byte)? == 0 {
-            // Created, never started.
-            clone::exit_now(0);
-        }
-    }
     let keep_groups = spec
         .annotations
         .get("run.oci.keep_original_groups")
@@ -122,12 +145,94 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         seccomp: seccomp.as_deref(),
         seccomp_flags,
         status: line,
-        die_with_parent: true,
+        die_with_parent: !manner.outlives_parent,
         make_cwd: true,
         swappable: false,
         keep_groups,
+        keep_keyring: manner.keep_keyring,
         init: own_program,
+        agent: agent(manner.agent, state.as_ref(), &spec)?,
+        gate: gate.map(|listener| Gate {
+            listener,
+            hooks: match (&spec.hooks, state) {
+                (Some(hooks), Some(state)) => Some((hooks.start_container.as_slice(), state)),
+                _ => None,
+            },
+        }),
     })
+}
+
+/// Personality and memory policy, which the program inherits.
+fn attune(linux: &Linux) -> Result<()> {
+    if let Some(personality) = &linux.personality {
+        schedule::apply_personality(personality)?;
+    }
+    if let Some(policy) = &linux.memory_policy {
+        schedule::apply_memory_policy(policy)?;
+    }
+    Ok(())
+}
+
+/// The namespaces that a process can only make when it is there already. `slave`: the caller's
+/// mounts may send and receive events.
+fn own_namespaces(spec: &Spec, plan: &Namespaces, slave: bool) -> Result<()> {
+    let what = || "cannot make the container's mount namespace";
+    if plan.new_time {
+        let make = || "cannot make the container's time namespace";
+        namespace::unshare(Ns::Time.flag()).what(make)?;
+        let mut offsets = String::new();
+        for (clock, offset) in spec.linux.iter().flat_map(|l| &l.time_offsets) {
+            offsets.push_str(&format!("{clock} {} {}\n", offset.secs, offset.nanosecs));
+        }
+        if !offsets.is_empty() {
+            // One write: the first one that succeeds closes the file for good.
+            std::fs::write("/proc/self/timens_offsets", offsets)
+                .what(|| "cannot set the clock offsets of the container's time namespace")?;
+        }
+        // Only children are born in it; this process enters it by itself.
+        namespace::join(namespace::own_time_for_children()?, Ns::Time.flag()).what(make)?;
+    }
+    let mut own = 0;
+    if plan.new_cgroup {
+        own |= Ns::Cgroup.flag();
+    }
+    match &plan.mount {
+        Some(mount) => namespace::join(mount, Ns::Mount.flag())
+            .what(|| "cannot join the container's mount namespace")?,
+        None if plan.new_mount => own |= Ns::Mount.flag(),
+        None => {}
+    }
+    if own != 0 {
+        namespace::unshare(own).what(what)?;
+    }
+    if plan.new_mount && slave {
+        // Nothing that is mounted from here on reaches the caller's mounts.
+        mount::make_slave().what(what)?;
+    }
+    Ok(())
+}
+
+/// What is told to the seccomp agent.
+///
+/// Spec: runtime-spec, config-linux, "The Container Process State".
+fn agent(
+    socket: Option<OwnedFd>,
+    state: Option<&State>,
+    spec: &Spec,
+) -> Result<Option<(OwnedFd, Vec<u8>)>> {
+    let (Some(socket), Some(state)) = (socket, state) else {
+        return Ok(None);
+    };
+    let seccomp = spec.linux.as_ref().and_then(|l| l.seccomp.as_ref());
+    let metadata = seccomp.and_then(|s| s.listener_metadata.as_deref());
+    let message = serde_json::json!({
+        "ociVersion": state.oci_version,
+        "fds": ["seccompFd"],
+        "pid": state.pid,
+        "metadata": metadata.unwrap_or_default(),
+        "state": state,
+    });
+    Ok(Some((socket, message.to_string().into_bytes())))
 }
 
 /// Files made before the nested user namespace is entered belong to its root.

@@ -9,11 +9,12 @@ pub(super) mod child;
 
 use std::os::fd::OwnedFd;
 
+use super::hooks::{self, State};
 use super::nested::Nested;
 use super::status::{self, Said};
 use super::{Launched, Stdio, process, sysctl};
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::spec::runtime::{Linux, Namespace, NamespaceKind, Spec};
+use crate::spec::runtime::{Hooks, Linux, Namespace, NamespaceKind, Spec};
 use crate::sys::clone::{self, Clone as CloneRequest, Fork};
 use crate::sys::namespace::{self, Kind as Ns};
 use crate::sys::seccomp::Instruction;
@@ -57,27 +58,55 @@ pub struct Launch {
     pub init: bool,
     /// These become descriptors 3, 4, … inside.
     pub preserve: Vec<OwnedFd>,
-    /// Create/start split: [`launch`] returns when all is set up, and the process executes when one
-    /// byte can be read here. End of file: it exits.
+    /// Create/start split: [`launch`] returns when all is set up, and the process executes when
+    /// somebody connects to this listening packet socket ([`open_gate`]).
     pub gate: Option<OwnedFd>,
+    /// What differs from a container of our own.
+    pub manner: Manner,
+}
+
+/// How a bundle of somebody else's is started. The default is a container of our own.
+#[derive(Debug, Default)]
+pub struct Manner {
+    /// The configuration's hooks are run with this state; without it a configuration with hooks
+    /// is refused.
+    pub state: Option<State>,
+    /// The process goes on when its parent ends, once it stands at the gate or executed.
+    pub outlives_parent: bool,
+    /// Change the root without pivoting, for hosts that run from their initial ramfs.
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub keep_keyring: bool,
+    /// The caller's mounts may be shared with others: nothing must get back to them. (Those of a
+    /// command of ours are not.)
+    pub slave: bool,
+    /// Mount options as the specification has them: `ro` is for one mount, `rro` for a tree.
+    pub literal_options: bool,
+    /// Open `cgroup.procs` files that the process writes itself into (cgroup v1).
+    pub groups: Vec<OwnedFd>,
+    /// Who decides about system calls with `SCMP_ACT_NOTIFY`: a connected socket.
+    pub agent: Option<OwnedFd>,
+}
+
+/// Lets the process behind a gate execute.
+///
+/// # Errors
+/// Why it did not.
+pub fn open_gate(connection: OwnedFd) -> Result<()> {
+    Pending { line: connection }.wait()
 }
 
 /// The outcome of the execve behind a gate.
-#[derive(Debug)]
-pub struct Pending {
+struct Pending {
     line: OwnedFd,
 }
 
 impl Pending {
-    /// Waits until the process executed or failed.
-    ///
-    /// # Errors
-    /// As [`launch`]; the process is then to be reaped by the caller.
-    pub fn wait(self) -> Result<()> {
+    fn wait(self) -> Result<()> {
         match status::receive(&self.line)? {
             Said::Closed => Ok(()),
             Said::Failed(error) => Err(error),
-            Said::Ready | Said::Terminal(_) => Err(unexpected()),
+            Said::Ready | Said::Terminal(_) | Said::Hooks => Err(unexpected()),
         }
     }
 }
@@ -89,12 +118,21 @@ impl Pending {
 /// # Errors
 /// The child's own error, with exit code 126 (not executable) or 127 (not found) where it applies.
 pub fn launch(launch: Launch) -> Result<Launched> {
+    launch_and(launch, |_| Ok(()))
+}
+
+/// As [`launch`]; `born` is called with the pid as soon as there is one, while the new process sets
+/// itself up.
+///
+/// # Errors
+/// As [`launch`]; what `born` says, which ends the process.
+pub fn launch_and(launch: Launch, born: impl FnOnce(i32) -> Result<()>) -> Result<Launched> {
     let process = check(&launch)?;
     process::check(process)?;
     let plan = Namespaces::plan(&launch)?;
     let (mine, theirs) = fd::packet_pair()?;
     let gated = launch.gate.is_some();
-    let born = BornIn::enter(plan.pid.as_ref())?;
+    let inside = BornIn::enter(plan.pid.as_ref())?;
     let cloned = clone::clone(CloneRequest {
         flags: plan.new,
         cgroup: launch.cgroup.as_ref().map(std::os::fd::AsFd::as_fd),
@@ -117,28 +155,60 @@ pub fn launch(launch: Launch) -> Result<Launched> {
                 });
         }
     };
-    drop(born);
+    drop(inside);
     drop(theirs);
-    drop(launch);
     drop(plan);
-    watch(child, mine, gated)
+    let Launch { spec, manner, .. } = launch;
+    let begun = born(child.pid);
+    let hooks = |pid| match (&spec.hooks, &manner.state) {
+        (Some(hooks), Some(state)) => {
+            let state = State {
+                pid,
+                ..state.clone()
+            };
+            hooks::run("prestart", &hooks.prestart, &state)?;
+            hooks::run("createRuntime", &hooks.create_runtime, &state)
+        }
+        _ => Ok(()),
+    };
+    match begun {
+        Ok(()) => watch(child, mine, gated, hooks),
+        Err(e) => {
+            end(&child.pidfd);
+            Err(e)
+        }
+    }
+}
+
+/// Ends a process that did not get far; no zombie is left to a caller that only gets an error.
+fn end(process: &OwnedFd) {
+    drop(pidfd::send_signal(process, libc::SIGKILL));
+    drop(pidfd::wait(process));
 }
 
 /// Reads what a new process says until it is known to run or to have failed.
-pub(super) fn watch(child: clone::Child, line: OwnedFd, gated: bool) -> Result<Launched> {
+pub(super) fn watch(
+    child: clone::Child,
+    line: OwnedFd,
+    gated: bool,
+    hooks: impl Fn(i32) -> Result<()>,
+) -> Result<Launched> {
     let mut launched = Launched {
         pid: child.pid,
         pidfd: child.pidfd,
         pty: None,
-        pending: None,
     };
     let failed = loop {
         match status::receive(&line) {
             Ok(Said::Terminal(master)) => launched.pty = Some(master),
-            Ok(Said::Ready) if gated => {
-                launched.pending = Some(Pending { line });
-                return Ok(launched);
+            Ok(Said::Hooks) => {
+                if let Err(e) =
+                    hooks(launched.pid).and_then(|()| status::hooks_done(&line, launched.pid))
+                {
+                    break e;
+                }
             }
+            Ok(Said::Ready) if gated => return Ok(launched),
             Ok(Said::Closed) if !gated => {
                 // Executed; or killed in the middle, which its status will tell.
                 return Ok(launched);
@@ -151,9 +221,7 @@ pub(super) fn watch(child: clone::Child, line: OwnedFd, gated: bool) -> Result<L
             Err(e) => break e,
         }
     };
-    // It is on its way out already; no zombie is left to a caller that only gets an error.
-    drop(pidfd::send_signal(&launched.pidfd, libc::SIGKILL));
-    drop(pidfd::wait(&launched.pidfd));
+    end(&launched.pidfd);
     Err(failed)
 }
 
@@ -164,42 +232,36 @@ fn unexpected() -> Error {
 /// Refuses what would be ignored.
 fn check(launch: &Launch) -> Result<&crate::spec::runtime::Process> {
     let spec = &launch.spec;
-    if spec
-        .hooks
-        .as_ref()
-        .is_some_and(|h| *h != crate::spec::runtime::Hooks::default())
-    {
-        return Err(Error::unsupported("OCI hooks are not supported"));
+    if let Some(all) = &spec.hooks {
+        if *all != Hooks::default() && launch.manner.state.is_none() {
+            return Err(Error::unsupported("OCI hooks are not supported here"));
+        }
+        for hooks in [
+            &all.prestart,
+            &all.create_runtime,
+            &all.create_container,
+            &all.start_container,
+            &all.poststart,
+            &all.poststop,
+        ] {
+            hooks::check(hooks)?;
+        }
     }
     let none = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
-    for (given, name) in [
-        (!linux.time_offsets.is_empty(), "linux.timeOffsets"),
-        (linux.personality.is_some(), "linux.personality"),
-        (
-            linux.mount_label.as_ref().is_some_and(|l| !l.is_empty()),
-            "linux.mountLabel",
-        ),
-        (
-            linux
-                .namespaces
-                .iter()
-                .any(|n| n.kind == NamespaceKind::Time),
-            "a time namespace",
-        ),
-    ] {
-        if given {
-            return Err(Error::unsupported(format!("{name} is not supported")));
-        }
-    }
-    if !linux
-        .namespaces
-        .iter()
-        .any(|n| n.kind == NamespaceKind::Mount)
-    {
-        return Err(Error::unsupported(
-            "a container without a mount namespace of its own is not supported",
+    let has = |kind| linux.namespaces.iter().any(|n| n.kind == kind);
+    if !linux.time_offsets.is_empty() && !has(NamespaceKind::Time) {
+        return Err(Error::invalid(
+            "linux.timeOffsets needs a time namespace of the container's own",
         ));
+    }
+    for (at, ns) in linux.namespaces.iter().enumerate() {
+        if linux.namespaces.iter().take(at).any(|n| n.kind == ns.kind) {
+            return Err(Error::invalid(format!(
+                "the configuration has the {:?} namespace twice",
+                ns.kind
+            )));
+        }
     }
     sysctl::check(&linux.sysctl, |kind| {
         linux.namespaces.iter().any(|n| n.kind == kind)
@@ -223,6 +285,12 @@ pub(super) struct Namespaces {
     pid: Option<OwnedFd>,
     /// The user namespace entered last.
     user: Option<OwnedFd>,
+    /// An existing mount namespace, entered in place of a new one.
+    mount: Option<OwnedFd>,
+    /// A mount namespace of its own, made by the child.
+    new_mount: bool,
+    /// A time namespace of its own, made by the child.
+    new_time: bool,
 }
 
 impl Namespaces {
@@ -261,13 +329,22 @@ impl Namespaces {
 
     fn add(&mut self, ns: &Namespace, nested: Option<&Nested>) -> Result<()> {
         if let Some(path) = ns.path.as_deref().filter(|p| !p.is_empty()) {
-            let fd =
-                namespace::open_path(path).what(|| format!("cannot open the namespace {path}"))?;
+            let what = || format!("cannot open the namespace {path}");
+            let fd = namespace::open_path(path).what(what)?;
+            let kind = kernel_kind(ns.kind);
+            if !namespace::is_of_kind(&fd, kind).what(what)? {
+                return Err(Error::invalid(format!(
+                    "{path} is not a {} namespace",
+                    kind.file()
+                )));
+            }
             return self.joined(ns.kind, fd);
         }
         match ns.kind {
             // Made by the child, after it took sources from the caller's mounts.
-            NamespaceKind::Mount => {}
+            NamespaceKind::Mount => self.new_mount = true,
+            // A process cannot be cloned into a new one whose clocks are still to be set.
+            NamespaceKind::Time => self.new_time = true,
             NamespaceKind::Cgroup => self.new_cgroup = true,
             NamespaceKind::User if nested.is_some() => {}
             NamespaceKind::User => {
@@ -275,7 +352,6 @@ impl Namespaces {
                     "a new user namespace must be made before the launch",
                 ));
             }
-            NamespaceKind::Time => return Err(Error::unsupported("a time namespace")),
             kind => self.new |= kernel_kind(kind).flag(),
         }
         Ok(())
@@ -290,11 +366,7 @@ impl Namespaces {
                     self.user = Some(fd);
                 }
             }
-            NamespaceKind::Mount => {
-                return Err(Error::unsupported(
-                    "joining a mount namespace is not supported",
-                ));
-            }
+            NamespaceKind::Mount => self.mount = Some(fd),
             kind => {
                 let kind = kernel_kind(kind);
                 if !namespace::is_own(&fd, kind)? {

@@ -78,6 +78,7 @@ impl Bench {
             init: false,
             preserve: Vec::new(),
             gate: None,
+            manner: Manner::default(),
         }
     }
 
@@ -500,22 +501,30 @@ fn a_nested_user_namespace_keeps_the_callers_id_and_locks_the_mounts() {
 #[test]
 fn the_gate_holds_the_program_back() {
     bench(|b| {
-        let (open, gate) = fd::pipe().map(|(r, w)| (w, r)).unwrap();
+        let path = b.temp.path().join("gate");
         let mut l = b.launch(&["sh", "-c", "exit 5"]);
-        l.gate = Some(gate);
-        let mut launched = launch(l).unwrap();
+        l.gate = Some(fd::listen_packets(&path).unwrap());
+        let launched = launch(l).unwrap();
         assert!(!pidfd::wait_end(&launched.pidfd, Some(Duration::from_millis(50))).unwrap());
-        fd::write_all(&open, b"x").unwrap();
-        launched.pending.take().unwrap().wait().unwrap();
+        open_gate(fd::connect_packets(&path).unwrap()).unwrap();
         assert_eq!(ended(&launched), 5);
 
-        let (open, gate) = fd::pipe().map(|(r, w)| (w, r)).unwrap();
+        fs::remove_file(&path).unwrap();
+        // A program that is not there is known of before the gate.
         let mut l = b.launch(&["nothing"]);
-        l.gate = Some(gate);
-        let mut launched = launch(l).unwrap();
-        fd::write_all(&open, b"x").unwrap();
-        let e = launched.pending.take().unwrap().wait().unwrap_err();
+        l.gate = Some(fd::listen_packets(&path).unwrap());
+        let e = launch(l).unwrap_err();
         assert_eq!(e.asked_exit_code(), Some(127));
+
+        fs::remove_file(&path).unwrap();
+        fs::write(b.root().join("bin/broken"), "#!").unwrap();
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(b.root().join("bin/broken"), mode).unwrap();
+        let mut l = b.launch(&["broken"]);
+        l.gate = Some(fd::listen_packets(&path).unwrap());
+        let launched = launch(l).unwrap();
+        let e = open_gate(fd::connect_packets(&path).unwrap()).unwrap_err();
+        assert_eq!(e.asked_exit_code(), Some(126));
         ended(&launched);
         Ok(())
     });
@@ -551,6 +560,9 @@ fn exec_joins_everything_with_the_same_hardening() {
                 preserve: Vec::new(),
                 cgroup: None,
                 die_with_parent: true,
+                keep_keyring: false,
+                agent: None,
+                groups: Vec::new(),
             });
             match started {
                 Ok(started) => {

@@ -39,10 +39,20 @@ const PROC_COVERS: [&str; 11] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
+/// How mounts are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct How {
+    /// The root goes over the present one (in a mount namespace of the container's own).
+    pub(crate) at_root: bool,
+    /// Options word by word, as the specification has them, and devices made where that is allowed.
+    pub(crate) literal: bool,
+}
+
 /// The container's tree, ready but for pivoting.
 #[derive(Debug)]
 pub(crate) struct Tree {
     place: Place,
+    how: How,
     /// The container's own terminals.
     devpts: Option<OwnedFd>,
     /// `/dev` is closed when the terminal is in it.
@@ -52,15 +62,25 @@ pub(crate) struct Tree {
 }
 
 /// Clones what must be cloned before the process leaves the caller's mount namespace: sources given
-/// as descriptors.
+/// as descriptors; with `binds`, those given by path as well, so that they keep their propagation.
 pub(crate) fn take_sources(
     spec: &Spec,
     mounts: Vec<Option<PreparedMount>>,
+    binds: bool,
 ) -> Result<Vec<Option<OwnedFd>>> {
     let mut prepared = mounts.into_iter();
     let mut trees = Vec::with_capacity(spec.mounts.len());
     for mount in &spec.mounts {
         trees.push(match prepared.next().flatten() {
+            None if binds => {
+                let options = Options::parse(&mount.options)?;
+                let source = mount.source.as_deref().unwrap_or_default();
+                if is_bind(mount, &options) && !options.remount {
+                    Some(open_source(source, options.recursive, &mount.destination)?)
+                } else {
+                    None
+                }
+            }
             None => None,
             Some(PreparedMount::Tree(tree)) => Some(tree),
             Some(PreparedMount::Source(source)) => {
@@ -74,6 +94,10 @@ pub(crate) fn take_sources(
         });
     }
     Ok(trees)
+}
+
+fn is_bind(mount: &Mount, options: &Options) -> bool {
+    options.bind || mount.kind.as_deref() == Some("bind")
 }
 
 fn clone_tree(source: BorrowedFd<'_>, recursive: bool, destination: &str) -> Result<OwnedFd> {
@@ -94,16 +118,28 @@ pub(crate) fn build(
     root: OwnedFd,
     mut trees: Vec<Option<OwnedFd>>,
     nested: Option<&IdMaps>,
+    how: How,
 ) -> Result<Tree> {
     let default = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&default);
     trees.resize_with(spec.mounts.len(), || None);
     let mut tree = Tree {
-        place: Place::begin(root)?,
+        place: Place::begin(root, how.at_root)?,
+        how,
         devpts: None,
         dev_read_only: false,
         proc_sys: None,
     };
+    if how.literal {
+        tree.settle_root(linux)?;
+        if !spec
+            .mounts
+            .iter()
+            .any(|m| m.destination.trim_end_matches('/') == "/dev")
+        {
+            tree.image_dev(linux, nested)?;
+        }
+    }
     for (mount, source) in spec.mounts.iter().zip(trees) {
         tree.mount(mount, source, nested, linux)
             .what(|| format!("cannot mount {}", mount.destination))?;
@@ -136,23 +172,56 @@ impl Tree {
             let context = Context::open("devpts").what(what)?;
             context.string("ptmxmode", "0666").what(what)?;
             context.string("mode", "0620").what(what)?;
-            let tree = context.mount(mount::NOSUID | mount::NOEXEC).what(what)?;
-            return pty::open(&tree).what(what);
+            self.devpts = Some(context.mount(mount::NOSUID | mount::NOEXEC).what(what)?);
         }
         let devpts = self
             .devpts
             .as_ref()
             .ok_or_else(|| Error::internal("no devpts"))?;
         let pair = pty::open(devpts).what(what)?;
+        let bind = || mount::clone_fd(&pair.slave, false).what(what);
         if let Some(dev) = self.place.ours("/dev") {
-            let bound = mount::clone_fd(&pair.slave, false).what(what)?;
-            devices::place(dev, "console", &bound)?;
+            devices::place(dev, "console", &bind()?)?;
+        } else if self.how.literal {
+            let console = self.place.target("/dev/console", Leaf::File).what(what)?;
+            console.attach(&bind()?).what(what)?;
         }
         Ok(pair)
     }
 
-    /// Makes the tree the root of this process, and the host's unreachable.
-    pub(crate) fn enter(self, spec: &Spec) -> Result<()> {
+    /// What the host mounts below the root arrives here or not; nothing goes the other way.
+    fn settle_root(&self, linux: &Linux) -> Result<()> {
+        if !self.how.at_root {
+            return Ok(());
+        }
+        let propagation = match linux.rootfs_propagation.as_deref() {
+            Some("private" | "rprivate" | "unbindable" | "runbindable") => Propagation::Private,
+            _ => Propagation::Slave,
+        };
+        let change = Change {
+            propagation: Some(propagation),
+            ..Change::default()
+        };
+        mount::set_attributes(self.place.root(), change, true)
+            .what(|| "cannot set the propagation of the root file system")
+    }
+
+    /// Devices in the image's own `/dev`: nothing is mounted there.
+    fn image_dev(&self, linux: &Linux, nested: Option<&IdMaps>) -> Result<()> {
+        let dev = self.place.target("/dev", Leaf::Directory)?;
+        devices::fill(dev.fd(), &linux.devices, &self.devices(nested))
+    }
+
+    fn devices<'a>(&'a self, nested: Option<&'a IdMaps>) -> devices::Manner<'a> {
+        devices::Manner {
+            make: self.how.literal,
+            root: self.place.root(),
+            nested,
+        }
+    }
+
+    /// Makes the tree the root of this process, and the host's unreachable (with `pivot`).
+    pub(crate) fn enter(self, spec: &Spec, pivot: bool) -> Result<()> {
         let root = self.place.root();
         if self.dev_read_only
             && let Some(dev) = self.place.ours("/dev")
@@ -171,12 +240,15 @@ impl Tree {
             mount::set_attributes(root, change, false)
                 .what(|| "cannot make the root file system read-only")?;
         }
+        if !pivot {
+            return mount::change_root(root).what(|| "cannot change the root directory");
+        }
         mount::pivot(root)
             .what(|| "cannot leave the host's file system")
             .map_err(|e| {
                 if e.errno() == Some(libc::EINVAL) {
                     e.hint(
-                        "the host runs from its initial ramfs: a real root file system is needed",
+                        "does the host run from its initial ramfs? A real root file system is needed, or --no-pivot",
                     )
                 } else {
                     e
@@ -203,12 +275,20 @@ impl Tree {
         nested: Option<&IdMaps>,
         linux: &Linux,
     ) -> Result<()> {
-        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        let mut options = Options::parse(&mount.options)?;
+        let maps = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+        if (maps || options.idmap.is_some()) && prepared.is_none() {
             return Err(Error::unsupported(
-                "a mount with id mappings is not supported",
+                "a mount with id mappings is not supported here",
             ));
         }
-        let options = Options::parse(&mount.options)?;
+        if let Some(label) = linux.mount_label.as_deref().filter(|l| !l.is_empty())
+            && !is_bind(mount, &options)
+        {
+            options
+                .data
+                .push(("context".to_owned(), Some(label.to_owned())));
+        }
         let kind = mount.kind.as_deref().unwrap_or("none");
         let destination = mount.destination.as_str();
         let proc_cover = destination.starts_with("/proc/");
@@ -218,10 +298,13 @@ impl Tree {
                 format!("{destination} is a part of /proc that must not be covered"),
             ));
         }
+        if options.remount {
+            return self.remount(&options, destination);
+        }
         if let Some(tree) = prepared {
             return self.bind(tree, &options, destination, true);
         }
-        if options.bind || kind == "bind" {
+        if is_bind(mount, &options) {
             let source = mount.source.as_deref().unwrap_or_default();
             let tree = open_source(source, options.recursive, destination)?;
             return self.bind(tree, &options, destination, options.recursive);
@@ -234,10 +317,39 @@ impl Tree {
             "tmpfs" => self.tmpfs("tmpfs", &options, destination, nested, linux),
             "ramfs" => self.tmpfs("ramfs", &options, destination, nested, linux),
             "devpts" => self.devpts(&options, destination, nested),
+            other if self.how.literal => {
+                let mut data = options.data.clone();
+                if let Some(source) = mount.source.as_deref().filter(|s| !s.is_empty()) {
+                    data.insert(0, ("source".to_owned(), Some(source.to_owned())));
+                }
+                if options.set & mount::RDONLY != 0 {
+                    data.push(("ro".to_owned(), None));
+                }
+                let tree = fresh(other, &options, &data)?;
+                self.place.mount(tree, destination, Leaf::Directory, false)
+            }
             other => Err(Error::unsupported(format!(
                 "a mount of type {other:?} is not supported"
             ))),
         }
+    }
+
+    /// Changes the attributes of what is mounted at a place.
+    fn remount(&mut self, options: &Options, destination: &str) -> Result<()> {
+        let there = self
+            .place
+            .existing(destination)?
+            .ok_or_else(|| Error::not_found(format!("nothing is mounted at {destination}")))?;
+        let (one, tree) = options.changes(Propagation::Slave);
+        for (mut change, recursive) in [(one, false), (tree, true)] {
+            if options.propagation.is_none() {
+                change.propagation = None;
+            }
+            if !change.is_empty() {
+                mount::set_attributes(there.fd(), change, recursive)?;
+            }
+        }
+        Ok(())
     }
 
     /// Attaches a tree that exists already, with the attributes asked for.
@@ -248,10 +360,19 @@ impl Tree {
         destination: &str,
         recursive: bool,
     ) -> Result<()> {
-        let change = options.change(Some(Propagation::Private));
-        if !change.is_empty() {
-            mount::set_attributes(&tree, change, recursive)
-                .what(|| format!("cannot set the options of {destination}"))?;
+        let what = || format!("cannot set the options of {destination}");
+        if self.how.literal {
+            let (one, all) = options.changes(Propagation::Slave);
+            for (change, recursive) in [(all, true), (one, false)] {
+                if !change.is_empty() {
+                    mount::set_attributes(&tree, change, recursive).what(what)?;
+                }
+            }
+        } else {
+            let change = options.change(Some(Propagation::Private));
+            if !change.is_empty() {
+                mount::set_attributes(&tree, change, recursive).what(what)?;
+            }
         }
         let leaf = match resolve::kind(&tree)? {
             FileType::Directory => Leaf::Directory,
@@ -263,7 +384,7 @@ impl Tree {
     /// A kernel file system of the container's namespaces; where it is refused, the caller's.
     fn kernel(
         &mut self,
-        kind: &'static str,
+        kind: &str,
         options: &Options,
         destination: &str,
         outer: &str,
@@ -304,7 +425,7 @@ impl Tree {
 
     fn tmpfs(
         &mut self,
-        kind: &'static str,
+        kind: &str,
         options: &Options,
         destination: &str,
         nested: Option<&IdMaps>,
@@ -342,7 +463,7 @@ impl Tree {
                 .place
                 .ours("/dev")
                 .ok_or_else(|| Error::internal("no /dev"))?;
-            return devices::fill(dev, &linux.devices);
+            return devices::fill(dev, &linux.devices, &self.devices(nested));
         }
         self.place.mount(tree, destination, Leaf::Directory, true)
     }
@@ -423,11 +544,7 @@ impl Tree {
 }
 
 /// A new file system, detached.
-fn fresh(
-    kind: &'static str,
-    options: &Options,
-    data: &[(String, Option<String>)],
-) -> sys::Result<OwnedFd> {
+fn fresh(kind: &str, options: &Options, data: &[(String, Option<String>)]) -> sys::Result<OwnedFd> {
     let context = Context::open(kind)?;
     for (key, value) in data {
         match value {
@@ -435,7 +552,7 @@ fn fresh(
             None => context.flag(key)?,
         }
     }
-    let tree = context.mount(options.set)?;
+    let tree = context.mount(options.set | options.tree_set)?;
     if let Some(propagation) = options.propagation.filter(|p| *p != Propagation::Private) {
         let change = Change {
             propagation: Some(propagation),

@@ -71,17 +71,22 @@ fn clean(path: &str) -> Result<PathBuf> {
             _ => {}
         }
     }
-    if !path.starts_with('/') {
-        return Err(Error::invalid(format!(
-            "the mount destination {path:?} is not absolute"
-        )));
+    // The specification once allowed relative ones, which start at the root.
+    if path.is_empty() {
+        return Err(Error::invalid("a mount without a destination"));
     }
     Ok(out)
 }
 
 impl Place {
-    /// Attaches the root file system over the present root and takes it as the place.
-    pub(crate) fn begin(root: OwnedFd) -> Result<Self> {
+    /// Takes `root` as the place; with `at_root`, attaches it over the present root first.
+    pub(crate) fn begin(root: OwnedFd, at_root: bool) -> Result<Self> {
+        if !at_root {
+            return Ok(Self {
+                root,
+                special: Vec::new(),
+            });
+        }
         // The old root stays visible to absolute paths of this process: they start below the new
         // mount. No directory of the host is needed to mount it on.
         mount::attach_at(&root, rustix::fs::CWD, c"/")
@@ -292,11 +297,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn destinations_are_cleaned_and_relative_ones_refused() {
+    fn destinations_are_cleaned_and_start_at_the_root() {
         for (path, expected) in [("/a/b", "/a/b"), ("/a/../b/./c/", "/b/c"), ("/../..", "/")] {
             assert_eq!(clean(path).unwrap(), Path::new(expected));
         }
-        assert!(clean("a").is_err());
+        assert_eq!(clean("a").unwrap(), Path::new("/a"));
+        assert!(clean("").is_err());
         assert!(is_special(Path::new("/proc/x")) && !is_special(Path::new("/process")));
     }
 }

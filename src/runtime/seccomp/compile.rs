@@ -298,7 +298,7 @@ fn allows(verdict: u32) -> bool {
 /// What the kernel shall return for an action.
 ///
 /// # Errors
-/// `Invalid` for unknown actions, `Unsupported` for `SCMP_ACT_NOTIFY`.
+/// `Invalid` for unknown actions.
 pub(super) fn verdict(action: &str, errno_ret: Option<u32>) -> Result<u32> {
     let data = errno_ret.unwrap_or(libc::EPERM as u32);
     if data > libc::SECCOMP_RET_DATA {
@@ -314,11 +314,7 @@ pub(super) fn verdict(action: &str, errno_ret: Option<u32>) -> Result<u32> {
         "SCMP_ACT_TRAP" => libc::SECCOMP_RET_TRAP,
         "SCMP_ACT_LOG" => libc::SECCOMP_RET_LOG,
         "SCMP_ACT_TRACE" => libc::SECCOMP_RET_TRACE | data,
-        "SCMP_ACT_NOTIFY" => {
-            return Err(Error::unsupported(
-                "seccomp profiles with SCMP_ACT_NOTIFY need an agent, which coracle does not run",
-            ));
-        }
+        "SCMP_ACT_NOTIFY" => libc::SECCOMP_RET_USER_NOTIF,
         _ => {
             return Err(Error::invalid(format!(
                 "unknown action {action:?} in the seccomp profile"

@@ -62,7 +62,64 @@ pub fn default_profile<S: AsRef<str>>(caps: &[S]) -> Seccomp {
 /// `Invalid` for unknown actions, operators or argument numbers; `Unsupported` for what needs an
 /// agent, and for a program that the kernel would not take.
 pub fn compile(profile: &Seccomp) -> Result<Vec<Instruction>> {
+    if asks_agent(profile) {
+        return Err(Error::unsupported(
+            "seccomp profiles with SCMP_ACT_NOTIFY need an agent, which coracle does not run",
+        ));
+    }
     compile::compile(profile, compile::Machine::host())
+}
+
+/// Whether calls are put before an agent (`SCMP_ACT_NOTIFY`).
+pub fn asks_agent(profile: &Seccomp) -> bool {
+    let notify = |action: &str| action == "SCMP_ACT_NOTIFY";
+    notify(&profile.default_action) || profile.syscalls.iter().any(|s| notify(&s.action))
+}
+
+/// The filter of a bundle's configuration, with an agent where it names one.
+///
+/// Spec: runtime-spec, config-linux, "Seccomp".
+///
+/// # Errors
+/// As [`compile`]; `Invalid` for what the specification forbids.
+pub fn of_bundle(profile: &Seccomp) -> Result<Filter> {
+    if asks_agent(profile) && profile.listener_path.as_deref().is_none_or(str::is_empty) {
+        return Err(Error::invalid(
+            "the seccomp profile has SCMP_ACT_NOTIFY, but no listenerPath",
+        ));
+    }
+    if profile.listener_metadata.is_some() && profile.listener_path.is_none() {
+        return Err(Error::invalid(
+            "the seccomp profile has listenerMetadata, but no listenerPath",
+        ));
+    }
+    let rules = profile.syscalls.iter().map(|s| (&s.action, s.errno_ret));
+    for (action, errno) in rules.chain([(&profile.default_action, profile.default_errno_ret)]) {
+        let has_errno = matches!(action.as_str(), "SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE");
+        if errno.is_some() && !has_errno {
+            return Err(Error::invalid(format!(
+                "the seccomp profile gives an errno for {action}, which has none"
+            )));
+        }
+    }
+    if profile.syscalls.iter().any(|s| s.names.is_empty()) {
+        return Err(Error::invalid(
+            "the seccomp profile has a rule without names",
+        ));
+    }
+    let silent = profile
+        .syscalls
+        .iter()
+        .any(|s| s.action == "SCMP_ACT_NOTIFY" && s.names.iter().any(|n| n == "sendmsg"));
+    if silent || profile.default_action == "SCMP_ACT_NOTIFY" {
+        return Err(Error::invalid(
+            "the seccomp profile asks its agent about sendmsg, by which the agent is reached",
+        ));
+    }
+    Ok(Filter {
+        program: compile::compile(profile, compile::Machine::host())?,
+        flags: flags(profile)?,
+    })
 }
 
 /// Reads a profile in the specification's, Docker's or podman's form and leaves the rules that
@@ -149,6 +206,7 @@ fn flags(profile: &Seccomp) -> Result<u32> {
         bits |= match flag.as_str() {
             // Every start has one thread: there is nothing to synchronise.
             "" | "SECCOMP_FILTER_FLAG_TSYNC" => 0,
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => crate::sys::seccomp::WAIT_KILLABLE,
             "SECCOMP_FILTER_FLAG_LOG" => libc::SECCOMP_FILTER_FLAG_LOG as u32,
             "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32,
             other => {

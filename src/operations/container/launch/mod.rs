@@ -39,7 +39,7 @@ use crate::network::plan::Kind as NetworkKind;
 use crate::network::uplink;
 use crate::operations::session::Session;
 use crate::runtime::Stdio;
-use crate::runtime::launch::{Launch, launch};
+use crate::runtime::launch::{Launch, Manner, launch};
 use crate::runtime::userns::{Entered, Want, enter};
 use crate::spec::idmap::{IdMaps, to_host};
 use crate::spec::runtime::{ConsoleSize, NamespaceKind};
@@ -315,6 +315,7 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
         init: kit.container.record.options.init,
         preserve,
         gate: None,
+        manner: Manner::default(),
     })?;
     failpoint("start::launched")?;
     let mut running = Running::new(launched.pid, launched.pidfd);
