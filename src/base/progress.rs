@@ -9,6 +9,10 @@ pub trait Progress: Send + Sync {
     fn update(&self, key: &str, label: &str, done: u64, total: u64);
     /// A piece of work ended; `outcome` is one word or two (`done`, `already exists`).
     fn finish(&self, key: &str, label: &str, outcome: &str);
+    /// Whether a person sees any of it.
+    fn is_seen(&self) -> bool {
+        true
+    }
 }
 
 /// Shows nothing.
@@ -19,4 +23,7 @@ impl Progress for Silent {
     fn message(&self, _text: &str) {}
     fn update(&self, _key: &str, _label: &str, _done: u64, _total: u64) {}
     fn finish(&self, _key: &str, _label: &str, _outcome: &str) {}
+    fn is_seen(&self) -> bool {
+        false
+    }
 }

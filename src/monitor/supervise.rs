@@ -178,6 +178,8 @@ impl<'a> Monitor<'a> {
 
     /// Starts the process.
     fn start(&mut self, number: u32) -> Result<i32> {
+        self.status.started = Timestamp::now();
+        self.plan.container.mark_start(&self.status)?;
         let (mut ends, stdio) = streams::make(self.plan.stdio)?;
         let mut running = (self.plan.launch)(Attempt { number, stdio })?;
         if let Some(master) = running.pty.take() {

@@ -24,6 +24,7 @@ mod diskfull;
 mod distribution;
 mod faults;
 mod interrupt;
+mod holder;
 mod isolation;
 mod killed;
 mod manual;

@@ -231,6 +231,28 @@ fn one_id_serves_and_no_owner_is_lost() {
 }
 
 #[test]
+fn what_is_missing_is_told_once_to_somebody_who_hears_it() {
+    requires!("unshare");
+    let world = World::new();
+    // The image step enters the namespace first, in silence; then the run tells; a reset forgets.
+    let script = r#"
+        coracle run -q --rm --network none hello >/dev/null
+        echo -- >&2
+        coracle run -q --rm --network none hello >/dev/null
+        echo -- >&2
+        coracle system reset -f
+        coracle run --rm --network none hello >/dev/null
+        "#;
+    let out = with_one_id(&world, script).code(0);
+    let told: Vec<usize> = out
+        .stderr
+        .split("--\n")
+        .map(|part| part.matches("only one id").count())
+        .collect();
+    assert_eq!(told, [1, 0, 1], "{}", out.stderr);
+}
+
+#[test]
 fn it_runs_inside_another_user_namespace() {
     requires!("unshare");
     let world = World::new();

@@ -78,9 +78,7 @@ pub fn create(
     inherit_mounts(&containers, &mut options)?;
     depend_by_id(&containers, &mut options)?;
     let entered = userns::enter(&session.dirs, Want::Default)?;
-    if let Some(notice) = &entered.notice {
-        warn(notice);
-    }
+    userns::tell(&session.dirs, &entered, warn);
     if run.replace
         && let Some(name) = &name
     {

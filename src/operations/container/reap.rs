@@ -9,7 +9,7 @@ use crate::base::time::Timestamp;
 use crate::handoff::ended::wait_ended;
 use crate::operations::session::Session;
 use crate::state::container::{Container, ContainerLock, ExitRecord, State};
-use crate::sys::process::Identity;
+use crate::sys::process::{Identity, boot_id};
 
 /// How long a command waits for a lock before it says that the container is busy.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ fn reap_locked(session: &Session, container: &Container) -> Result<bool> {
             oom_killed: false,
             started: status.started,
             finished: Timestamp::now(),
-            error: Some("its monitor was killed".to_owned()),
+            error: Some(lost_because(&status.monitor).to_owned()),
             restarts: status.restarts,
             stopped_by_user: false,
         };
@@ -87,6 +87,14 @@ fn reap_locked(session: &Session, container: &Container) -> Result<bool> {
     }
     container.clear_status()?;
     Ok(false)
+}
+
+/// Why nobody saw the end.
+pub(super) fn lost_because(monitor: &Identity) -> &'static str {
+    match monitor.boot_id == boot_id() {
+        true => "its monitor was killed",
+        false => "the machine went down while it ran",
+    }
 }
 
 fn kill(session: &Session, identity: &Identity) -> Result<()> {

@@ -167,6 +167,11 @@ pub fn start(
     }
     let started = start_locked(session, &container, &lock, relay, warn)?;
     drop(lock);
+    if container.record.driver.is_empty() {
+        // The first start completed the record; not every file system keeps either the old or the
+        // new one through a power cut.
+        drop(container.sync());
+    }
     match relay {
         Some(relay) => follow(&container, started, relay),
         None => Ok(Ran::Detached(container.id().clone())),

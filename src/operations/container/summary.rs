@@ -32,18 +32,6 @@ impl Summary {
     /// # Errors
     /// `Corrupt` for damaged records.
     pub fn of(container: Container) -> Result<Self> {
-        if container.status()?.is_none() {
-            let exit = container.exit()?;
-            return Ok(Self {
-                state: match exit {
-                    Some(_) => State::Exited,
-                    None => State::Created,
-                },
-                container,
-                status: None,
-                exit,
-            });
-        }
         let (mut state, mut status) = container.state_and_status()?;
         let mut exit = container.exit()?;
         if state == State::Lost {

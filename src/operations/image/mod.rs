@@ -54,8 +54,10 @@ pub fn enter_store(session: &Session) -> Result<Store> {
     // The caller's name and home are asked before the ids change their meaning.
     let _ = user::current();
     let entered = userns::enter(&session.dirs, userns::Want::Default)?;
-    if let Some(notice) = &entered.notice {
-        session.progress.message(notice);
+    if session.progress.is_seen() {
+        userns::tell(&session.dirs, &entered, &mut |text| {
+            session.progress.message(text);
+        });
     }
     store(session)
 }

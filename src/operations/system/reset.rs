@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::base::{Context as _, Error, Result};
 use crate::operations::container::remove::{RemoveOptions, remove};
 use crate::operations::session::Session;
-use crate::runtime::userns::{Want, enter};
+use crate::runtime::userns::{Want, enter, forget};
 use crate::state::container::Containers;
 
 /// Kills and removes every container, then everything that coracle wrote below its two folders.
@@ -52,6 +52,8 @@ pub fn reset(session: &Session) -> Result<Vec<Error>> {
     for path in ours {
         note(&mut failures, remove_tree(&path));
     }
+    // Nobody needs the user namespace any more; this process is in it already.
+    note(&mut failures, forget(dirs));
     for folder in [&dirs.data, &dirs.runtime] {
         note(&mut failures, remove_files(folder));
         // Not empty: somebody else's files are in it.

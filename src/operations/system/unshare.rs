@@ -33,8 +33,10 @@ pub fn unshare(session: &Session, command: &[String]) -> Result<Infallible> {
             .exit_code(127)
     })?;
     let entered = userns::enter(&session.dirs, userns::Want::Default)?;
-    if let Some(notice) = &entered.notice {
-        session.progress.message(notice);
+    if session.progress.is_seen() {
+        userns::tell(&session.dirs, &entered, &mut |text| {
+            session.progress.message(text);
+        });
     }
     let env = environment(session);
     let program = exec::Program::new(

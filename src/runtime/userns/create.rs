@@ -52,27 +52,21 @@ impl Ids {
             };
         }
         let ranges = subid::ranges(caller);
+        let helper = ["newuidmap", "newgidmap"]
+            .into_iter()
+            .find(|name| helper(name).is_none());
         if !ranges.is_usable() {
             return Self {
                 maps: single,
-                missing: Some(format!(
-                    "user {0:?} has no subordinate ids, so containers have one user only; \
-                     `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {0}` \
-                     gives some",
-                    caller.name
-                )),
+                missing: Some(no_ranges(&caller.name, helper)),
                 identity: false,
             };
         }
-        let missing = ["newuidmap", "newgidmap"]
-            .into_iter()
-            .find(|name| helper(name).is_none())
-            .map(|name| {
-                format!(
-                    "the program {name} is not installed, so containers have one user only; \
-                     `sudo apt install uidmap` (or shadow-utils) brings it"
-                )
-            });
+        let missing = helper.map(|name| {
+            format!(
+                "the program {name} is not installed, so containers have one user only; {BRINGS}"
+            )
+        });
         let extents =
             |list: &[subid::IdRange]| list.iter().map(|r| (r.start, r.count)).collect::<Vec<_>>();
         Self {
@@ -85,6 +79,23 @@ impl Ids {
             identity: false,
         }
     }
+}
+
+/// How the helpers are had.
+const BRINGS: &str = "`sudo apt install uidmap` (or shadow-utils) brings it";
+
+/// What somebody without subordinate ids, and perhaps without a helper, is told.
+fn no_ranges(name: &str, helper: Option<&str>) -> String {
+    let mut text = format!(
+        "user {name:?} has no subordinate ids, so containers have one user only; \
+         `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}` gives some"
+    );
+    if let Some(helper) = helper {
+        text.push_str(&format!(
+            ", and the program {helper} is not installed; {BRINGS}"
+        ));
+    }
+    text
 }
 
 /// What came of making a namespace with several ids.
@@ -238,10 +249,10 @@ fn write_proc(path: &str, text: &str) -> Result<()> {
         .what(|| format!("cannot write {path} ({})", text.trim().replace('\n', ", ")))
 }
 
-/// A helper: only where the system installs it, then along PATH.
+/// A helper that may be executed: where the system installs it, then along PATH.
 fn helper(name: &str) -> Option<PathBuf> {
     let usual = Path::new("/usr/bin").join(name);
-    if usual.exists() {
+    if rustix::fs::access(&usual, rustix::fs::Access::EXEC_OK).is_ok() {
         return Some(usual);
     }
     Env::process().find_program(name)
@@ -367,4 +378,17 @@ pub(super) fn explain(error: Error) -> Error {
         "`coracle system doctor` looks for the reason"
     };
     error.hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_lacks_both_is_told_both() {
+        let both = no_ranges("ann", Some("newuidmap"));
+        assert!(both.contains("usermod --add-subuids"), "{both}");
+        assert!(both.contains("apt install uidmap"), "{both}");
+        assert!(!no_ranges("ann", None).contains("uidmap`"));
+    }
 }

@@ -3,8 +3,8 @@
 //! Contract. Started by: the command that made the namespace (a fork, no exec). Runs: in the
 //! caller's mount and pid namespaces, in the new user namespace. Holds: nothing of the caller, its
 //! standard descriptors are /dev/null. Writes: removes its own record at its end. Ends: when no
-//! command came for five minutes, when its record is gone or names another. Killed: the next
-//! command makes a new one.
+//! command came for five minutes, when its record is gone or names another; `system reset` kills
+//! it. Killed: the next command makes a new one.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -22,6 +22,17 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// [`IDLE`], or what `CORACLE_HOLDER_IDLE` (seconds) says where failpoints are built in: for tests.
+fn idle_time() -> Duration {
+    if cfg!(debug_assertions)
+        && let Some(seconds) = std::env::var_os("CORACLE_HOLDER_IDLE")
+        && let Some(seconds) = seconds.to_str().and_then(|s| s.parse().ok())
+    {
+        return Duration::from_secs(seconds);
+    }
+    IDLE
+}
 
 /// Says that a command came: the record's time is what the holder looks at.
 pub(super) fn touch(record: &Path) {
@@ -72,8 +83,9 @@ pub(super) fn detach(keep: [OwnedFd; 2]) -> [OwnedFd; 2] {
 /// Waits for idleness, then ends.
 pub(super) fn hold(record: &Path, lock: &Path) -> ! {
     let me = Identity::of(std::process::id().cast_signed()).ok();
+    let idle = idle_time();
     loop {
-        pause(LOOK);
+        pause(LOOK.min(idle));
         let ours = |r: &Record| Some(&r.holder) == me.as_ref();
         if !read_json::<Record>(record)
             .ok()
@@ -82,25 +94,25 @@ pub(super) fn hold(record: &Path, lock: &Path) -> ! {
         {
             clone::exit_now(0);
         }
-        if !is_idle(record) {
+        if !is_idle(record, idle) {
             continue;
         }
         // Not while a command is making or joining under the lock; then look again.
         let Ok(file) = fs::File::open(lock) else {
             clone::exit_now(0);
         };
-        if file.try_lock().is_ok() && is_idle(record) {
+        if file.try_lock().is_ok() && is_idle(record, idle) {
             drop(fs::remove_file(record));
             clone::exit_now(0);
         }
     }
 }
 
-fn is_idle(record: &Path) -> bool {
+fn is_idle(record: &Path, time: Duration) -> bool {
     let Ok(modified) = fs::metadata(record).and_then(|m| m.modified()) else {
         return true;
     };
     SystemTime::now()
         .duration_since(modified)
-        .is_ok_and(|idle| idle > IDLE)
+        .is_ok_and(|idle| idle > time)
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::config::dirs::Dirs;
+use crate::handoff::ended::wait_ended;
 use crate::spec::idmap::IdMaps;
 use crate::state::container::{Status, read_json, write_json};
 use crate::sys::namespace::{self, Kind as Namespace};
@@ -60,7 +61,7 @@ pub struct Entered {
     pub single: bool,
     /// How it was found.
     pub joined: Joined,
-    /// A sentence for the person, once a boot, when something is missing (e.g. subordinate ids).
+    /// Why only one id is mapped, if so: a sentence for the person, for [`tell`].
     pub notice: Option<String>,
 }
 
@@ -79,6 +80,12 @@ struct Record {
 /// How long a command waits for another one that makes the namespace. The helpers may ask a
 /// directory service.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Below the runtime folder: the person was told why there is one id only.
+const TOLD: &str = "single-id-told";
+
+/// How long a killed holder may take to be gone.
+const DEATH: Duration = Duration::from_secs(10);
 
 static ENTERED: OnceLock<(u64, Entered)> = OnceLock::new();
 
@@ -139,7 +146,6 @@ fn again(inode: u64, entered: &Entered, want: &Want) -> Result<Entered> {
     }
     Ok(Entered {
         joined: Joined::Already,
-        notice: None,
         ..entered.clone()
     })
 }
@@ -203,8 +209,10 @@ fn create_or_wait(dirs: &Dirs) -> Result<Entered> {
     let ids = create::Ids::of_caller();
     if ids.missing.is_some() {
         // Nothing to keep for others: one id costs 30 µs.
-        let entered = create::single()?;
-        return Ok(with_notice(dirs, entered, ids.missing));
+        return Ok(Entered {
+            notice: ids.missing,
+            ..create::single()?
+        });
     }
     files::create_private_dir_all(&dirs.runtime)?;
     let lock = lock(dirs)?;
@@ -227,8 +235,10 @@ fn create_or_wait(dirs: &Dirs) -> Result<Entered> {
         }
         create::Outcome::Refused(why) => {
             drop(lock);
-            let entered = create::single()?;
-            Ok(with_notice(dirs, entered, Some(why)))
+            Ok(Entered {
+                notice: Some(why),
+                ..create::single()?
+            })
         }
         create::Outcome::NoNamespaces => {
             drop(lock);
@@ -266,12 +276,14 @@ fn lock(dirs: &Dirs) -> Result<File> {
     }
 }
 
-/// Adds the reason for having one id only, unless it was told since boot.
-fn with_notice(dirs: &Dirs, mut entered: Entered, why: Option<String>) -> Entered {
-    let told = dirs.runtime.join("single-id-told");
-    if let Some(why) = why
+/// Tells why there is one id only, once a boot. Only for those whom the person hears: a notice
+/// that was told to nobody is not told again.
+pub fn tell(dirs: &Dirs, entered: &Entered, say: &mut dyn FnMut(&str)) {
+    let told = dirs.runtime.join(TOLD);
+    if let Some(why) = &entered.notice
         && !told.exists()
     {
+        say(why);
         // Telling it twice does no harm.
         drop(files::create_private_dir_all(&dirs.runtime));
         drop(files::replace(
@@ -280,9 +292,31 @@ fn with_notice(dirs: &Dirs, mut entered: Entered, why: Option<String>) -> Entere
             0o600,
             Durability::Volatile,
         ));
-        entered.notice = Some(why);
     }
-    entered
+}
+
+/// Ends the holder, and forgets what was told: as if no command had come yet.
+///
+/// # Errors
+/// `TimedOut` when another command makes the namespace, or when the holder does not end.
+pub fn forget(dirs: &Dirs) -> Result<()> {
+    files::remove_file_if_exists(&dirs.runtime.join(TOLD))?;
+    let path = record_path(dirs);
+    if !path.exists() {
+        return Ok(());
+    }
+    let _lock = lock(dirs)?;
+    if let Some(record) = read_json::<Record>(&path).ok().flatten()
+        && let Ok(pidfd) = record.holder.open()
+    {
+        let what = || "cannot end the holder of the user namespace";
+        match sys::pidfd::send_signal(&pidfd, libc::SIGKILL) {
+            Err(e) if e.errno != libc::ESRCH => return Err(e).what(what),
+            _ => {}
+        }
+        wait_ended(&record.holder, Some(DEATH)).what(what)?;
+    }
+    files::remove_file_if_exists(&path)
 }
 
 /// What every way in needs: id 0, and mounts of our own.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::reap::lost_because;
 use super::summary::Summary;
 use crate::base::time::Timestamp;
 use crate::spec::image::ImageConfig;
@@ -143,8 +144,12 @@ fn state(s: &Summary) -> Value {
 }
 
 fn error_text(s: &Summary) -> String {
-    if s.state == State::Lost || s.exit.as_ref().is_some_and(|e| e.unknown) {
-        return "its monitor was killed, so how it ended is unknown".to_owned();
+    let unknown = |why: &str| format!("{why}, so how it ended is unknown");
+    if let (State::Lost, Some(status)) = (s.state, &s.status) {
+        return unknown(lost_because(&status.monitor));
+    }
+    if let Some(exit) = s.exit.as_ref().filter(|e| e.unknown) {
+        return unknown(exit.error.as_deref().unwrap_or("its monitor was killed"));
     }
     s.exit
         .as_ref()

@@ -1,0 +1,283 @@
+//! All containers of a user: their names, finding one, making and removing them.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use super::file::write_json;
+use super::{Container, ContainerRecord, is_recorded, read_record};
+use crate::base::fs::{self as files, Durability};
+use crate::base::parallel;
+use crate::base::{Context as _, Error, Kind, Result};
+use crate::config::dirs::Dirs;
+use crate::spec::id::{ContainerId, ObjectName};
+
+/// All containers of this user.
+#[derive(Clone, Debug)]
+pub struct Containers {
+    dirs: Dirs,
+}
+
+impl Containers {
+    /// The containers below `dirs`.
+    pub fn new(dirs: &Dirs) -> Self {
+        Self { dirs: dirs.clone() }
+    }
+
+    /// Publishes a new container: folder and record first, the name last. A record that is not to
+    /// be waited for (`Volatile`) is brought to the disk later by [`Container::sync`].
+    ///
+    /// # Errors
+    /// `Exists` when the name is taken; nothing is left then.
+    pub fn create(&self, record: ContainerRecord, durability: Durability) -> Result<Container> {
+        let container = self.container_of(record);
+        let make = || -> Result<()> {
+            match fs::DirBuilder::new().mode(0o700).create(&container.dir) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    files::create_private_dir_all(&self.dirs.containers())?;
+                    files::create_private_dir_all(&self.dirs.names())?;
+                    fs::DirBuilder::new()
+                        .mode(0o700)
+                        .create(&container.dir)
+                        .what(|| format!("cannot create {}", container.dir.display()))?;
+                }
+                other => other.what(|| format!("cannot create {}", container.dir.display()))?,
+            }
+            write_json(
+                &container.dir.join("config.json"),
+                &container.record,
+                durability,
+            )?;
+            link_name(&container.names, &container.record.name, container.id())
+        };
+        match make() {
+            Ok(()) => Ok(container),
+            Err(e) => {
+                drop(fs::remove_dir_all(&container.dir));
+                Err(e)
+            }
+        }
+    }
+
+    /// Opens by exact id.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`, or `Unsupported` when a newer coracle wrote it.
+    pub fn open(&self, id: &ContainerId) -> Result<Container> {
+        let path = self.dirs.containers().join(id.as_str()).join("config.json");
+        Ok(self.container_of(read_record(&path)?))
+    }
+
+    /// Finds by name, id, or unique id prefix.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` when a prefix fits several.
+    pub fn find(&self, text: &str) -> Result<Container> {
+        let missing = || {
+            Error::not_found(format!("no such container: {text:?}"))
+                .hint("`coracle ps -a` lists all containers")
+        };
+        if let Ok(name) = text.parse::<ObjectName>()
+            && let Ok(target) = fs::read_link(self.dirs.names().join(name.as_str()))
+            && let Some(id) = target.to_str().and_then(|t| t.parse::<ContainerId>().ok())
+        {
+            match self.open(&id) {
+                Ok(container) if container.record.name == name => return Ok(container),
+                // A rename or removal was cut short: the link is stale.
+                Ok(_) => {}
+                Err(e) if e.kind() == Kind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if text.is_empty()
+            || text.len() > 64
+            || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            return Err(missing());
+        }
+        if let Ok(id) = text.parse::<ContainerId>() {
+            return self.open(&id).map_err(|e| {
+                if e.kind() == Kind::NotFound {
+                    missing()
+                } else {
+                    e
+                }
+            });
+        }
+        let mut found: Option<ContainerId> = None;
+        for id in self.ids()? {
+            if id.as_str().starts_with(text) {
+                if found.is_some() {
+                    return Err(Error::invalid(format!(
+                        "container id prefix {text:?} fits several containers"
+                    ))
+                    .hint("write more digits"));
+                }
+                found = Some(id);
+            }
+        }
+        self.open(&found.ok_or_else(missing)?)
+    }
+
+    /// Every container id, in no order.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn ids(&self) -> Result<Vec<ContainerId>> {
+        let dir = self.dirs.containers();
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e).what(|| format!("cannot list {}", dir.display())),
+        };
+        Ok(entries
+            .flatten()
+            .filter_map(|e| e.file_name().to_str()?.parse().ok())
+            .collect())
+    }
+
+    /// Every readable container, oldest first; a damaged record disables that container only and
+    /// is returned beside.
+    ///
+    /// # Errors
+    /// What the kernel says of the folder.
+    pub fn list(&self) -> Result<(Vec<Container>, Vec<Error>)> {
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for opened in parallel::map(self.ids()?, |id| self.open(&id)) {
+            match opened {
+                Ok(container) => good.push(container),
+                // Being created or removed right now.
+                Err(e) if e.kind() == Kind::NotFound => {}
+                Err(e) => bad.push(e),
+            }
+        }
+        good.sort_by(|a, b| (a.record.created, a.id()).cmp(&(b.record.created, b.id())));
+        Ok((good, bad))
+    }
+
+    /// Removes a container's records: the name first, then the folder under a new name (so that it
+    /// is gone at once), then what it held. Files of other owners need the user namespace: the
+    /// caller has entered it. Lock: the container's.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove(&self, container: &Container) -> Result<()> {
+        match self.discard(container)? {
+            Some(trash) => remove_tree(&trash),
+            None => Ok(()),
+        }
+    }
+
+    /// The quick half of [`Containers::remove`]: name and records are gone, the files lie in the
+    /// folder that is returned, for [`remove_tree`]. `None` when there was nothing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn discard(&self, container: &Container) -> Result<Option<PathBuf>> {
+        let link = container.names.join(container.name());
+        if fs::read_link(&link).is_ok_and(|t| t.to_str() == Some(container.id().as_str())) {
+            files::remove_file_if_exists(&link)?;
+        }
+        drop(fs::remove_dir_all(&container.runtime_dir));
+        let trash = self
+            .dirs
+            .containers()
+            .join(format!(".removing-{}", container.id()));
+        match fs::rename(&container.dir, &trash) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.what(|| format!("cannot remove container {:?}", container.name()))?,
+        }
+        Ok(Some(trash))
+    }
+
+    /// Removes what interrupted removals and creations left: `.removing-*` and folders without a
+    /// record that are older than a minute, and names that lead nowhere.
+    ///
+    /// # Errors
+    /// What the kernel says of the folders.
+    pub fn sweep(&self) -> Result<()> {
+        let dir = self.dirs.containers();
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let path = entry.path();
+            let old = || {
+                entry
+                    .metadata()
+                    .and_then(|m| m.modified())
+                    .is_ok_and(|t| t.elapsed().is_ok_and(|e| e.as_secs() > 60))
+            };
+            let removing = name.to_str().is_some_and(|n| n.starts_with(".removing-"));
+            if removing || (!is_recorded(&path) && old()) {
+                remove_tree(&path)?;
+            }
+        }
+        for entry in fs::read_dir(self.dirs.names())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let dangling = fs::read_link(entry.path()).is_ok_and(|t| !dir.join(t).exists());
+            if dangling {
+                files::remove_file_if_exists(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn container_of(&self, record: ContainerRecord) -> Container {
+        let dir = self.dirs.containers().join(record.id.as_str());
+        let runtime_dir = self.dirs.runtime_containers().join(record.id.as_str());
+        Container {
+            record: Box::new(record),
+            dir,
+            runtime_dir,
+            names: self.dirs.names(),
+        }
+    }
+}
+
+/// Removes a tree of ours, inside the user namespace: its root may open what nobody else may.
+///
+/// # Errors
+/// The first failure.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.what(|| format!("cannot remove {}", path.display())).map_err(|e| {
+            e.hint("files of the container's users need the user namespace: try `coracle unshare rm -rf` on that path")
+        }),
+    }
+}
+
+pub(super) fn link_name(names: &Path, name: &ObjectName, id: &ContainerId) -> Result<()> {
+    let link = names.join(name.as_str());
+    for _ in 0..2 {
+        match std::os::unix::fs::symlink(id.as_str(), &link) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                files::create_private_dir_all(names)?;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                // A creation or removal that was killed leaves a name that leads nowhere.
+                let stale = fs::read_link(&link).is_ok_and(|t| {
+                    names
+                        .parent()
+                        .is_some_and(|data| !is_recorded(&data.join("containers").join(t)))
+                });
+                if !stale {
+                    return Err(Error::new(
+                        Kind::Exists,
+                        format!("the container name {:?} is already in use", name.as_str()),
+                    )
+                    .hint("remove or rename that container, or use --replace"));
+                }
+                files::remove_file_if_exists(&link)?;
+            }
+            Err(e) => return Err(e).what(|| format!("cannot create {}", link.display())),
+        }
+    }
+    Err(Error::new(
+        Kind::Exists,
+        format!("the container name {:?} is already in use", name.as_str()),
+    ))
+}
