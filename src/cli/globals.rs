@@ -14,6 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::frame;
 use super::output::{progress, report};
 use crate::base::{Error, Result};
+use crate::config::containers_conf;
 use crate::config::dirs::Dirs;
 use crate::config::env::Env;
 use crate::config::user;
@@ -86,7 +87,7 @@ const GLOBALS: &[Global] = &[
         "NAME",
         "Storage driver in place of the one that probing chooses",
     ),
-    works!("storage-opt", "KEY=VALUE", "Option of the storage driver"),
+    works!("storage-opt", "KEY=VALUE", ""),
     works!(
         "log-level",
         "LEVEL",
@@ -99,6 +100,22 @@ const GLOBALS: &[Global] = &[
         "How cgroups are made: cgroupfs or systemd",
     ),
     works!("events-backend", "NAME", "Where events go: file or none"),
+    works!(
+        "cdi-spec-dir",
+        "DIR",
+        "Folder with descriptions of devices (CDI)",
+    ),
+    works!(
+        "imagestore",
+        "DIR",
+        "Folder of images in place of one in --root",
+    ),
+    works!(
+        "volumepath",
+        "DIR",
+        "Folder of volumes in place of one in --root",
+    ),
+    works!("module", "FILE", "Read this module of containers.conf, too",),
     works!("registries-conf", "FILE", ""),
     works!("config", "DIR", "").first(),
     works!("debug", "", "").short('D').first(),
@@ -119,7 +136,6 @@ const GLOBALS: &[Global] = &[
     refused!("runtime-flag", "FLAG", OWN_RUNTIME),
     refused!("conmon", "PATH", "coracle has its own monitor"),
     refused!("hooks-dir", "DIR", "coracle runs no OCI hooks"),
-    refused!("cdi-spec-dir", "DIR", "coracle reads no CDI files"),
     refused!(
         "network-config-dir",
         "DIR",
@@ -130,14 +146,11 @@ const GLOBALS: &[Global] = &[
         "PATH",
         "pasta and slirp4netns are found in PATH",
     ),
-    refused!("volumepath", "DIR", "volumes are kept below --root"),
-    refused!("imagestore", "DIR", "images are kept below --root"),
     refused!(
         "transient-store",
         "",
         "give --root and --runroot folders on a tmpfs",
     ),
-    refused!("module", "FILE", "coracle reads no containers.conf modules"),
     refused!(
         "syslog",
         "",
@@ -258,6 +271,17 @@ impl Given {
             None | Some("default") => {}
             Some(other) => return refuse(&format!("--context {other:?}"), NO_DAEMON),
         }
+        for option in self.all("storage-opt") {
+            // What probing decides, and what single-id mode does anyway.
+            let key = option.split('=').next().unwrap_or_default();
+            let key = key.rsplit('.').next().unwrap_or_default();
+            if !["ignore_chown_errors", "mount_program", "mountopt"].contains(&key) {
+                return refuse(
+                    &format!("--storage-opt {option:?}"),
+                    "the storage drivers have no options",
+                );
+            }
+        }
         self.one_of("cgroup-manager", &["cgroupfs", "systemd"])?;
         self.one_of("events-backend", &["file", "none"])
     }
@@ -297,7 +321,15 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
         given.path("runroot").as_deref(),
         &env,
         user,
+    )?
+    .with(
+        given.path("imagestore").as_deref(),
+        given.path("volumepath").as_deref(),
     )?;
+    let modules = given.all("module");
+    if !modules.is_empty() {
+        containers_conf::use_modules(&modules, &env, user)?;
+    }
     Ok(Session {
         dirs,
         options: GlobalOptions {
@@ -305,7 +337,11 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
                 .last("storage-driver")
                 .map(str::to_owned)
                 .or_else(|| env.storage_driver()),
-            storage_options: given.all("storage-opt"),
+            cdi_spec_dirs: given
+                .all("cdi-spec-dir")
+                .iter()
+                .map(PathBuf::from)
+                .collect(),
             cgroup_manager: given.last("cgroup-manager").map(str::to_owned),
             events_backend: given.last("events-backend").map(str::to_owned),
             tmpdir: given.path("tmpdir"),
@@ -360,6 +396,7 @@ mod tests {
             &["c", "--remote", "ps"],
             &["c", "ps", "--runtime", "runc"],
             &["c", "--cgroup-manager", "docker", "ps"],
+            &["c", "--storage-opt", "overlay.size=1g", "ps"],
             &["c", "--events-backend=journald", "ps"],
         ] {
             let error = given(words).unwrap_err();

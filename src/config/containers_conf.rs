@@ -3,8 +3,8 @@
 //! Order, later wins: `/usr/share/containers/containers.conf`, `/etc/containers/containers.conf`,
 //! `/etc/containers/containers.conf.d/*.conf`, for a plain user also
 //! `/etc/containers/containers.rootless.conf(.d)`, then `~/.config/containers/containers.conf` and
-//! `containers.conf.d/*.conf`, then `$CONTAINERS_CONF_OVERRIDE`. `$CONTAINERS_CONF` replaces all
-//! but the last.
+//! `containers.conf.d/*.conf`, then modules (`--module`), then `$CONTAINERS_CONF_OVERRIDE`.
+//! `$CONTAINERS_CONF` replaces all but the last two.
 //!
 //! Read once, when first asked for. Keys of features that coracle does not have are ignored here;
 //! every field is `None` or empty when no file sets it, so that callers know a default from a wish.
@@ -105,6 +105,7 @@ pub struct Network {
     reason = "each field is the key of that name in containers.conf(5)"
 )]
 pub struct Engine {
+    pub cdi_spec_dirs: Vec<PathBuf>,
     pub cgroup_manager: Option<String>,
     pub detach_keys: Option<String>,
     pub env: Vec<String>,
@@ -131,6 +132,37 @@ pub struct Engine {
     pub runtimes: BTreeMap<String, Vec<String>>,
 }
 
+/// The modules of this process, found.
+static MODULES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Names the modules (`--module`) that [`load`] reads: absolute paths, or names below the folders
+/// `containers.conf.modules` of the user, `/etc/containers` and `/usr/share/containers`.
+///
+/// # Errors
+/// `NotFound` for a module that is nowhere.
+pub fn use_modules(names: &[String], env: &Env, user: &User) -> Result<()> {
+    let home = env.config_home(&user.home).join("containers");
+    let folders = [
+        home,
+        PathBuf::from("/etc/containers"),
+        PathBuf::from("/usr/share/containers"),
+    ];
+    let mut found = Vec::new();
+    for name in names {
+        let mut paths = folders
+            .iter()
+            .map(|f| f.join("containers.conf.modules").join(name));
+        found.push(paths.find(|p| p.is_file()).ok_or_else(|| {
+            Error::not_found(format!("no such module: {name:?}")).hint(
+                "a module is an absolute path, or a file in ~/.config/containers/containers.conf.modules",
+            )
+        })?);
+    }
+    // Only the first call counts, and there is one.
+    drop(MODULES.set(found));
+    Ok(())
+}
+
 /// The configuration of this process, read when first asked for.
 ///
 /// # Errors
@@ -138,7 +170,9 @@ pub struct Engine {
 pub fn load() -> Result<&'static ContainersConf> {
     static CONF: OnceLock<std::result::Result<ContainersConf, String>> = OnceLock::new();
     CONF.get_or_init(|| {
-        load_from(&Env::process(), user::current(), Path::new("/")).map_err(|e| e.one_line())
+        let modules = MODULES.get().map_or(&[][..], Vec::as_slice);
+        let (env, user) = (Env::process(), user::current());
+        load_from(&env, user, Path::new("/"), modules).map_err(|e| e.one_line())
     })
     .as_ref()
     .map_err(|text| Error::invalid(text.clone()))
@@ -148,7 +182,12 @@ pub fn load() -> Result<&'static ContainersConf> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_from(env: &Env, user: &User, system: &Path) -> Result<ContainersConf> {
+pub fn load_from(
+    env: &Env,
+    user: &User,
+    system: &Path,
+    modules: &[PathBuf],
+) -> Result<ContainersConf> {
     let mut layers = Layers::default();
     if let Some(path) = env.containers_conf() {
         layers.add_named(&path, "CONTAINERS_CONF")?;
@@ -168,6 +207,9 @@ pub fn load_from(env: &Env, user: &User, system: &Path) -> Result<ContainersConf
             .join("containers/containers.conf");
         layers.add(&file)?;
         layers.add_folder(&file.with_extension("conf.d"))?;
+    }
+    for path in modules {
+        layers.add_named(path, "--module")?;
     }
     if let Some(path) = env.containers_conf_override() {
         layers.add_named(&path, "CONTAINERS_CONF_OVERRIDE")?;
@@ -226,7 +268,7 @@ mod tests {
         write(&root.join("over.conf"), "[containers]\ntz='over'\n");
         write(&root.join("only.conf"), "[containers]\ntz='only'\n");
         let none: [(&str, &str); 0] = [];
-        let conf = load_from(&Env::fixed(none), &user(&home), root).unwrap();
+        let conf = load_from(&Env::fixed(none), &user(&home), root, &[]).unwrap();
         assert_eq!(conf.containers.log_driver.as_deref(), Some("d"));
         assert_eq!(conf.containers.tz.as_deref(), Some("a"));
         assert_eq!(conf.containers.dns_servers, ["1.1.1.1", "2.2.2.2"]);
@@ -234,7 +276,7 @@ mod tests {
         assert_eq!(conf.network.pasta_options, ["-4"]);
         let only = root.join("only.conf");
         let env = Env::fixed([("CONTAINERS_CONF", &only)]);
-        let conf = load_from(&env, &user(&home), root).unwrap();
+        let conf = load_from(&env, &user(&home), root, &[]).unwrap();
         assert_eq!(conf.containers.tz.as_deref(), Some("only"));
         assert_eq!(conf.containers.log_driver, None);
         let over = root.join("over.conf");
@@ -242,8 +284,17 @@ mod tests {
             ("CONTAINERS_CONF", &only),
             ("CONTAINERS_CONF_OVERRIDE", &over),
         ]);
-        let conf = load_from(&env, &user(&home), root).unwrap();
+        let conf = load_from(&env, &user(&home), root, &[]).unwrap();
         assert_eq!(conf.containers.tz.as_deref(), Some("over"));
+        // A module stands between the two.
+        write(
+            &root.join("module.conf"),
+            "[containers]\ntz='module'\nlog_driver='m'\n",
+        );
+        let modules = [root.join("module.conf")];
+        let conf = load_from(&env, &user(&home), root, &modules).unwrap();
+        assert_eq!(conf.containers.tz.as_deref(), Some("over"));
+        assert_eq!(conf.containers.log_driver.as_deref(), Some("m"));
     }
 
     #[test]
@@ -252,11 +303,11 @@ mod tests {
         for text in ["[containers\n", "[containers]\npids_limit='many'\n"] {
             write(&dir.path().join("etc/containers/containers.conf"), text);
             let none: [(&str, &str); 0] = [];
-            let e = load_from(&Env::fixed(none), &user(dir.path()), dir.path()).unwrap_err();
+            let e = load_from(&Env::fixed(none), &user(dir.path()), dir.path(), &[]).unwrap_err();
             assert!(e.what().contains("etc/containers/containers.conf"), "{e:?}");
         }
         let env = Env::fixed([("CONTAINERS_CONF", "/nowhere.conf")]);
-        let e = load_from(&env, &user(dir.path()), dir.path()).unwrap_err();
+        let e = load_from(&env, &user(dir.path()), dir.path(), &[]).unwrap_err();
         assert!(e.what().contains("CONTAINERS_CONF"));
     }
 }

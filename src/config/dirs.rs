@@ -22,12 +22,39 @@ pub struct Dirs {
     pub data: PathBuf,
     /// Volatile tree.
     pub runtime: PathBuf,
+    /// `--imagestore`: in place of `data/store`.
+    images: Option<PathBuf>,
+    /// `--volumepath`: in place of `data/volumes`.
+    volumes: Option<PathBuf>,
 }
 
 impl Dirs {
+    /// The folders below two trees.
+    pub fn new(data: PathBuf, runtime: PathBuf) -> Self {
+        Self {
+            data,
+            runtime,
+            images: None,
+            volumes: None,
+        }
+    }
+
+    /// The same with images and volumes elsewhere, where a path is given.
+    ///
+    /// # Errors
+    /// When a relative path cannot be made absolute.
+    pub fn with(self, images: Option<&Path>, volumes: Option<&Path>) -> Result<Self> {
+        Ok(Self {
+            images: images.map(absolute).transpose()?.or(self.images),
+            volumes: volumes.map(absolute).transpose()?.or(self.volumes),
+            ..self
+        })
+    }
+
     /// `data/store`: blobs, layers, images, staging.
     pub fn store(&self) -> PathBuf {
-        self.data.join("store")
+        let own = || self.data.join("store");
+        self.images.clone().unwrap_or_else(own)
     }
     /// `data/containers`: one folder a container.
     pub fn containers(&self) -> PathBuf {
@@ -39,7 +66,8 @@ impl Dirs {
     }
     /// `data/volumes`: one folder a volume.
     pub fn volumes(&self) -> PathBuf {
-        self.data.join("volumes")
+        let own = || self.data.join("volumes");
+        self.volumes.clone().unwrap_or_else(own)
     }
     /// `data/secrets`: one folder a secret.
     pub fn secrets(&self) -> PathBuf {
@@ -81,10 +109,7 @@ impl Dirs {
             .map(Path::to_owned)
             .or_else(|| env.coracle_runroot());
         if let (Some(data), Some(runtime)) = (&data, &runtime) {
-            return Ok(Self {
-                data: absolute(data)?,
-                runtime: absolute(runtime)?,
-            });
+            return Ok(Self::new(absolute(data)?, absolute(runtime)?));
         }
         let conf = storage_conf::load_from(env, user, system)?;
         let data = match data.or_else(|| conf.data(user, env)) {
@@ -100,7 +125,7 @@ impl Dirs {
             None if user.is_root => PathBuf::from("/run/coracle"),
             None => volatile(env, user, system)?,
         };
-        Ok(Self { data, runtime })
+        Ok(Self::new(data, runtime))
     }
 }
 

@@ -111,6 +111,11 @@ impl Env {
             .or_else(|| self.text("STORAGE_DRIVER"))
     }
 
+    /// `PODMAN_USERNS`: the `--userns` of who gives none.
+    pub fn podman_userns(&self) -> Option<String> {
+        self.text("PODMAN_USERNS")
+    }
+
     /// `XDG_DATA_HOME`.
     pub fn xdg_data_home(&self) -> Option<PathBuf> {
         self.absolute_path("XDG_DATA_HOME")

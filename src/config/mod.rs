@@ -1,5 +1,6 @@
 //! Files, environment, directories and id ranges: read once, here only.
 
+pub mod cdi;
 pub mod containers_conf;
 pub mod dirs;
 pub mod env;

@@ -478,10 +478,7 @@ mod tests {
 
     fn images() -> (tempfile::TempDir, Images) {
         let dir = tempfile::tempdir().unwrap();
-        let dirs = Dirs {
-            data: dir.path().join("data"),
-            runtime: dir.path().join("run"),
-        };
+        let dirs = Dirs::new(dir.path().join("data"), dir.path().join("run"));
         let images = Images::open(&dirs);
         (dir, images)
     }

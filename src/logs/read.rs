@@ -359,10 +359,7 @@ pub(super) mod tests {
     use crate::state::options::{ContainerOptions, LogOptions};
 
     pub fn container(dir: &Path, log: LogOptions) -> Container {
-        let dirs = Dirs {
-            data: dir.join("data"),
-            runtime: dir.join("run"),
-        };
+        let dirs = Dirs::new(dir.join("data"), dir.join("run"));
         let record: ContainerRecord = serde_json::from_value(serde_json::json!({
             "version": 1, "id": "07".repeat(32), "name": "web", "created": 0, "options": {}
         }))

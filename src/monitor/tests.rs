@@ -44,10 +44,7 @@ impl Sink for FileSink {
 }
 
 fn dirs(dir: &std::path::Path) -> Dirs {
-    Dirs {
-        data: dir.join("data"),
-        runtime: dir.join("run"),
-    }
+    Dirs::new(dir.join("data"), dir.join("run"))
 }
 
 /// A record of which only the name and the id matter.

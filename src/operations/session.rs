@@ -17,8 +17,8 @@ use crate::config::user::User;
 pub struct GlobalOptions {
     /// `--storage-driver`, `STORAGE_DRIVER`.
     pub storage_driver: Option<String>,
-    /// `--storage-opt`.
-    pub storage_options: Vec<String>,
+    /// `--cdi-spec-dir`.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// `--cgroup-manager`: `cgroupfs` or `systemd`.
     pub cgroup_manager: Option<String>,
     /// `--events-backend`: `file` or `none`.

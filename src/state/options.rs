@@ -80,6 +80,12 @@ pub struct ContainerOptions {
     pub image_volume: ImageVolume,
     /// `--device`.
     pub devices: Vec<DeviceOption>,
+    /// `--device vendor/class=name`.
+    pub cdi_devices: Vec<String>,
+    /// `--gpus`: names without a vendor.
+    pub gpus: Vec<String>,
+    /// Folders that describe them; empty means the usual ones.
+    pub cdi_dirs: Vec<PathBuf>,
     /// `--secret`.
     pub secrets: Vec<SecretOption>,
     /// `--cap-add`, without `CAP_`, upper case, or `ALL`.

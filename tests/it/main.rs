@@ -20,6 +20,7 @@ mod container;
 mod copying;
 mod crowd;
 mod debian;
+mod devices;
 mod diskfull;
 mod distribution;
 mod faults;

@@ -127,7 +127,6 @@ fn contradictions_end_with_125_and_a_sentence() {
     for (flags, sentence) in [
         ("--rm --restart always", "contradict"),
         ("-d -a stdout", "contradict"),
-        ("--gpus all", "CDI"),
         ("--network mynet", "later version"),
         ("--health-interval 5s", "later version"),
         ("--memory 1k", "less than 6m"),

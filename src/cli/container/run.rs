@@ -85,6 +85,11 @@ pub(super) fn ask(
     out: &Out,
 ) -> Result<(ContainerOptions, RunOptions)> {
     let cwd = std::env::current_dir().what(|| "cannot tell the working directory")?;
+    let conf = containers_conf::load()?;
+    let cdi_dirs = match session.options.cdi_spec_dirs.is_empty() {
+        true => &conf.engine.cdi_spec_dirs,
+        false => &session.options.cdi_spec_dirs,
+    };
     let (mut options, run) = request(
         flags,
         manner,
@@ -95,7 +100,8 @@ pub(super) fn ask(
             docker: out.is_docker(),
             stdin_is_tty: std::io::IsTerminal::is_terminal(&std::io::stdin()),
             limits: &limits::current(),
-            conf: containers_conf::load()?,
+            conf,
+            cdi_dirs,
         },
     )?;
     options.create_command.clone_from(&session.command_line);

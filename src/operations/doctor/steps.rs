@@ -159,10 +159,7 @@ impl Scratch {
             .data
             .join(format!(".doctor-{}", std::process::id()));
         crate::base::fs::create_private_dir_all(&data)?;
-        Ok(Self(Dirs {
-            data,
-            runtime: session.dirs.runtime.clone(),
-        }))
+        Ok(Self(Dirs::new(data, session.dirs.runtime.clone())))
     }
 }
 

@@ -301,10 +301,7 @@ mod tests {
     #[test]
     fn filters_hold_as_podman_has_them() {
         let dir = tempfile::tempdir().unwrap();
-        let dirs = crate::config::dirs::Dirs {
-            data: dir.path().to_owned(),
-            runtime: dir.path().join("run"),
-        };
+        let dirs = crate::config::dirs::Dirs::new(dir.path().to_owned(), dir.path().join("run"));
         let all = Volumes::new(&dirs);
         let labels = BTreeMap::from([("tier".to_owned(), "db".to_owned())]);
         let spec = VolumeSpec {

@@ -56,10 +56,7 @@ impl Bench {
     }
 
     fn enter(&self) {
-        let dirs = Dirs {
-            data: self.temp.path().join("data"),
-            runtime: self.temp.path().join("run"),
-        };
+        let dirs = Dirs::new(self.temp.path().join("data"), self.temp.path().join("run"));
         userns::enter(&dirs, Want::Default).unwrap();
     }
 

@@ -35,10 +35,7 @@ pub(crate) fn in_child(body: impl FnOnce() -> std::result::Result<(), String>) {
 }
 
 fn dirs(at: &Path) -> Dirs {
-    Dirs {
-        data: at.join("data"),
-        runtime: at.join("run"),
-    }
+    Dirs::new(at.join("data"), at.join("run"))
 }
 
 fn check<T, E: std::fmt::Debug>(

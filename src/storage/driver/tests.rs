@@ -72,10 +72,7 @@ pub(in crate::storage) fn as_root(name: &str) -> bool {
 /// A store in the folder that the outer test made.
 pub(in crate::storage) fn store(choice: Option<&str>) -> Store {
     let base = std::path::PathBuf::from(std::env::var_os("CORACLE_TEST_DIR").unwrap());
-    let dirs = Dirs {
-        data: base.join("data"),
-        runtime: base.join("run"),
-    };
+    let dirs = Dirs::new(base.join("data"), base.join("run"));
     Store::open(&dirs, choice).unwrap()
 }
 

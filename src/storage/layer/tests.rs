@@ -17,10 +17,7 @@ use crate::storage::store::Store;
 use crate::storage::tar::{Entry, Kind as TarKind, Writer};
 
 fn store(base: &Path) -> Store {
-    let dirs = Dirs {
-        data: base.join("data"),
-        runtime: base.join("run"),
-    };
+    let dirs = Dirs::new(base.join("data"), base.join("run"));
     Store::open(&dirs, None).unwrap()
 }
 

@@ -5,13 +5,14 @@ use super::flags::CreateFlags;
 use super::security;
 use crate::base::Result;
 use crate::config::containers_conf::ContainersConf;
+use crate::config::env::Env;
 use crate::runtime::capabilities::{self, ALL};
 
 /// Fills what was not given.
 ///
 /// # Errors
 /// `Invalid` for a capability in the file that does not exist.
-pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf) -> Result<()> {
+pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf, env: &Env) -> Result<()> {
     let (file, engine) = (&conf.containers, &conf.engine);
     let text = |slot: &mut Option<String>, value: &Option<String>| {
         if slot.is_none() {
@@ -95,6 +96,7 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf) -> Result<()>
     text(&mut security.uts, &file.utsns);
     text(&mut security.cgroupns, &file.cgroupns);
     if security.uidmap.is_empty() && security.gidmap.is_empty() {
+        text(&mut security.userns, &env.podman_userns());
         text(&mut security.userns, &file.userns);
     }
     for (key, value) in [

@@ -190,9 +190,12 @@ pub(super) struct Files {
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
-    /// Device of the host: HOST[:INSIDE[:PERMISSIONS]]
+    /// Device of the host: HOST[:INSIDE[:PERMISSIONS]], or VENDOR/CLASS=NAME (CDI)
     #[arg(long, value_name = "DEVICE")]
     pub device: Vec<String>,
+    /// GPUs that CDI files describe: all, a number of them, or device=NAME
+    #[arg(long, value_name = "GPUS")]
+    pub gpus: Vec<String>,
     /// The first word is a folder with a root file system, not an image
     #[arg(long)]
     pub rootfs: bool,

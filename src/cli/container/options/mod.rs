@@ -23,6 +23,7 @@ pub(super) use limits::resources;
 
 use crate::base::{Error, Result, signal, size, time};
 use crate::cli::args::{labels, pairs};
+use crate::config::cdi;
 use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
 use crate::operations::container::request::RunOptions;
@@ -55,6 +56,8 @@ pub struct Host<'a> {
     pub limits: &'a [Rlimit],
     /// `containers.conf`.
     pub conf: &'a ContainersConf,
+    /// Folders that describe devices, where somebody names some.
+    pub cdi_dirs: &'a [PathBuf],
 }
 
 /// The flags that only one of the two commands has.
@@ -86,7 +89,7 @@ pub fn request(
     host: &Host<'_>,
 ) -> Result<(ContainerOptions, RunOptions)> {
     flags.refused.check()?;
-    conf::fill(&mut flags, host.conf)?;
+    conf::fill(&mut flags, host.conf, host.env)?;
     let flags = &flags;
     let mut notices = Vec::new();
     let options = options(flags, manner, words, host, &mut notices)?;
@@ -244,8 +247,17 @@ fn options(
         devices: files
             .device
             .iter()
+            .filter(|d| !cdi::is_name(d))
             .map(|d| security::device(d))
             .collect::<Result<_>>()?,
+        cdi_devices: files
+            .device
+            .iter()
+            .filter(|d| cdi::is_name(d))
+            .cloned()
+            .collect(),
+        gpus: security::gpus(&files.gpus)?,
+        cdi_dirs: host.cdi_dirs.iter().map(absolute).collect(),
         secrets: process
             .secret
             .iter()

@@ -46,16 +46,6 @@ const FLAGS: &[(&str, bool, &str)] = &[
     ("pod-id-file", true, LATER_PODS),
     ("init-ctr", true, LATER_PODS),
     ("infra-name", true, LATER_PODS),
-    (
-        "gpus",
-        true,
-        "devices described by CDI come with a later version",
-    ),
-    (
-        "cdi-spec-dir",
-        true,
-        "devices described by CDI come with a later version",
-    ),
     ("requires", true, "start order comes with a later version"),
     ("decryption-key", true, "encrypted images are not supported"),
     ("blkio-weight-device", true, NO_CGROUP_DEVICES),

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::mount::csv;
 use super::{Host, flags};
 use crate::base::{Error, Result};
+use crate::config::cdi;
 use crate::runtime::capabilities;
 use crate::runtime::generate::clean;
 use crate::spec::runtime::IdMapping;
@@ -273,16 +274,10 @@ fn line(text: &str) -> Result<IdMapping> {
 pub(super) fn device(text: &str) -> Result<DeviceOption> {
     let bad = |why: &str| {
         Error::invalid(format!("invalid --device {text:?}: {why}"))
-            .hint("write /dev/fuse, or /dev/host:/dev/inside:rwm")
+            .hint("write /dev/fuse, /dev/host:/dev/inside:rwm, or vendor.com/class=name")
     };
     if !text.starts_with('/') {
-        return Err(if text.contains('=') {
-            Error::unsupported(format!(
-                "cannot use device {text:?}: devices described by CDI come with a later version"
-            ))
-        } else {
-            bad("the path is not absolute")
-        });
+        return Err(bad("the path is not absolute"));
     }
     let parts: Vec<&str> = text.split(':').collect();
     let (host, inside, permissions) = match parts[..] {
@@ -311,6 +306,66 @@ pub(super) fn device(text: &str) -> Result<DeviceOption> {
         inside: clean(inside).map_err(|_| bad("the path inside is not absolute"))?,
         permissions: permissions.to_owned(),
     })
+}
+
+/// `--gpus`: `all`, a number, `device=NAME[,NAME…]`, as Docker has it; names without a vendor.
+///
+/// # Errors
+/// `Invalid` for anything else, `Unsupported` for another driver.
+pub(super) fn gpus(words: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for word in words {
+        let bad = |why: &str| {
+            Error::invalid(format!("invalid --gpus {word:?}: {why}"))
+                .hint("write all, a number, or device=0,1")
+        };
+        let mut count = |text: &str| -> Result<()> {
+            match text {
+                "all" | "-1" => names.push("all".to_owned()),
+                text => {
+                    let number: u8 = text.parse().map_err(|_| bad("it is no number"))?;
+                    names.extend((0..number).map(|n| n.to_string()));
+                }
+            }
+            Ok(())
+        };
+        let fields = csv(word);
+        // Docker wants "device=0,1" in quotes of its own; without them it means the same here.
+        let mut devices = Vec::new();
+        let mut in_devices = false;
+        for field in fields.iter().flat_map(|f| match f.strip_prefix("device=") {
+            Some(_) => f.split(',').collect::<Vec<_>>(),
+            None => vec![f.as_str()],
+        }) {
+            match field.split_once('=') {
+                Some(("device", name)) => {
+                    devices.push(name.to_owned());
+                    in_devices = true;
+                    continue;
+                }
+                None if in_devices => {
+                    devices.push(field.to_owned());
+                    continue;
+                }
+                Some(("count", text)) => count(text)?,
+                Some(("capabilities" | "options", _)) => {}
+                Some(("driver", "" | "nvidia" | "cdi")) => {}
+                Some(("driver", driver)) => {
+                    return Err(Error::unsupported(format!(
+                        "cannot use --gpus with the driver {driver:?}"
+                    )));
+                }
+                None => count(field)?,
+                _ => return Err(bad("unknown option")),
+            }
+            in_devices = false;
+        }
+        if let Some(name) = devices.iter().find(|d| !cdi::is_name(&format!("v/c={d}"))) {
+            return Err(bad(&format!("{name:?} is no name of a device")));
+        }
+        names.extend(devices);
+    }
+    Ok(names)
 }
 
 /// `NAME[,type=mount|env][,target=…][,uid=…][,gid=…][,mode=…]`.
@@ -543,6 +598,36 @@ mod tests {
             cgroupns: None,
             sysctl: vec![],
         })
+    }
+
+    #[test]
+    fn gpus_are_counted_or_named() {
+        for (text, want) in [
+            ("all", "all"),
+            ("-1", "all"),
+            ("2", "0 1"),
+            ("device=0", "0"),
+            ("device=0,1", "0 1"),
+            ("\"device=0,1\",capabilities=utility", "0 1"),
+            (
+                "device=GPU-3a23c669-1f69,driver=nvidia",
+                "GPU-3a23c669-1f69",
+            ),
+            ("count=1,capabilities=gpu", "0"),
+        ] {
+            assert_eq!(gpus(&[text.to_owned()]).unwrap().join(" "), want, "{text}");
+        }
+        for bad in [
+            "",
+            "none",
+            "device=",
+            "device=a/b",
+            "x=1",
+            "driver=other",
+            "300",
+        ] {
+            assert!(gpus(&[bad.to_owned()]).is_err(), "{bad}");
+        }
     }
 
     #[test]

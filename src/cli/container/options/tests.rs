@@ -37,6 +37,7 @@ fn line_with(
         stdin_is_tty: false,
         limits: &[],
         conf,
+        cdi_dirs: &[],
     };
     request(line.flags, manner, &line.words, &host)
 }
@@ -230,12 +231,10 @@ fn what_comes_later_is_refused_by_name() {
     for (text, flag) in [
         ("--health-interval 5s alpine", "--health-interval"),
         ("--health-cmd true alpine", "--health-cmd"),
-        ("--gpus all alpine", "--gpus"),
         ("--pod p alpine", "--pod"),
         ("--ip 1.2.3.4 alpine", "--ip"),
         ("--network-alias x alpine", "--network-alias"),
         ("--network mynet alpine", "mynet"),
-        ("--device vendor.com/gpu=0 alpine", "vendor.com/gpu=0"),
     ] {
         let e = fails(text);
         assert_eq!(e.kind(), Kind::Unsupported, "{text}");

@@ -6,6 +6,7 @@
 //! one mounts the root file system, resolves the user and generates the specification; the thread
 //! is joined before the fork.
 
+mod cdi;
 mod chown;
 mod copyup;
 mod files;

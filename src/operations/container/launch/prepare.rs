@@ -70,8 +70,7 @@ impl Drop for Making {
 /// # Errors
 /// The first thing that could not be had; what was made until then goes with its descriptors.
 pub(super) fn prepare(kit: &Kit<'_>) -> Result<Prepared> {
-    let record = &kit.container.record;
-    let options = &record.options;
+    let options = &*super::cdi::apply(&kit.container.record.options)?;
     let image = kit.image.as_ref().map(|i| &i.config);
     let containers = Containers::new(&kit.session.dirs);
     let joins = joins::open(&containers, options)?;
@@ -105,7 +104,7 @@ pub(super) fn prepare(kit: &Kit<'_>) -> Result<Prepared> {
     let rootfs = mount_rootfs(kit)?;
     failpoint("start::mounted")?;
     let mut notices: Vec<String> = rootfs.notice.iter().cloned().collect();
-    let user = account(kit, &rootfs.tree, image)?;
+    let user = account(kit, &options.groups, &rootfs.tree, image)?;
     let owner = outside(kit.nested.as_ref(), (user.uid, user.gid));
     let hostname = hostname(kit, &joins);
     let (plan, host) = plan_network(kit, &rootfs.tree, image, &hostname)?;
@@ -212,7 +211,12 @@ fn mount_rootfs(kit: &Kit<'_>) -> Result<Rootfs> {
 }
 
 /// The user that the process runs as.
-fn account(kit: &Kit<'_>, root: &OwnedFd, image: Option<&ImageConfig>) -> Result<ResolvedUser> {
+fn account(
+    kit: &Kit<'_>,
+    groups: &[String],
+    root: &OwnedFd,
+    image: Option<&ImageConfig>,
+) -> Result<ResolvedUser> {
     let options = &kit.container.record.options;
     let keep = match (&options.userns, &kit.nested) {
         // Whoever keeps their id wants to be that user.
@@ -230,7 +234,7 @@ fn account(kit: &Kit<'_>, root: &OwnedFd, image: Option<&ImageConfig>) -> Result
         .filter(|t| !t.is_empty())
         .or(keep.as_deref())
         .unwrap_or_default();
-    resolve_user(root.as_fd(), text, &options.groups)
+    resolve_user(root.as_fd(), text, groups)
 }
 
 fn hostname(kit: &Kit<'_>, joins: &Joins) -> String {
