@@ -217,10 +217,8 @@ pub mod tests {
             stop_signal: 15,
             auto_maps: None,
         };
-        let containers = Containers::new(&Dirs {
-            data: dir.path().join("data"),
-            runtime: dir.path().join("run"),
-        });
+        let containers =
+            Containers::new(&Dirs::new(dir.path().join("data"), dir.path().join("run")));
         Summary::of(
             containers
                 .create(record, crate::base::fs::Durability::Volatile)

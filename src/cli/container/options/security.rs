@@ -446,6 +446,7 @@ mod tests {
             stdin_is_tty: true,
             limits: &[],
             conf: &conf,
+            cdi_dirs: &[],
         };
         let get = |word: &str| security(&[word.to_owned()], &host);
         assert!(get("no-new-privileges").unwrap().no_new_privileges);

@@ -13,6 +13,7 @@ fn host(env: &Env, docker: bool) -> Host<'_> {
         stdin_is_tty: true,
         limits: &[],
         conf: &CONF,
+        cdi_dirs: &[],
     }
 }
 
