@@ -3,10 +3,7 @@ use crate::base::time::Timestamp;
 use crate::config::dirs::Dirs;
 
 fn create(dir: &Path) -> (Containers, Container) {
-    let containers = Containers::new(&Dirs {
-        data: dir.join("data"),
-        runtime: dir.join("run"),
-    });
+    let containers = Containers::new(&Dirs::new(dir.join("data"), dir.join("run")));
     let record = serde_json::from_value(serde_json::json!({
         "version": 1, "id": "07".repeat(32), "name": "web", "created": 0, "options": {}
     }))
