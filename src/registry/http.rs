@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use ureq::http::{Method, Request, Response, StatusCode, Uri};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, TcpConnector};
 use ureq::{Agent, AsSendBody, Body, SendBody};
@@ -214,13 +215,22 @@ impl Http {
     ) -> Result<Response<Body>, Failure> {
         let proxy = self.proxies.for_uri(request.uri());
         let slow = matches!(*request.method(), Method::PUT | Method::PATCH);
+        let through = proxy.as_ref().map(|p| format!("{}:{}", p.host(), p.port()));
         let mut config = self.agent.configure_request(request).proxy(proxy);
         if slow {
             config = config.timeout_per_read(Some(SLOW.max(self.stall)));
         }
-        self.agent
-            .run(config.build())
-            .map_err(|e| failure(e, host, self.stall))
+        self.agent.run(config.build()).map_err(|e| {
+            let mut failure = failure(e, host, self.stall);
+            if let Some(proxy) = through
+                && matches!(failure.error.kind(), Kind::Unavailable | Kind::TimedOut)
+            {
+                failure.error = failure.error.hint(format!(
+                    "it is asked through the proxy {proxy}: check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+                ));
+            }
+            failure
+        })
     }
 }
 
@@ -315,6 +325,24 @@ fn tls_failure(error: rustls::Error, host: &str) -> Failure {
             retry: Retry::No,
             no_tls: true,
         },
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => Error::new(
+            Kind::Denied,
+            format!("{host} wants a client certificate, or another one"),
+        )
+        .because(error)
+        .hint(format!(
+            "put it into ~/.config/containers/certs.d/{host} as client.cert and client.key"
+        ))
+        .into(),
         _ => Error::new(Kind::Denied, format!("no TLS with {host}"))
             .because(error)
             .into(),

@@ -33,6 +33,7 @@ mod mounts;
 mod network;
 mod objects;
 mod registry;
+mod registry_config;
 mod run_flags;
 mod streams;
 mod users;

@@ -5,6 +5,7 @@ pub mod http;
 pub mod hub;
 pub mod liar;
 pub mod peer;
+pub mod proxy;
 pub mod world;
 
 pub use world::{Outcome, World};

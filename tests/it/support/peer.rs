@@ -1,6 +1,5 @@
 //! Other people's programs: what is installed, and the real registry.
 
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -53,6 +52,8 @@ pub enum Mode {
     Plain,
     /// TLS with a certificate authority made for the test.
     Tls,
+    /// As `Tls`, and who comes must show a certificate of that authority.
+    MutualTls,
     /// Plain HTTP, user `u`, password `p`.
     Htpasswd,
 }
@@ -80,12 +81,16 @@ impl Registry {
         );
         match mode {
             Mode::Plain => {}
-            Mode::Tls => {
+            Mode::Tls | Mode::MutualTls => {
                 make_certificates(&dir);
                 config.push_str(&format!(
                     "  tls:\n    certificate: {0}/server.crt\n    key: {0}/server.key\n",
                     dir.display()
                 ));
+                if mode == Mode::MutualTls {
+                    let ca = dir.join("ca.crt");
+                    config.push_str(&format!("    clientcas:\n    - {}\n", ca.display()));
+                }
             }
             Mode::Htpasswd => {
                 let hash = Command::new("htpasswd")
@@ -165,38 +170,33 @@ fn make_certificates(dir: &Path) {
         "-addext",
         "basicConstraints=critical,CA:TRUE",
     ]);
-    run(&[
-        "req",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        "server.key",
-        "-out",
-        "server.csr",
-        "-subj",
-        "/CN=localhost",
-    ]);
-    let mut ext = std::fs::File::create(dir.join("ext")).unwrap();
-    ext.write_all(b"subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        .unwrap();
-    run(&[
-        "x509",
-        "-req",
-        "-in",
-        "server.csr",
-        "-CA",
-        "ca.crt",
-        "-CAkey",
-        "ca.key",
-        "-CAcreateserial",
-        "-out",
-        "server.crt",
-        "-days",
-        "2",
-        "-extfile",
-        "ext",
-    ]);
+    let names = "subjectAltName=DNS:localhost,DNS:registry.test,IP:127.0.0.1\n";
+    std::fs::write(dir.join("ext"), names).unwrap();
+    for (who, subject) in [("server", "/CN=localhost"), ("client", "/CN=somebody")] {
+        let (key, request) = (format!("{who}.key"), format!("{who}.csr"));
+        run(&[
+            "req", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &request, "-subj",
+            subject,
+        ]);
+        let certificate = format!("{who}.crt");
+        run(&[
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            &certificate,
+            "-days",
+            "2",
+            "-extfile",
+            "ext",
+        ]);
+    }
 }
 
 /// A TCP port that was free a moment ago.
