@@ -144,11 +144,7 @@ impl ImageRecord {
 
     /// The platform that the configuration names.
     pub fn platform(&self) -> Platform {
-        Platform {
-            os: self.config.os.clone(),
-            architecture: self.config.architecture.clone(),
-            variant: self.config.variant.clone(),
-        }
+        self.config.platform()
     }
 
     /// Whether a manifest with this digest describes it.

@@ -302,3 +302,233 @@ fn the_built_in_image_needs_nobody() {
         "localhost/hello:latest"
     );
 }
+
+fn manifest(folder: &Path) -> serde_json::Value {
+    let bytes = std::fs::read(folder.join("manifest.json")).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+#[test]
+fn a_folder_holds_what_the_options_ask_for() {
+    requires!("skopeo");
+    let world = World::with_busybox();
+    let kinds = |folder: &Path| -> Vec<String> {
+        let manifest = manifest(folder);
+        let layers = manifest["layers"].as_array().unwrap().iter();
+        let types = layers.chain([&manifest["config"]]);
+        types
+            .map(|l| l["mediaType"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let oci = |end: &str| format!("application/vnd.oci.image.layer.v1.{end}");
+    let at = |name: &str| world.path().join(name);
+    let to = |name: &str| format!("dir:{}", at(name).display());
+    world.ok(&[
+        "push",
+        "-q",
+        "--compression-format",
+        "none",
+        "busybox",
+        &to("plain"),
+    ]);
+    assert_eq!(kinds(&at("plain"))[0], oci("tar"));
+    let other = World::new();
+    let id = other.ok(&["pull", "-q", &to("plain")]);
+    let again = at("again");
+    other.ok(&["save", "--format", "docker-dir", "-o", text(&again), &id]);
+    assert_eq!(kinds(&again)[0], oci("tar"));
+    other.ok(&[
+        "save",
+        "--format",
+        "docker-dir",
+        "--compress",
+        "-o",
+        text(&again),
+        &id,
+    ]);
+    assert_eq!(kinds(&again)[0], oci("tar+gzip"));
+    other.ok(&["push", "-q", "--compress", &id, &to("pushed")]);
+    assert_eq!(kinds(&at("pushed"))[0], oci("tar+gzip"));
+    let digest = at("digest");
+    let v2s2 = [
+        "push",
+        "-q",
+        "--format",
+        "v2s2",
+        "--digestfile",
+        text(&digest),
+        "busybox",
+    ];
+    world.ok(&[&v2s2[..], &[&to("docker")]].concat());
+    assert_eq!(
+        kinds(&at("docker"))[0],
+        "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    );
+    let bytes = std::fs::read(at("docker").join("manifest.json")).unwrap();
+    let written = std::fs::read_to_string(&digest).unwrap();
+    assert_eq!(written, sha256(&bytes));
+    for name in ["plain", "again", "pushed", "docker"] {
+        let copy = format!("oci:{}", at(&format!("copy-{name}")).display());
+        peer(&world, "skopeo", &["copy", &to(name), &copy]).ok();
+    }
+    for bad in [
+        &["save", "--compress", "-o", "x", "busybox"][..],
+        &["push", "--compress", "busybox", "localhost:1/x"],
+        &["push", "--format", "v2s2", "busybox", "oci:x"],
+        &[
+            "push",
+            "--compression-format",
+            "zstd",
+            "busybox",
+            "docker-archive:x",
+        ],
+        &["push", "--format", "oci", "busybox", "docker-archive:x"],
+    ] {
+        world.run(bad).code(125);
+    }
+    assert!(!at("x").exists());
+}
+
+#[test]
+fn the_wanted_platform_is_saved_loaded_and_pushed_or_none() {
+    let world = World::with_busybox();
+    let file = world.path().join("a.tar");
+    let file = text(&file);
+    for form in ["docker-archive", "oci-archive"] {
+        let save = ["save", "--format", form, "-o", file, "--platform"];
+        let other = [&save[..], &["linux/s390x", "busybox"]].concat();
+        world.run(&other).code(125).says("linux/s390x");
+        assert!(!Path::new(file).exists());
+        world.ok(&[&save[..], &["linux/amd64", "busybox"]].concat());
+        let load = ["load", "-i", file, "--platform"];
+        let fresh = World::new();
+        fresh
+            .run(&[&load[..], &["linux/s390x"]].concat())
+            .code(125)
+            .says("linux/s390x");
+        assert_eq!(fresh.ok(&["images", "-q"]), "");
+        fresh.ok(&[&load[..], &["linux/amd64"]].concat());
+        std::fs::remove_file(file).unwrap();
+    }
+    let push = [
+        "push",
+        "--platform",
+        "linux/arm64",
+        "busybox",
+        "127.0.0.1:1/x",
+    ];
+    world.run(&push).code(125).says("linux/arm64");
+    // A layout with several members.
+    let hub = Hub::start(Rules::default());
+    let tar = crate::support::fixture::busybox_tar();
+    let layout = world.path().join("layout");
+    let mut names = Vec::new();
+    for arch in ["amd64", "arm64"] {
+        hub.put(
+            "x",
+            arch,
+            ("linux", arch, ""),
+            &[(tar.clone(), tar.clone())],
+            sha256,
+        );
+        world.ok(&[
+            "pull",
+            "-q",
+            "--arch",
+            arch,
+            &hub.image(&format!("x:{arch}")),
+        ]);
+        names.push(hub.image(&format!("x:{arch}")));
+    }
+    let save = ["save", "--format", "oci-dir", "-o", text(&layout)];
+    world.ok(&[&save[..], &[&names[0], &names[1]]].concat());
+    let fresh = World::new();
+    fresh.ok(&[
+        "load",
+        "-q",
+        "-i",
+        text(&layout),
+        "--platform",
+        "linux/arm64",
+    ]);
+    let seen = fresh.ok(&["images", "--format", "{{.Tag}}"]);
+    assert_eq!(seen, "arm64");
+}
+
+#[test]
+fn commits_are_dockers_or_squashed_and_images_are_compared() {
+    requires!("skopeo");
+    let world = World::with_busybox();
+    let script = "echo new >/added; rm /data/file; chmod 700 /home";
+    world.ok(&[
+        "run",
+        "--name",
+        "c",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    world.ok(&["commit", "-q", "c", "plain:1"]);
+    world.ok(&["commit", "-q", "--format", "docker", "c", "docker:1"]);
+    world.ok(&["commit", "-q", "--squash", "c", "squashed:1"]);
+    let count = |image: &str| {
+        let layers = world.ok(&[
+            "image",
+            "inspect",
+            "--format",
+            "{{len .RootFS.Layers}}",
+            image,
+        ]);
+        let history = world.ok(&["history", "-q", image]).lines().count();
+        (layers, history)
+    };
+    assert_eq!(count("plain:1"), ("2".to_owned(), 2));
+    assert_eq!(count("squashed:1"), ("1".to_owned(), 1));
+    let folder = world.path().join("docker");
+    world.ok(&[
+        "save",
+        "--format",
+        "docker-dir",
+        "-o",
+        text(&folder),
+        "docker:1",
+    ]);
+    let manifest = manifest(&folder);
+    assert_eq!(
+        manifest["mediaType"],
+        "application/vnd.docker.distribution.manifest.v2+json"
+    );
+    let from = format!("dir:{}", folder.display());
+    let to = format!("oci:{}", world.path().join("copy").display());
+    peer(&world, "skopeo", &["copy", &from, &to]).ok();
+    for image in ["plain:1", "docker:1", "squashed:1"] {
+        let script = "cat /added; ls /data; stat -c '%a %u' /home; stat -c %u /home/user; id -u";
+        let ran = world.ok(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            image,
+            "sh",
+            "-c",
+            script,
+        ]);
+        assert_eq!(ran, "new\n700 0\n0\n0", "{image}");
+    }
+    let changes = "A /added\nC /data\nD /data/file\nC /home";
+    assert_eq!(world.ok(&["image", "diff", "plain:1"]), changes);
+    assert_eq!(
+        world.ok(&["image", "diff", "squashed:1", "busybox"]),
+        changes
+    );
+    assert_eq!(world.ok(&["image", "diff", "squashed:1", "plain:1"]), "");
+    let json = world.ok(&["image", "diff", "--format", "json", "plain:1"]);
+    assert!(json.contains("\"deleted\":[\"/data/file\"]") || json.contains("/data/file"));
+    let above = world.ok(&["image", "tree", "--whatrequires", "busybox"]);
+    assert!(above.contains("localhost/plain:1"), "{above}");
+    assert!(!above.contains("squashed"), "{above}");
+    world.run(&["commit", "--format", "v9", "c"]).code(125);
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::hub::{Hub, Rules, layers, sha256, sha512};
-use crate::support::{Outcome, World};
+use crate::support::{Outcome, World, http};
 
 const AMD64: (&str, &str, &str) = ("linux", "amd64", "");
 
@@ -299,4 +299,101 @@ fn an_image_of_another_platform_brings_a_warning() {
     world.run(&["pull", &name]).code(0).says("WARNING");
     let outcome: Outcome = world.run(&["pull", "--arch", "s390x", &name]);
     assert!(!outcome.stderr.contains("WARNING"), "{}", outcome.stderr);
+}
+
+#[test]
+fn tags_come_page_by_page_and_words_are_searched() {
+    let (world, hub) = (World::new(), Hub::start(tokens()));
+    for tag in ["a", "b", "c", "d", "e"] {
+        hub.put("many", tag, AMD64, &layers(1), sha256);
+    }
+    let list = |more: &[&str]| {
+        let name = hub.image("many");
+        let args = [
+            &["search", "--list-tags", "--format", "{{.Tag}}"],
+            more,
+            &[&name],
+        ];
+        world.ok(&args.concat())
+    };
+    assert_eq!(list(&[]), "a\nb\nc\nd\ne");
+    assert_eq!(list(&["--limit", "3"]), "a\nb\nc");
+    world.ok(&["pull", "-q", "--all-tags", &hub.image("many")]);
+    let here = world.ok(&["images", "--format", "{{.Tag}}"]);
+    assert_eq!(here.lines().count(), 5, "{here}");
+    let open = Hub::start(Rules::default());
+    let format = "{{.Name}} {{.Description}} {{.Stars}} {{.Official}}";
+    let found = world.ok(&["search", "--format", format, &open.image("word")]);
+    assert_eq!(found, format!("{} found 7 [OK]", open.image("team/word")));
+    let few = ["search", "--filter", "stars=8", "-q", &open.image("word")];
+    world.run(&few).code(125);
+    let few = [
+        "search",
+        "--filter",
+        "stars=8",
+        "--format",
+        "x",
+        &open.image("word"),
+    ];
+    assert_eq!(world.ok(&few), "");
+}
+
+#[test]
+fn all_tags_of_a_repository_are_pushed() {
+    let (world, hub) = (World::with_busybox(), Hub::start(Rules::default()));
+    let repository = hub.image("team/app");
+    for tag in ["1", "2"] {
+        world.ok(&["tag", "busybox", &format!("{repository}:{tag}")]);
+    }
+    world.ok(&["tag", "busybox", &hub.image("team/app2:9")]);
+    let said = world.ok(&["push", "--all-tags", &repository]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].starts_with(&format!("{repository}:1: sha256:")));
+    let tags = ["search", "--list-tags", "--format", "{{.Tag}}", &repository];
+    assert_eq!(world.ok(&tags), "1\n2");
+    world
+        .run(&["push", "-a", &format!("{repository}:1")])
+        .code(125);
+    world.run(&["push", "-a", &hub.image("none")]).code(125);
+    world
+        .run(&["push", "-a", &repository, "elsewhere"])
+        .code(125);
+}
+
+#[test]
+fn archives_come_from_a_web_server() {
+    let world = World::with_busybox();
+    let saved = world.path().join("saved.tar");
+    world.ok(&["save", "-o", saved.to_str().unwrap(), "busybox"]);
+    let archive = std::fs::read(&saved).unwrap();
+    let server = http::serve(move |request| match request.path.as_str() {
+        "/saved.tar" => http::Answer::ok(archive.clone()),
+        "/root.tar" => http::Answer::ok(crate::support::fixture::busybox_tar()),
+        "/moved.tar" => http::Answer::status(302).with("Location", "/saved.tar"),
+        "/cut.tar" => http::Answer {
+            cut: Some(100_000),
+            ..http::Answer::ok(archive.clone())
+        },
+        _ => http::Answer::status(404),
+    });
+    let other = World::new();
+    let url = |path: &str| format!("http://{server}/{path}");
+    for path in ["saved.tar", "moved.tar"] {
+        other.ok(&["load", "-i", &url(path)]);
+        other.ok(&["rmi", "busybox"]);
+    }
+    other.ok(&["import", &url("root.tar"), "made"]);
+    other.ok(&["image", "exists", "made"]);
+    for args in [["load", "-i"], ["import", "-q"]] {
+        let gone = url("none.tar");
+        other
+            .run(&[args[0], args[1], &gone])
+            .code(125)
+            .says("does not have it");
+        other.run(&[args[0], args[1], &url("cut.tar")]).code(125);
+    }
+    other
+        .run_with(&["load", "-i", "-"], &std::fs::read(&saved).unwrap())
+        .code(0);
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::{Context as _, Error, Result};
 use crate::cli::output::Out;
+use crate::image::manifest::Format;
 use crate::image::store::local_name;
 use crate::operations::container::commit::{CommitOptions, commit};
 use crate::operations::session::Session;
@@ -20,7 +21,7 @@ pub struct CommitArgs {
     /// A Containerfile instruction, e.g. 'CMD ["sh"]'
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub change: Vec<String>,
-    /// oci (docker is not made; every tool reads oci)
+    /// Form of the manifest: oci or docker
     #[arg(short, long, value_name = "FORMAT", default_value = "oci")]
     pub format: String,
     /// Write the image's id to this file
@@ -38,6 +39,9 @@ pub struct CommitArgs {
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
+    /// One layer for everything, the base image's files too
+    #[arg(short, long)]
+    pub squash: bool,
     /// Container and the image's name
     #[arg(value_name = "CONTAINER [IMAGE]", required = true, num_args = 1..=2)]
     pub words: Vec<String>,
@@ -48,12 +52,15 @@ pub struct CommitArgs {
 /// # Errors
 /// As the operation.
 pub fn run(args: CommitArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    if args.format != "oci" {
-        return Err(
-            Error::unsupported(format!("--format {} is not made", args.format))
-                .hint("leave it out: docker and podman read oci images"),
-        );
-    }
+    let format = match args.format.as_str() {
+        "oci" => Format::Oci,
+        "docker" => Format::Docker,
+        other => {
+            return Err(
+                Error::invalid(format!("invalid format {other:?}")).hint("use oci or docker")
+            );
+        }
+    };
     let mut words = args.words.into_iter();
     let name = words.next().unwrap_or_default();
     let container = Containers::new(&session.dirs).find(&name)?;
@@ -64,6 +71,8 @@ pub fn run(args: CommitArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         changes: args.change,
         pause: args.pause.unwrap_or(false) || (out.is_docker() && args.pause.is_none()),
         include_volumes: args.include_volumes,
+        format,
+        squash: args.squash,
     };
     let image = commit(session, &container, &options)?;
     if let Some(file) = &args.iidfile {

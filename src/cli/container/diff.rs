@@ -8,7 +8,7 @@ use crate::operations::container::select;
 use crate::operations::container::tree;
 use crate::operations::session::Session;
 use crate::state::container::Containers;
-use crate::storage::snapshot::ChangeKind;
+use crate::storage::snapshot::{Change, ChangeKind};
 
 /// Show what a container changed in its file system: A added, C changed, D deleted
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,16 @@ pub fn run(args: DiffArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         _ => return Err(Error::invalid("diff takes one container")),
     };
     let changes = tree::diff(session, &container)?;
-    match args.format.as_deref() {
+    show(&changes, args.format.as_deref(), out)?;
+    Ok(0)
+}
+
+/// Prints changes: a letter and a path each, or JSON.
+///
+/// # Errors
+/// `Invalid` for an unknown format.
+pub fn show(changes: &[Change], format: Option<&str>, out: &mut Out) -> Result<()> {
+    match format {
         None => {
             for change in changes {
                 let path = String::from_utf8_lossy(&change.path);
@@ -59,5 +68,5 @@ pub fn run(args: DiffArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
             return Err(Error::invalid(format!("unknown format {other:?}")).hint("use json"));
         }
     }
-    Ok(0)
+    Ok(())
 }

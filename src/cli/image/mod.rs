@@ -8,6 +8,7 @@ use crate::base::{Context as _, Result};
 use crate::command;
 
 pub mod args;
+pub mod diff;
 pub mod exists;
 pub mod history;
 pub mod import;
@@ -91,6 +92,12 @@ pub const TOP: &[Entry] = &[
 
 /// `coracle image VERB` only.
 pub const NOUN: &[Entry] = &[
+    command!(
+        "diff",
+        "Show what an image changed",
+        diff::DiffArgs,
+        diff::run
+    ),
     command!(
         "exists",
         "Tell whether an image is here",

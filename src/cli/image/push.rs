@@ -20,14 +20,17 @@ use super::args::{RegistryArgs, RetryArgs};
 /// digests stay; --compression-format compresses them anew.
 #[derive(Debug, clap::Args)]
 pub struct PushArgs {
+    /// Push every tag of the repository that is here
+    #[arg(short, long, conflicts_with = "destination")]
+    pub all_tags: bool,
     /// How to talk to registries
     #[command(flatten)]
     pub registry: RegistryArgs,
     /// How often to try
     #[command(flatten)]
     pub retry: RetryArgs,
-    /// Accepted for podman's sake: layers are always compressed
-    #[arg(long, hide = true)]
+    /// Compress plain layers with gzip, for dir:PATH
+    #[arg(long)]
     pub compress: bool,
     /// Compress layers with gzip or zstd, or not at all (none)
     #[arg(long, value_name = "FORMAT")]
@@ -47,6 +50,9 @@ pub struct PushArgs {
     /// Form of the manifest: oci or v2s2; default is the one it has
     #[arg(short, long, value_name = "FORM")]
     pub format: Option<String>,
+    /// Insist on the image being for this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -88,8 +94,31 @@ pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         format,
         compression: compression(args.compression_format.as_deref(), args.compression_level)?,
         force_compression: args.force_compression,
+        compress: args.compress,
+        platform: args.platform.as_deref().map(str::parse).transpose()?,
         registry,
     };
+    if args.compress
+        && !args
+            .destination
+            .as_deref()
+            .is_some_and(|d| d.starts_with("dir:"))
+    {
+        return Err(Error::invalid("--compress is for dir:PATH only"));
+    }
+    if args.all_tags {
+        if args.digestfile.is_some() {
+            return Err(Error::invalid(
+                "--digestfile and --all-tags exclude each other",
+            ));
+        }
+        for (name, digest) in push::all_tags(session, &args.image, &options)? {
+            if !args.quiet {
+                out.line(format!("{name}: {digest}"))?;
+            }
+        }
+        return Ok(0);
+    }
     let digest = push::push(session, &args.image, args.destination.as_deref(), &options)?;
     if let Some(path) = &args.digestfile {
         files::replace(

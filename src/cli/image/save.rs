@@ -17,8 +17,8 @@ use crate::operations::session::Session;
 /// skopeo read every form.
 #[derive(Debug, clap::Args)]
 pub struct SaveArgs {
-    /// Accepted for podman's sake: layers in a docker-dir are always compressed
-    #[arg(long, hide = true)]
+    /// Compress plain layers with gzip, in a docker-dir
+    #[arg(long)]
     pub compress: bool,
     /// docker-archive, oci-archive, oci-dir or docker-dir
     #[arg(long, value_name = "FORM", default_value = "docker-archive")]
@@ -29,6 +29,9 @@ pub struct SaveArgs {
     /// File or folder to write
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
+    /// Insist on the image being for this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -55,6 +58,17 @@ pub fn save(args: SaveArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
                 .hint("use docker-archive, oci-archive, oci-dir or docker-dir"));
         }
     };
+    if args.compress && form != Form::DockerDir {
+        return Err(Error::invalid("--compress is for --format docker-dir only"));
+    }
+    if args.compress && args.uncompressed {
+        return Err(Error::invalid(
+            "--compress and --uncompressed exclude each other",
+        ));
+    }
+    if args.quiet {
+        session.progress = Arc::new(Silent);
+    }
     let target = match args.output {
         Some(path) => saving::Target::Path(path),
         None if out.is_terminal() => {
@@ -64,10 +78,12 @@ pub fn save(args: SaveArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         None => saving::Target::Stdout,
     };
     out.flush()?;
-    let images = saving::select(session, &args.images)?;
+    let platform = args.platform.as_deref().map(str::parse).transpose()?;
+    let images = saving::select(session, &args.images, platform.as_ref())?;
     let options = saving::Options {
         form,
         uncompressed: args.uncompressed,
+        compress: args.compress,
     };
     saving::save(session, &images, &target, options)?;
     Ok(0)
@@ -82,6 +98,9 @@ pub struct LoadArgs {
     /// File, folder or address; default is standard input
     #[arg(short, long, value_name = "PATH|URL")]
     pub input: Option<String>,
+    /// Load the images for this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
     /// Print the names only
     #[arg(short, long)]
     pub quiet: bool,
@@ -106,7 +125,8 @@ pub fn load(args: LoadArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
             Source::Stdin
         }
     };
-    for found in loading::load(session, &input)? {
+    let platform = args.platform.as_deref().map(str::parse).transpose()?;
+    for found in loading::load(session, &input, platform.as_ref())? {
         match &found.name {
             Some(name) => out.line(format!("Loaded image: {name}"))?,
             None => out.line(format!("Loaded image: {}", found.record.id))?,

@@ -8,6 +8,9 @@ use crate::operations::session::Session;
 /// Show the layers of an image
 #[derive(Debug, clap::Args)]
 pub struct TreeArgs {
+    /// Show the images that are built on this one in place of its layers
+    #[arg(long)]
+    pub whatrequires: bool,
     /// Name or id
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -19,7 +22,6 @@ pub struct TreeArgs {
 /// As the lookup.
 pub fn run(args: TreeArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     let found = image::lookup(session, &args.image)?;
-    let layers = image::inspect::tree(session, &found.record)?;
     let tags: Vec<String> = image::images(session)
         .names()?
         .tags_of(&found.record.id)
@@ -28,6 +30,20 @@ pub fn run(args: TreeArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     out.line(format!("Image ID: {}", found.record.id.short()))?;
     out.line(format!("Tags:     [{}]", tags.join(" ")))?;
     out.line(format!("Size:     {}", size::human(found.record.size)))?;
+    if args.whatrequires {
+        out.line("Images that require it")?;
+        for child in image::inspect::requiring(session, &found.record)? {
+            out.line(format!(
+                "{}└── ID: {} Size: {} [{}]",
+                "    ".repeat(child.depth),
+                child.id.short(),
+                size::human(child.size),
+                child.names.join(" ")
+            ))?;
+        }
+        return Ok(0);
+    }
+    let layers = image::inspect::tree(session, &found.record)?;
     out.line("Image Layers")?;
     for (at, layer) in layers.iter().enumerate() {
         let branch = if at + 1 == layers.len() {

@@ -1,22 +1,26 @@
 //! `commit`: a container's changes become a layer, and with the image's own an image.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{BufReader, BufWriter, Write};
+use std::os::fd::AsFd as _;
 
 use super::create::image_of;
 use super::{events, look, pause, tree};
 use crate::base::failpoint::failpoint;
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Result};
-use crate::image::{ImageRecord, change};
+use crate::image::manifest::Format;
+use crate::image::{ImageRecord, LayerRecord, change};
 use crate::operations::image::{make, remove};
 use crate::operations::session::Session;
 use crate::runtime::userns::{Want, enter};
+use crate::spec::digest::Digest;
 use crate::spec::image::{Empty, History, ImageConfig};
 use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
 use crate::state::container::{Container, State};
-use crate::storage::snapshot::Snapshot;
+use crate::storage::snapshot::{Packed, Snapshot};
+use crate::storage::{Store, View};
 use crate::sys::fd as descriptors;
 use crate::sys::signal::{self, Set};
 
@@ -33,6 +37,10 @@ pub struct CommitOptions {
     pub changes: Vec<String>,
     /// `--pause`.
     pub pause: bool,
+    /// `--format`.
+    pub format: Format,
+    /// `--squash`: everything in one layer, the base's too.
+    pub squash: bool,
     /// `--include-volumes`: the volumes' paths go into the configuration.
     pub include_volumes: bool,
 }
@@ -89,43 +97,68 @@ fn make_image(
 ) -> Result<ImageRecord> {
     let base = image_of(session, container)?
         .ok_or_else(|| Error::internal("a container without an image"))?;
-    let config = config(session, container, &base, options)?;
+    let mut config = config(session, container, &base, options)?;
     let view = tree::view(session, container)?;
     enter(&session.dirs, Want::Default)?;
     let store = tree::store(session)?;
     let _growing = remove::growing_deaf(session)?;
     let chain = base.chain();
+    let snapshot = Snapshot {
+        layers: &chain,
+        container_dir: container.dir(),
+        view: &view,
+    };
+    let layer = packed_layer(&store, chain.last(), |sink| {
+        store.pack_diff(&snapshot, sink)
+    })?;
+    failpoint("commit::layer")?;
+    let mut layers = base.layers.clone();
+    layers.push(layer);
+    if options.squash {
+        layers = vec![squashed(&store, &layers)?];
+        // One layer, so one entry of the history may have one.
+        let last = config.history.len().saturating_sub(1);
+        config.history.drain(..last);
+    }
+    let names: Vec<Reference> = options.name.iter().cloned().collect();
+    let parent = (!options.squash).then(|| base.id.clone());
+    make::image_as(options.format, session, config, &layers, parent, &names)
+}
+
+/// Layers flattened into one.
+fn squashed(store: &Store, layers: &[LayerRecord]) -> Result<LayerRecord> {
+    let chain: Vec<Digest> = layers.iter().map(|l| l.chain_id.clone()).collect();
+    let rootfs = store.mount_image(&chain, &View::Same, None)?;
+    packed_layer(store, None, |sink| {
+        store.pack_tree(rootfs.tree.as_fd(), &View::Same, sink)
+    })
+}
+
+/// A layer on top of `parent`, of what `pack` writes: a thread packs, this one unpacks and
+/// compresses; it ends with the pipe.
+fn packed_layer(
+    store: &Store,
+    parent: Option<&Digest>,
+    pack: impl FnOnce(&mut dyn Write) -> Result<Packed> + Send,
+) -> Result<LayerRecord> {
     let (reading, writing) = descriptors::pipe()?;
-    // One thread packs, this one unpacks and compresses; it ends with the pipe.
-    let layer = std::thread::scope(|scope| -> Result<_> {
+    std::thread::scope(|scope| -> Result<_> {
         let packer = scope.spawn(|| {
             let mut sink = BufWriter::with_capacity(1 << 20, File::from(writing));
-            let packed = store.pack_diff(
-                &Snapshot {
-                    layers: &chain,
-                    container_dir: container.dir(),
-                    view: &view,
-                },
-                &mut sink,
-            );
+            let packed = pack(&mut sink);
             sink.flush()
                 .what(|| "cannot pack the container's changes")?;
             packed
         });
         let reader = BufReader::with_capacity(1 << 20, File::from(reading));
-        let layer = make::layer(&store, chain.last(), reader);
+        let layer = make::layer(store, parent, reader);
         let packed = packer
             .join()
             .unwrap_or_else(|_| Err(Error::internal("the packing thread panicked")));
         // The packer's own failure is the reason for a cut-off tar.
         packed?;
         layer
-    })?;
-    failpoint("commit::layer")?;
-    let mut layers = base.layers.clone();
-    layers.push(layer);
-    let names: Vec<Reference> = options.name.iter().cloned().collect();
-    make::image(session, config, &layers, Some(base.id.clone()), &names)
+    })
 }
 
 /// The image's configuration with what the container was given.

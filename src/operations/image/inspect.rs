@@ -8,8 +8,10 @@ use crate::base::Result;
 use crate::base::time::Timestamp;
 use crate::image::{ImageRecord, Names};
 use crate::operations::session::Session;
+use crate::spec::digest::Digest;
 use crate::spec::image::History;
 use crate::spec::reference::Reference;
+use crate::storage::snapshot::Change;
 
 /// An image as `image inspect` shows it.
 ///
@@ -228,4 +230,62 @@ pub fn tree(session: &Session, record: &ImageRecord) -> Result<Vec<TreeLayer>> {
         });
     }
     Ok(layers)
+}
+
+/// An image that is built on another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requiring {
+    /// Which.
+    pub id: Digest,
+    /// Bytes, unpacked.
+    pub size: u64,
+    /// Its names.
+    pub names: Vec<String>,
+    /// How many images lie between the two.
+    pub depth: usize,
+}
+
+/// The images that have all layers of this one and more on top, those behind whom they are built
+/// on.
+///
+/// # Errors
+/// `Corrupt` for a damaged record.
+pub fn requiring(session: &Session, record: &ImageRecord) -> Result<Vec<Requiring>> {
+    let images = super::images(session);
+    let names = images.names()?;
+    let base = record.chain();
+    let mut above: Vec<(Vec<Digest>, ImageRecord)> = images
+        .list()?
+        .into_iter()
+        .map(|r| (r.chain(), r))
+        .filter(|(chain, _)| chain.len() > base.len() && chain.starts_with(&base))
+        .collect();
+    // A chain sorts behind its own beginning, and everything on top of it follows at once.
+    above.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.id.cmp(&y.id)));
+    Ok(above
+        .iter()
+        .map(|(chain, r)| Requiring {
+            id: r.id.clone(),
+            size: r.size,
+            names: names.tags_of(&r.id).map(ToString::to_string).collect(),
+            depth: above
+                .iter()
+                .filter(|(other, _)| other.len() < chain.len() && chain.starts_with(other))
+                .count(),
+        })
+        .collect())
+}
+
+/// What an image changed: against another one, else against all its layers but the uppermost.
+/// Enters the user namespace.
+///
+/// # Errors
+/// `Invalid` for an image without layers; what storage says.
+pub fn diff(
+    session: &Session,
+    record: &ImageRecord,
+    other: Option<&ImageRecord>,
+) -> Result<Vec<Change>> {
+    let store = super::enter_store(session)?;
+    store.image_changes(&record.chain(), other.map(ImageRecord::chain).as_deref())
 }

@@ -31,7 +31,7 @@ use crate::storage::layer::Limits;
 ///
 /// # Errors
 /// `Invalid` for what is no image; `Corrupt` for wrong digests.
-pub fn load(session: &Session, input: &Input) -> Result<Vec<Found>> {
+pub fn load(session: &Session, input: &Input, platform: Option<&Platform>) -> Result<Vec<Found>> {
     let what = || match input {
         Input::Stdin => "cannot load from standard input".to_owned(),
         Input::File(path) => format!("cannot load {}", path.display()),
@@ -55,16 +55,26 @@ pub fn load(session: &Session, input: &Input) -> Result<Vec<Found>> {
             store: &store,
             pack: &pack,
             path: &label,
+            platform,
         };
         match form {
             Form::DockerArchive => docker::read(&pack)?
                 .iter()
                 .map(|item| job.docker(item, &item.repo_tags))
                 .collect(),
-            Form::OciArchive | Form::OciDir => oci::read(&pack)?
-                .iter()
-                .map(|item| job.oci(item, item.name.as_deref()))
-                .collect(),
+            Form::OciArchive | Form::OciDir => {
+                let mut items = oci::read(&pack)?;
+                items.retain(|item| job.may_fit(&item.descriptor));
+                if let (true, Some(wish)) = (items.is_empty(), platform) {
+                    return Err(Error::not_found(format!(
+                        "the archive has no image for {wish}"
+                    )));
+                }
+                items
+                    .iter()
+                    .map(|item| job.oci(item, item.name.as_deref()))
+                    .collect()
+            }
             Form::DockerDir => Ok(vec![job.dir()?]),
         }
     })()
@@ -87,6 +97,7 @@ pub fn from_location(session: &Session, location: &Location) -> Result<Vec<Found
             store: &store,
             pack: &pack,
             path: &label,
+            platform: None,
         };
         let wanted = location.name.as_deref();
         let found = match location.form {
@@ -182,6 +193,7 @@ struct Job<'a> {
     store: &'a Store,
     pack: &'a Pack,
     path: &'a str,
+    platform: Option<&'a Platform>,
 }
 
 /// Blobs out of a pack.
@@ -208,8 +220,9 @@ impl Source for FromPack<'_> {
 
 impl Job<'_> {
     fn oci(&self, item: &oci::Item, name: Option<&str>) -> Result<Found> {
-        let (descriptor, bytes, manifest) =
-            oci::resolve(self.pack, &item.descriptor, &Platform::host())?;
+        let host = Platform::host();
+        let wish = self.platform.unwrap_or(&host);
+        let (descriptor, bytes, manifest) = oci::resolve(self.pack, &item.descriptor, wish)?;
         manifest.check_image()?;
         let config = oci::document(self.pack, &manifest.config)?;
         let name = name.and_then(|name| self.name_of(name));
@@ -245,6 +258,7 @@ impl Job<'_> {
             .map(|l| (l.digest.clone(), l.media_type.clone(), l.size))
             .collect();
         let record = ImageRecord::new(text(config, "configuration")?, stored, layers)?;
+        self.check_platform(&record.platform())?;
         let source = FromPack {
             pack: self.pack,
             find,
@@ -261,6 +275,7 @@ impl Job<'_> {
         )?;
         let config: crate::spec::image::ImageConfig = serde_json::from_str(&raw)
             .what_kind(Kind::Corrupt, || "the image's configuration is malformed")?;
+        self.check_platform(&config.platform())?;
         let diff_ids = &config.rootfs.diff_ids;
         if diff_ids.len() != item.layers.len() {
             return Err(Error::new(
@@ -310,6 +325,23 @@ impl Job<'_> {
             names.push(Reference::parse_normalized(tag)?);
         }
         self.add(record, names)
+    }
+
+    /// Whether a member of an index may be for the wanted platform, as far as the index says.
+    fn may_fit(&self, member: &Descriptor) -> bool {
+        match (self.platform, &member.platform) {
+            (Some(wish), Some(own)) => wish.rank(&own.normalized()).is_some(),
+            _ => true,
+        }
+    }
+
+    fn check_platform(&self, own: &Platform) -> Result<()> {
+        match self.platform {
+            Some(wish) if wish.rank(own).is_none() => Err(Error::not_found(format!(
+                "the archive has an image for {own}, not for {wish}"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn add(&self, mut record: ImageRecord, names: Vec<Reference>) -> Result<Found> {

@@ -12,7 +12,7 @@ use crate::spec::manifest::Compression;
 use crate::spec::reference::Reference;
 use crate::storage::Store;
 use crate::storage::blob::BlobSink;
-use crate::storage::codec::Decoder;
+use crate::storage::codec::{self, Decoder};
 use crate::storage::layer::{Limits, Unpack};
 
 /// Zstandard's level for layers made here: a third of gzip's time, and smaller.
@@ -172,15 +172,41 @@ impl<R: Read> Read for Tee<R> {
 /// What the kernel says.
 pub fn image(
     session: &Session,
+    config: ImageConfig,
+    layers: &[LayerRecord],
+    parent: Option<Digest>,
+    names: &[Reference],
+) -> Result<ImageRecord> {
+    image_as(Format::Oci, session, config, layers, parent, names)
+}
+
+/// As [`image`], with a manifest of this form. Docker's has no word for Zstandard: layers
+/// compressed so are compressed anew.
+///
+/// # Errors
+/// As [`image`].
+pub fn image_as(
+    format: Format,
+    session: &Session,
     mut config: ImageConfig,
     layers: &[LayerRecord],
     parent: Option<Digest>,
     names: &[Reference],
 ) -> Result<ImageRecord> {
+    let mut layers = layers.to_vec();
+    if format == Format::Docker {
+        let store = super::store(session)?;
+        for layer in &mut layers {
+            if Compression::of_media_type(&layer.media_type)? == Compression::Zstd {
+                *layer =
+                    super::push::recompress(session, &store, layer, codec::Compression::Gzip(6))?;
+            }
+        }
+    }
     config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id.clone()).collect();
     let raw = serde_json::to_string(&config)
         .what_kind(Kind::Internal, || "cannot write the image's configuration")?;
-    let manifest = manifest::build(Format::Oci, &raw, layers)?;
+    let manifest = manifest::build(format, &raw, &layers)?;
     let triples = layers
         .iter()
         .map(|l| (l.digest.clone(), l.media_type.clone(), l.size))

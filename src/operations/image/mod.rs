@@ -24,12 +24,13 @@ pub mod transfer;
 pub use ensure::{Ensure, ensure};
 pub use policy::{PullPolicy, RegistryOptions};
 
-use crate::base::{Kind, Result};
+use crate::base::{Error, Kind, Result};
 use crate::config::user;
 use crate::image::{Found, Images};
 use crate::operations::session::Session;
 use crate::registry::registries_conf::Registries;
 use crate::runtime::userns;
+use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
 use crate::storage::Store;
 
@@ -84,6 +85,21 @@ pub fn lookup(session: &Session, text: &str) -> Result<Found> {
     }
 }
 
+/// Sees that a found image is for the platform that `--platform` names.
+///
+/// # Errors
+/// `NotFound` when it is for another.
+pub fn check_platform(text: &str, found: &Found, wish: Option<&Platform>) -> Result<()> {
+    let own = found.record.platform();
+    match wish {
+        Some(wish) if wish.rank(&own).is_none() => Err(Error::not_found(format!(
+            "image {text:?} is here for {own}, not for {wish}"
+        ))
+        .hint(format!("coracle pull --platform {wish} {text}"))),
+        _ => Ok(()),
+    }
+}
+
 /// Takes names away from an image; without names all of them. The image stays.
 ///
 /// # Errors
@@ -103,7 +119,7 @@ pub fn untag(session: &Session, text: &str, names: &[String]) -> Result<()> {
         match matching {
             Some(name) => away.push(name),
             None => {
-                return Err(crate::base::Error::not_found(format!(
+                return Err(Error::not_found(format!(
                     "image {text:?} has no name {name:?}"
                 )));
             }

@@ -113,7 +113,8 @@ pub fn all_tags(
     Ok(found)
 }
 
-fn name_has_tag(name: &str) -> bool {
+/// Whether a typed name has a tag.
+pub(super) fn name_has_tag(name: &str) -> bool {
     name.rfind(':')
         .is_some_and(|colon| !name[colon..].contains('/'))
 }

@@ -8,9 +8,10 @@ use std::io::{self, Write as _};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::archive::Location;
+use super::archive::{Form, Location};
 use super::policy::RegistryOptions;
 use super::remote::Remote;
+use super::remove::Growing;
 use super::save;
 use crate::base::progress::Progress;
 use crate::base::{Context as _, Error, Kind, Result};
@@ -22,6 +23,7 @@ use crate::registry::registries_conf::Endpoint;
 use crate::registry::upload::{Placed, Upload};
 use crate::spec::digest::Digest;
 use crate::spec::manifest::{self as media_types, media};
+use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
 use crate::storage::Store;
 use crate::storage::codec::{Compression, Decoder, Encoder};
@@ -38,6 +40,10 @@ pub struct Options {
     pub compression: Option<Compression>,
     /// `--force-compression`: also layers that are compressed so already.
     pub force_compression: bool,
+    /// `--compress`, for folders: plain layers go compressed with gzip.
+    pub compress: bool,
+    /// `--platform`: the image must be for this one.
+    pub platform: Option<Platform>,
     /// How to talk to registries.
     pub registry: RegistryOptions,
 }
@@ -53,6 +59,7 @@ pub fn push(
     options: &Options,
 ) -> Result<Digest> {
     let found = super::lookup(session, text)?;
+    super::check_platform(text, &found, options.platform.as_ref())?;
     if let Some(location) = destination.map(Location::parse).transpose()?.flatten() {
         return to_location(session, &found, &location, options);
     }
@@ -64,6 +71,42 @@ pub fn push(
         None => own_name(session, text, &found)?,
     };
     to_registry(session, &found, &target, options).what(|| format!("cannot push {target}"))
+}
+
+/// Pushes every tag of a repository that is here, as `docker push --all-tags` does. Answers what
+/// was pushed.
+///
+/// # Errors
+/// As [`push`]; `Invalid` for a name with a tag or digest; the first tag that fails ends it.
+pub fn all_tags(
+    session: &Session,
+    name: &str,
+    options: &Options,
+) -> Result<Vec<(Reference, Digest)>> {
+    if name.contains('@') || super::pull::name_has_tag(name) {
+        return Err(Error::invalid(format!(
+            "--all-tags takes a name without tag and digest, not {name:?}"
+        )));
+    }
+    let names = super::images(session).names()?;
+    let tags_of = |wanted: &Reference| -> Vec<Reference> {
+        let tagged = names.0.keys().filter(|n| n.tag().is_some());
+        tagged
+            .filter(|n| n.name() == wanted.name() && n.digest().is_none())
+            .cloned()
+            .collect()
+    };
+    let tags = crate::image::store::candidates(name)
+        .iter()
+        .map(tags_of)
+        .find(|tags| !tags.is_empty())
+        .ok_or_else(|| Error::not_found(format!("no image here is called {name:?}")))?;
+    tags.into_iter()
+        .map(|tag| {
+            let digest = push(session, &tag.to_string(), None, options)?;
+            Ok((tag, digest))
+        })
+        .collect()
 }
 
 fn own_name(session: &Session, text: &str, found: &Found) -> Result<Reference> {
@@ -87,10 +130,22 @@ fn to_location(
     location: &Location,
     options: &Options,
 ) -> Result<Digest> {
-    if options.compression.is_some_and(|c| c != Compression::None) {
-        return Err(Error::unsupported(
-            "--compression-format works with registries only",
-        ));
+    let form = location.form;
+    if options.compress && form != Form::DockerDir {
+        return Err(Error::invalid("--compress is for dir:PATH only"));
+    }
+    let refused = match (form, options.format) {
+        (Form::DockerArchive, _) if options.compression.is_some_and(|c| c != Compression::None) => {
+            Some("a docker-archive holds plain layers: --compression-format does not apply")
+        }
+        (Form::DockerArchive, Some(Format::Oci)) => Some("a docker-archive has no OCI manifest"),
+        (Form::OciArchive | Form::OciDir, Some(Format::Docker)) => {
+            Some("an OCI layout has no docker manifest")
+        }
+        _ => None,
+    };
+    if let Some(refused) = refused {
+        return Err(Error::unsupported(refused));
     }
     let names = match &location.name {
         Some(name) => vec![Reference::parse_normalized(name)?],
@@ -101,20 +156,64 @@ fn to_location(
             .cloned()
             .collect(),
     };
-    let saved = [save::Saved {
-        record: found.record.clone(),
-        names,
-    }];
+    let mut record = found.record.clone();
+    let mut how = options.clone();
+    if matches!(form, Form::OciArchive | Form::OciDir) {
+        how.format = Some(Format::Oci);
+    }
+    let _growing = growing(session, &how)?;
+    if form != Form::DockerArchive {
+        let (manifest, layers) = prepare(session, &record, &how)?;
+        record.manifests = vec![manifest];
+        record.layers = layers;
+    }
+    let digest = match record.manifests.first() {
+        Some(own) if form != Form::DockerArchive => own.digest.clone(),
+        _ => save::oci_manifest(&record)?.digest,
+    };
     save::save(
         session,
-        &saved,
+        &[save::Saved { record, names }],
         &save::Target::Path(location.path.clone()),
         save::Options {
-            form: location.form,
-            uncompressed: options.compression == Some(Compression::None),
+            form,
+            uncompressed: false,
+            compress: false,
         },
     )?;
-    Ok(save::oci_manifest(&found.record)?.digest)
+    Ok(digest)
+}
+
+/// Blobs compressed anew have no record: they must outlive the push, no longer.
+fn growing(session: &Session, options: &Options) -> Result<Option<Growing>> {
+    if options.compression.is_none() && options.format.is_none() && !options.compress {
+        return Ok(None);
+    }
+    let store = super::enter_store(session)?;
+    super::remove::growing(session, &store).map(Some)
+}
+
+/// The image with its plain layers compressed with gzip, for a folder; hold the second until it is
+/// written.
+///
+/// # Errors
+/// As [`push`].
+pub fn compressed(
+    session: &Session,
+    record: &ImageRecord,
+) -> Result<(ImageRecord, Option<Growing>)> {
+    let options = Options {
+        compress: true,
+        ..Options::default()
+    };
+    let growing = growing(session, &options)?;
+    let (manifest, layers) = prepare(session, record, &options)?;
+    let record = ImageRecord {
+        manifests: vec![manifest],
+        layers,
+        ..record.clone()
+    };
+    Ok((record, growing))
 }
 
 fn to_registry(
@@ -132,14 +231,7 @@ fn to_registry(
         .find(|e| !e.mirror)
         .ok_or_else(|| Error::not_found("no registry to push to"))?;
     let client = remote.client(&endpoint)?;
-    // Blobs compressed anew have no record: they must outlive the push, no longer.
-    let _growing = match options.compression.is_some() || options.format == Some(Format::Docker) {
-        true => {
-            let store = super::enter_store(session)?;
-            Some(super::remove::growing(session, &store)?)
-        }
-        false => None,
-    };
+    let _growing = growing(session, options)?;
     let (manifest, layers) = prepare(session, &found.record, options)?;
     let store = super::store(session)?;
     let names = super::images(session).names()?;
@@ -207,6 +299,9 @@ fn prepare(
         let have = media_types::Compression::of_media_type(&layer.media_type)?;
         let wanted = match options.compression {
             Some(wanted) => wanted,
+            None if options.compress && have == media_types::Compression::None => {
+                Compression::Gzip(6)
+            }
             // Docker's manifests have no word for zstd.
             None if format == Format::Docker && have == media_types::Compression::Zstd => {
                 Compression::Gzip(6)
@@ -241,7 +336,11 @@ fn kind_of(compression: Compression) -> media_types::Compression {
     }
 }
 
-fn recompress(
+/// A layer's blob compressed anew. Inside the user namespace.
+///
+/// # Errors
+/// `Corrupt` for a damaged blob; what the kernel says.
+pub(in crate::operations) fn recompress(
     session: &Session,
     store: &Store,
     layer: &LayerRecord,

@@ -16,6 +16,7 @@ use crate::image::{ImageRecord, LayerRecord, StoredManifest};
 use crate::operations::session::Session;
 use crate::spec::digest::Algorithm;
 use crate::spec::manifest::{Descriptor, DescriptorPlatform, Index, media};
+use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
 use crate::storage::Store;
 use crate::storage::codec::Decoder;
@@ -45,16 +46,23 @@ pub struct Options {
     pub form: Form,
     /// Layers as plain tars in the OCI forms too.
     pub uncompressed: bool,
+    /// Plain layers go compressed with gzip; for a folder of skopeo's form.
+    pub compress: bool,
 }
 
 /// Finds what a command line names: several names of one image are saved as one image.
 ///
 /// # Errors
 /// `NotFound`.
-pub fn select(session: &Session, names: &[String]) -> Result<Vec<Saved>> {
+pub fn select(
+    session: &Session,
+    names: &[String],
+    platform: Option<&Platform>,
+) -> Result<Vec<Saved>> {
     let mut found: Vec<Saved> = Vec::new();
     for text in names {
         let one = super::lookup(session, text)?;
+        super::check_platform(text, &one, platform)?;
         let name = one.name.filter(|n| n.tag().is_some());
         match found.iter_mut().find(|s| s.record.id == one.record.id) {
             Some(saved) => saved
@@ -80,6 +88,17 @@ pub fn save(session: &Session, images: &[Saved], target: &Target, options: Optio
             "a {} is a folder and needs --output",
             options.form.name()
         ))),
+        (Form::DockerDir, Target::Path(path)) if options.compress => {
+            let [one] = images else {
+                return Err(one_only());
+            };
+            let (record, _growing) = super::push::compressed(session, &one.record)?;
+            let one = Saved {
+                record,
+                names: one.names.clone(),
+            };
+            write(&store, &[one], options, &mut FolderOutput::new(path)?)
+        }
         (Form::OciDir | Form::DockerDir, Target::Path(path)) => {
             let mut output = FolderOutput::new(path)?;
             write(&store, images, options, &mut output)
@@ -108,6 +127,10 @@ pub fn save(session: &Session, images: &[Saved], target: &Target, options: Optio
     }
 }
 
+fn one_only() -> Error {
+    Error::invalid("a dir: folder holds one image")
+}
+
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
@@ -119,7 +142,7 @@ fn write(store: &Store, images: &[Saved], options: Options, output: &mut dyn Out
         Form::OciArchive | Form::OciDir => layout(store, images, options, output)?,
         Form::DockerDir => match images {
             [one] => folder(store, one, output)?,
-            _ => return Err(Error::invalid("a dir: folder holds one image")),
+            _ => return Err(one_only()),
         },
     }
     output.finish()

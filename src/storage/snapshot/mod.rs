@@ -12,7 +12,7 @@ use super::pack::Packer;
 use super::rootfs::View;
 use super::store::Store;
 use super::tree;
-use crate::base::Result;
+use crate::base::{Error, Result};
 use crate::spec::digest::Digest;
 use crate::spec::idmap::IdMaps;
 use crate::sys::at::{self, Meta};
@@ -162,6 +162,33 @@ impl Store {
             None => Vec::new(),
             Some(Tree::Upper(upper)) => diff::of_upper(upper.as_fd(), &lower, snapshot.view)?,
             Some(Tree::Copy(copy)) => diff::of_copy(copy.as_fd(), &lower, snapshot.view)?,
+        };
+        Ok(diff::with_parents(found))
+    }
+
+    /// What an image (chain ids, bottom first) changed against another one, else against its own
+    /// layers but the uppermost.
+    ///
+    /// # Errors
+    /// `Invalid` for an image without layers; what the kernel says.
+    pub fn image_changes(
+        &self,
+        layers: &[Digest],
+        other: Option<&[Digest]>,
+    ) -> Result<Vec<Change>> {
+        let open = |chain: &[Digest]| -> Result<Vec<OwnedFd>> {
+            chain.iter().rev().map(|c| self.layers().open(c)).collect()
+        };
+        let found = match (other, layers) {
+            (_, []) => return Err(Error::invalid("the image has no layers")),
+            (None, [below @ .., top]) => {
+                let top = self.layers().open(top)?;
+                diff::of_upper(top.as_fd(), &open(below)?, &View::Same)?
+            }
+            (Some(other), _) => {
+                let rootfs = self.mount_image(layers, &View::Same, None)?;
+                diff::of_copy(rootfs.tree.as_fd(), &open(other)?, &View::Same)?
+            }
         };
         Ok(diff::with_parents(found))
     }

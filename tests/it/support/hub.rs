@@ -254,7 +254,7 @@ impl State {
             }
         }
         match (request.method.as_str(), part) {
-            ("GET" | "HEAD", "") if rest.is_empty() => Answer::ok("{}"),
+            ("GET" | "HEAD", "") if request.path == "/v2/" => Answer::ok("{}"),
             ("GET" | "HEAD", "/manifests/") => {
                 match self.manifests.get(&format!("{name}@{tail}")) {
                     Some((media, bytes)) => {
@@ -281,6 +281,38 @@ impl State {
                         .insert(key, (media.clone(), request.body.clone()));
                 }
                 Answer::status(201).with("Docker-Content-Digest", digest)
+            }
+            // Pages of two, whatever was asked for.
+            ("GET", "/tags/") => {
+                let prefix = format!("{name}@");
+                let mut tags: Vec<&str> = self
+                    .manifests
+                    .keys()
+                    .filter_map(|k| k.strip_prefix(&prefix))
+                    .filter(|t| !t.contains(':'))
+                    .collect();
+                tags.sort_unstable();
+                let last = request.parameters("last").pop().unwrap_or_default();
+                tags.retain(|t| *t > last.as_str());
+                let more = tags.len() > 2;
+                tags.truncate(2);
+                let answer =
+                    Answer::ok(serde_json::json!({"name": name, "tags": tags}).to_string());
+                match tags.last() {
+                    Some(last) if more => {
+                        let link = format!("</v2/{name}/tags/list?last={last}&n=2>; rel=\"next\"");
+                        answer.with("Link", link)
+                    }
+                    _ => answer,
+                }
+            }
+            ("GET", "") if request.path == "/v1/search" => {
+                let word = request.parameters("q").pop().unwrap_or_default();
+                let hit = serde_json::json!({
+                    "name": format!("team/{word}"), "description": "found", "star_count": 7,
+                    "is_official": true,
+                });
+                Answer::ok(serde_json::json!({"results": [hit]}).to_string())
             }
             ("GET" | "HEAD", "/blobs/") => self.serve_blob(request, tail),
             ("POST", "/blobs/") => {
