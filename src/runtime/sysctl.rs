@@ -10,8 +10,8 @@ use crate::spec::runtime::NamespaceKind;
 use crate::sys::{fd, resolve};
 
 /// The namespace that a parameter belongs to; `None` for one of the whole host.
-fn owner(key: &str) -> Option<NamespaceKind> {
-    const IPC: [&str; 7] = [
+pub(in crate::runtime) fn owner(key: &str) -> Option<NamespaceKind> {
+    const IPC: [&str; 8] = [
         "kernel.msgmax",
         "kernel.msgmnb",
         "kernel.msgmni",
@@ -19,11 +19,11 @@ fn owner(key: &str) -> Option<NamespaceKind> {
         "kernel.shmall",
         "kernel.shmmax",
         "kernel.shmmni",
+        "kernel.shm_rmid_forced",
     ];
     if key.starts_with("net.") {
         Some(NamespaceKind::Network)
-    } else if IPC.contains(&key) || key == "kernel.shm_rmid_forced" || key.starts_with("fs.mqueue.")
-    {
+    } else if IPC.contains(&key) || key.starts_with("fs.mqueue.") {
         Some(NamespaceKind::Ipc)
     } else if matches!(key, "kernel.domainname" | "kernel.hostname") {
         Some(NamespaceKind::Uts)
@@ -66,7 +66,9 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Sets them through `proc_sys`, `/proc/sys` of a mount of ours that no image can reach into (CVE-2025-52881).
+/// Sets them through `proc_sys`, `/proc/sys` of a mount of ours or the host's that no image can
+/// reach into (CVE-2025-52881). Whose parameters a mount shows depends on the process that opens
+/// them, not on the mount.
 ///
 /// # Errors
 /// `NotFound` for what this kernel does not have, `Denied`, `Invalid`.

@@ -46,6 +46,11 @@ fn the_process_is_as_the_flags_say() {
             "12345",
         ),
         (
+            "--pid host --sysctl kernel.shmmax=12345",
+            "cat /proc/sys/kernel/shmmax",
+            "12345",
+        ),
+        (
             "--add-host a;b:1.2.3.4",
             "grep 1.2.3.4 /etc/hosts",
             "1.2.3.4\ta b",

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::base::{Error, Kind, Result};
+use crate::runtime::sysctl;
+use crate::spec::runtime::NamespaceKind;
 use crate::state::options::{ContainerOptions, NamespaceMode, NetworkMode};
 
 /// Hidden unless unmasked: the union of podman's and Docker's lists.
@@ -91,18 +93,6 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// System V IPC and POSIX queue sysctls, which follow the IPC namespace.
-const IPC_SYSCTLS: [&str; 8] = [
-    "kernel.msgmax",
-    "kernel.msgmnb",
-    "kernel.msgmni",
-    "kernel.sem",
-    "kernel.shmall",
-    "kernel.shmmax",
-    "kernel.shmmni",
-    "kernel.shm_rmid_forced",
-];
-
 /// The sysctls to write: those asked for, and unprivileged `ping` in a network of its own.
 ///
 /// # Errors
@@ -118,18 +108,17 @@ pub(super) fn sysctls(options: &ContainerOptions) -> Result<BTreeMap<String, Str
     let mut all = BTreeMap::new();
     for (key, value) in &options.sysctls {
         let name = key.replace('/', ".");
-        let (own, which) = if name.starts_with("net.") {
-            (own_network, "network")
-        } else if IPC_SYSCTLS.contains(&name.as_str()) || name.starts_with("fs.mqueue.") {
-            (options.ipc != NamespaceMode::Host, "IPC")
-        } else if name == "kernel.domainname" || name == "kernel.hostname" {
-            (options.uts != NamespaceMode::Host, "UTS")
-        } else {
-            return Err(Error::new(
-                Kind::Denied,
-                format!("sysctl {name:?} belongs to the whole host, not to a container"),
-            )
-            .hint("a container has its own net.*, fs.mqueue.*, kernel.msg*, kernel.sem and kernel.shm*"));
+        let (own, which) = match sysctl::owner(&name) {
+            Some(NamespaceKind::Network) => (own_network, "network"),
+            Some(NamespaceKind::Ipc) => (options.ipc != NamespaceMode::Host, "IPC"),
+            Some(NamespaceKind::Uts) => (options.uts != NamespaceMode::Host, "UTS"),
+            _ => {
+                return Err(Error::new(
+                    Kind::Denied,
+                    format!("sysctl {name:?} belongs to the whole host, not to a container"),
+                )
+                .hint("a container has its own net.*, fs.mqueue.*, kernel.msg*, kernel.sem and kernel.shm*"));
+            }
         };
         if !own {
             return Err(Error::invalid(format!(
@@ -141,8 +130,7 @@ pub(super) fn sysctls(options: &ContainerOptions) -> Result<BTreeMap<String, Str
         }
         all.insert(name, value.clone());
     }
-    // Written through the container's own /proc, which it has only with a pid namespace.
-    if own_network && options.pid != NamespaceMode::Host {
+    if own_network {
         all.entry("net.ipv4.ping_group_range".to_owned())
             .or_insert_with(|| "0 0".to_owned());
     }
@@ -205,11 +193,13 @@ mod tests {
         let mut host = ContainerOptions::default();
         host.network.mode = NetworkMode::Host;
         assert!(sysctls(&host).unwrap().is_empty());
+        // What is set does not depend on whose processes are seen.
         let pids = ContainerOptions {
             pid: NamespaceMode::Host,
             ..ContainerOptions::default()
         };
-        assert!(sysctls(&pids).unwrap().is_empty());
+        assert_eq!(sysctls(&pids).unwrap(), sysctls(&plain).unwrap());
+        assert!(set("kernel.shmmax", &pids).is_ok());
         assert!(set("net.ipv4.ip_forward", &host).is_err());
     }
 }

@@ -24,7 +24,7 @@ use crate::sys::mount::{self, Change, Context, Propagation};
 use crate::sys::resolve::{self, Leaf};
 use crate::sys::{self, pty};
 
-/// Files of proc that may be covered by a mount; everything else there is refused.
+/// Files of proc that may be covered by a mount, as runc has it; everything else there is refused.
 const PROC_COVERS: [&str; 11] = [
     "/proc/cpuinfo",
     "/proc/diskstats",
@@ -38,6 +38,12 @@ const PROC_COVERS: [&str; 11] = [
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
 ];
+
+/// Whether a mount may go onto `destination`, an absolute path without `.` and `..`. `/proc`
+/// itself is no matter of this.
+pub(in crate::runtime) fn may_cover(destination: &str) -> bool {
+    !destination.starts_with("/proc/") || PROC_COVERS.contains(&destination)
+}
 
 /// How mounts are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +63,7 @@ pub(crate) struct Tree {
     devpts: Option<OwnedFd>,
     /// `/dev` is closed when the terminal is in it.
     dev_read_only: bool,
-    /// `/proc/sys`, opened before it is covered by its read-only clone.
+    /// `/proc/sys`, opened before it is covered by its read-only clone, when it is needed.
     proc_sys: Option<OwnedFd>,
 }
 
@@ -144,13 +150,17 @@ pub(crate) fn build(
         tree.mount(mount, source, nested, linux)
             .what(|| format!("cannot mount {}", mount.destination))?;
     }
-    if !linux.sysctl.is_empty()
-        && let Some(proc) = tree.place.ours("/proc")
-    {
-        // Opened before it is covered by its own read-only clone.
+    if !linux.sysctl.is_empty() {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
         tree.proc_sys = Some(
-            resolve::beneath(proc, "sys", OFlags::PATH | OFlags::DIRECTORY)
-                .what(|| "cannot open /proc/sys")?,
+            match tree.place.ours("/proc") {
+                // Opened before it is covered by its own read-only clone.
+                Some(proc) => resolve::beneath(proc, "sys", flags),
+                // With the host's processes there is none of its own; the host's, which is still
+                // below our root, shows the namespaces of whoever opens something in it.
+                None => resolve::open_from_here("/proc/sys", flags),
+            }
+            .what(|| "cannot open /proc/sys")?,
         );
     }
     tree.hide(&linux.masked_paths)?;
@@ -159,7 +169,7 @@ pub(crate) fn build(
 }
 
 impl Tree {
-    /// `/proc/sys` of our own proc mount, when there are kernel parameters to be set.
+    /// `/proc/sys`, when there are kernel parameters to be set.
     pub(crate) fn take_proc_sys(&mut self) -> Option<OwnedFd> {
         self.proc_sys.take()
     }
@@ -291,8 +301,7 @@ impl Tree {
         }
         let kind = mount.kind.as_deref().unwrap_or("none");
         let destination = mount.destination.as_str();
-        let proc_cover = destination.starts_with("/proc/");
-        if proc_cover && !PROC_COVERS.contains(&destination) {
+        if !may_cover(destination) {
             return Err(Error::new(
                 Kind::Denied,
                 format!("{destination} is a part of /proc that must not be covered"),

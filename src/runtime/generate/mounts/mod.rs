@@ -11,6 +11,7 @@ use std::path::Path;
 
 use super::{Facts, Origin};
 use crate::base::{Error, Result};
+use crate::runtime::rootfs::may_cover;
 use crate::spec::idmap;
 use crate::spec::image::ImageConfig;
 use crate::spec::runtime::Mount;
@@ -31,21 +32,6 @@ const STANDARD_NODES: [&str; 8] = [
     "/dev/tty",
     "/dev/console",
     "/dev/ptmx",
-];
-
-/// Files of proc that may be covered, e.g. by lxcfs; anything else below `/proc` is refused
-/// (kernel.md 7, rule 5).
-const PROC_ALLOWED: [&str; 10] = [
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/net/dev",
-    "/proc/sys/kernel/ns_last_pid",
 ];
 
 /// Mounts with what they stand for.
@@ -428,8 +414,7 @@ pub fn check_destination(path: &str) -> Result<()> {
         return Err(Error::invalid("cannot mount onto / of the container")
             .hint("--rootfs DIR runs a folder as the root file system"));
     }
-    let below_proc = path == "/proc" || path.starts_with("/proc/");
-    if below_proc && !PROC_ALLOWED.contains(&path) {
+    if path == "/proc" || !may_cover(path) {
         return Err(Error::invalid(format!(
             "cannot mount onto {path}: /proc belongs to the runtime"
         ))

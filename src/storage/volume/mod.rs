@@ -7,73 +7,31 @@
 //! Lock: `flock` on `volumes/<name>`, held while it is copied up, imported or removed, and, for a
 //! tmpfs volume, while a container has it.
 
-use std::collections::BTreeMap;
+mod backing;
+mod record;
+
 use std::fs::{self, File};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use backing::{Backing, MOUNT_WORDS};
+use record::{VERSION, read_record, write_record};
+pub use record::{VolumeRecord, VolumeSpec};
 
 use super::rootfs::View;
 use super::{driver, staging, tree};
 use crate::base::failpoint::failpoint;
 use crate::base::fs::{self as files, Durability};
 use crate::base::time::Timestamp;
-use crate::base::{Context as _, Error, Hint as _, Kind, Result, size};
+use crate::base::{Context as _, Error, Hint as _, Kind, Result};
 use crate::config::dirs::Dirs;
 use crate::spec::id::ObjectName;
 use crate::sys::{at, mount};
 
-/// The schema of the records that this program writes.
-const VERSION: u32 = 1;
-
-/// A record larger than this is damaged.
-const LIMIT: u64 = 1 << 20;
-
 /// How old a leftover of a creation or removal must be before it counts as one.
 const SETTLE: Duration = Duration::from_secs(60);
-
-/// `volume.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VolumeRecord {
-    /// Schema number.
-    pub version: u32,
-    /// Its name.
-    pub name: ObjectName,
-    /// Always `local`.
-    pub driver: String,
-    /// When it was made.
-    pub created: Timestamp,
-    /// `--label`.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// `--opt`.
-    #[serde(default)]
-    pub options: BTreeMap<String, String>,
-    /// Made for one container, not by name.
-    #[serde(default)]
-    pub anonymous: bool,
-    /// A container had it: content of images is not copied into it any more.
-    #[serde(default)]
-    pub used: bool,
-}
-
-/// What to create.
-#[derive(Clone, Debug, Default)]
-pub struct VolumeSpec {
-    /// Its name; without one it gets 64 random hex digits and is anonymous.
-    pub name: Option<String>,
-    /// `--driver`; absent means `local`.
-    pub driver: Option<String>,
-    /// `--label`.
-    pub labels: BTreeMap<String, String>,
-    /// `--opt`.
-    pub options: BTreeMap<String, String>,
-    /// Made for a container that removes it with itself.
-    pub anonymous: bool,
-}
 
 /// A volume ready to be attached.
 #[derive(Debug)]
@@ -82,129 +40,6 @@ pub struct VolumeMount {
     pub tree: OwnedFd,
     /// Keep it open while the mount lives.
     pub lock: Option<OwnedFd>,
-}
-
-/// Words of `o=` that are the mount's own, wherever the volume is mounted.
-const MOUNT_WORDS: &[&str] = &[
-    "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime",
-];
-
-/// What `--opt` says, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Backing {
-    /// The folder `_data`, perhaps with another owner.
-    Folder { uid: u32, gid: u32, nocopy: bool },
-    /// A tmpfs, empty at every first use.
-    Tmpfs { options: Vec<(String, String)> },
-    /// A folder of the person's.
-    Bind { path: PathBuf },
-}
-
-impl Backing {
-    /// Reads the options of the driver `local`.
-    fn parse(options: &BTreeMap<String, String>) -> Result<Self> {
-        let refuse = |key: &str, why: &str| {
-            Err(
-                Error::unsupported(format!("volume option {key:?} is not supported"))
-                    .because(why.to_owned()),
-            )
-        };
-        for key in options.keys() {
-            match key.as_str() {
-                "type" | "device" | "o" | "nocopy" | "copy" | "uid" | "gid" | "UID" | "GID" => {}
-                "size" | "inodes" => {
-                    return refuse(
-                        key,
-                        "quotas need a project quota that a plain user cannot set",
-                    );
-                }
-                _ => {
-                    return refuse(
-                        key,
-                        "the driver \"local\" knows type, device, o, uid, gid, copy and nocopy",
-                    );
-                }
-            }
-        }
-        let words: Vec<&str> = options
-            .get("o")
-            .map(|o| o.split(',').filter(|w| !w.is_empty()).collect())
-            .unwrap_or_default();
-        let device = options.get("device").map_or("", String::as_str);
-        let id = |name: &str| -> Result<u32> {
-            let plain = options
-                .get(name)
-                .or_else(|| options.get(&name.to_ascii_uppercase()))
-                .map(String::as_str);
-            let text = plain.or_else(|| {
-                words
-                    .iter()
-                    .find_map(|w| w.strip_prefix(name)?.strip_prefix('='))
-            });
-            text.map_or(Ok(0), |t| {
-                t.parse().what(|| format!("invalid {name} {t:?}"))
-            })
-        };
-        match options.get("type").map_or("", String::as_str) {
-            "tmpfs" => {
-                let mut list = Vec::new();
-                for word in words.iter().filter(|w| !MOUNT_WORDS.contains(w)) {
-                    let (key, value) = word.split_once('=').unwrap_or((word, ""));
-                    match key {
-                        "size" => list.push((key.to_owned(), size::parse(value)?.to_string())),
-                        "mode" | "nr_inodes" | "uid" | "gid" => {
-                            list.push((key.to_owned(), value.to_owned()));
-                        }
-                        _ => {
-                            return refuse(
-                                word,
-                                "a tmpfs takes size, mode, nr_inodes, uid and gid",
-                            );
-                        }
-                    }
-                }
-                Ok(Self::Tmpfs { options: list })
-            }
-            "none" | "bind" | "" if words.iter().any(|w| matches!(*w, "bind" | "rbind")) => {
-                if !Path::new(device).is_absolute() {
-                    return Err(Error::invalid(format!(
-                        "a bind volume needs device=/absolute/path, not {device:?}"
-                    )));
-                }
-                if let Some(word) = words
-                    .iter()
-                    .find(|w| !matches!(**w, "bind" | "rbind") && !MOUNT_WORDS.contains(w))
-                {
-                    return refuse(word, "a bind volume takes o=bind and options of mounts");
-                }
-                Ok(Self::Bind {
-                    path: device.into(),
-                })
-            }
-            "" => {
-                if !device.is_empty() {
-                    return refuse("device", "it needs a type");
-                }
-                let known = |w: &&&str| {
-                    w.starts_with("uid=")
-                        || w.starts_with("gid=")
-                        || matches!(**w, "nocopy" | "copy")
-                };
-                if let Some(word) = words.iter().find(|w| !known(w)) {
-                    return refuse(word, "without a type, o= takes uid, gid, copy and nocopy");
-                }
-                Ok(Self::Folder {
-                    uid: id("uid")?,
-                    gid: id("gid")?,
-                    nocopy: words.contains(&"nocopy") || options.contains_key("nocopy"),
-                })
-            }
-            other => refuse(
-                &format!("type={other}"),
-                "a plain user may mount tmpfs and bind; mount it on the host and use -v HOSTDIR:/path",
-            ),
-        }
-    }
 }
 
 /// All volumes of this user.
@@ -575,146 +410,5 @@ fn make_data(path: &Path, backing: &Backing) -> Result<()> {
     Ok(())
 }
 
-fn read_record(folder: &Path) -> Result<Option<VolumeRecord>> {
-    let path = folder.join("volume.json");
-    let Some(bytes) = files::read_if_exists(&path, LIMIT)? else {
-        return Ok(None);
-    };
-    let record: VolumeRecord = serde_json::from_slice(&bytes).what_kind(Kind::Corrupt, || {
-        format!("the record {} is damaged", path.display())
-    })?;
-    if record.version > VERSION {
-        return Err(Error::unsupported(format!(
-            "{} was written by a newer coracle",
-            path.display()
-        ))
-        .hint("use the newer coracle"));
-    }
-    Ok(Some(record))
-}
-
-fn write_record(folder: &Path, record: &VolumeRecord, durability: Durability) -> Result<()> {
-    let bytes =
-        serde_json::to_vec(record).what_kind(Kind::Internal, || "cannot encode a volume record")?;
-    files::replace(&folder.join("volume.json"), &bytes, 0o600, durability)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn volumes() -> (tempfile::TempDir, Volumes) {
-        let dir = tempfile::tempdir().unwrap();
-        let volumes = Volumes {
-            dir: dir.path().join("volumes"),
-        };
-        (dir, volumes)
-    }
-
-    fn named(name: &str) -> VolumeSpec {
-        VolumeSpec {
-            name: Some(name.to_owned()),
-            ..VolumeSpec::default()
-        }
-    }
-
-    #[test]
-    fn a_volume_is_made_once_found_by_prefix_and_removed() {
-        let (_dir, volumes) = volumes();
-        let made = volumes.create(&named("data")).unwrap();
-        assert!(!made.anonymous);
-        assert_eq!(
-            volumes.create(&named("data")).unwrap_err().kind(),
-            Kind::Exists
-        );
-        volumes.create(&named("dust")).unwrap();
-        assert_eq!(volumes.find("da").unwrap(), made);
-        assert_eq!(volumes.find("d").unwrap_err().kind(), Kind::Invalid);
-        assert_eq!(volumes.find("").unwrap_err().kind(), Kind::NotFound);
-        assert_eq!(volumes.list().unwrap().len(), 2);
-        volumes.remove(&made.name).unwrap();
-        assert_eq!(
-            volumes.remove(&made.name).unwrap_err().kind(),
-            Kind::NotFound
-        );
-        assert_eq!(volumes.get("data").unwrap(), None);
-        assert_eq!(volumes.get("../data").unwrap(), None);
-        // Nothing is left beside.
-        assert_eq!(fs::read_dir(&volumes.dir).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn anonymous_volumes_have_long_names() {
-        let (_dir, volumes) = volumes();
-        let made = volumes.create(&VolumeSpec::default()).unwrap();
-        assert!(made.anonymous);
-        assert_eq!(made.name.as_str().len(), 64);
-    }
-
-    #[test]
-    fn options_are_understood_or_refused_by_name() {
-        let parse = |pairs: &[(&str, &str)]| {
-            Backing::parse(
-                &pairs
-                    .iter()
-                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                    .collect(),
-            )
-        };
-        assert_eq!(
-            parse(&[]).unwrap(),
-            Backing::Folder {
-                uid: 0,
-                gid: 0,
-                nocopy: false
-            }
-        );
-        assert_eq!(
-            parse(&[("o", "uid=5,gid=6,nocopy")]).unwrap(),
-            Backing::Folder {
-                uid: 5,
-                gid: 6,
-                nocopy: true
-            }
-        );
-        let tmpfs = parse(&[
-            ("type", "tmpfs"),
-            ("device", "tmpfs"),
-            ("o", "size=1m,nodev,mode=700"),
-        ])
-        .unwrap();
-        let options = vec![
-            ("size".to_owned(), "1048576".to_owned()),
-            ("mode".to_owned(), "700".to_owned()),
-        ];
-        assert_eq!(tmpfs, Backing::Tmpfs { options });
-        let bind = parse(&[("type", "none"), ("device", "/srv"), ("o", "bind")]).unwrap();
-        assert_eq!(
-            bind,
-            Backing::Bind {
-                path: "/srv".into()
-            }
-        );
-        for bad in [
-            &[("type", "nfs"), ("device", ":/x")][..],
-            &[("size", "1g")],
-            &[("o", "noatime")],
-            &[("type", "none"), ("o", "bind"), ("device", "relative")],
-            &[("colour", "red")],
-            &[("o", "uid=x")],
-            &[("type", "tmpfs"), ("o", "frob=1")],
-        ] {
-            assert!(parse(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_record_disables_one_volume_only() {
-        let (_dir, volumes) = volumes();
-        volumes.create(&named("good")).unwrap();
-        volumes.create(&named("bad")).unwrap();
-        fs::write(volumes.dir.join("bad/volume.json"), "{").unwrap();
-        assert_eq!(volumes.list().unwrap().len(), 1);
-        assert_eq!(volumes.get("bad").unwrap_err().kind(), Kind::Corrupt);
-    }
-}
+mod tests;
