@@ -62,7 +62,7 @@ pub struct Event {
     #[serde(rename = "type")]
     pub kind: Type,
     /// podman's word: attach checkpoint cleanup commit copy create died exec exec_died export
-    /// health_status import init kill load loadFromArchive mount pause prune pull push remove
+    /// health_status import init kill load loadFromArchive mount network pause prune pull push remove
     /// rename restart restore save start stop sync tag unmount unpause untag update.
     pub action: String,
     /// Full id of the object, or its name where it has none (volumes).

@@ -4,7 +4,7 @@
 //! Namespaces: the user's own user namespace and the command's mount namespace; host network and
 //! pids. Holds: stdio pipes or the pty's master, the log, the control socket, the pidfd, and what
 //! the launch asked it to hold. Writes: `status.json`, `exit.json`, the log; and the events
-//! `start`, `died` and `restart`.
+//! `start`, `died`, `restart` and `network`.
 //! Ends: after the exit record is stored and clean-up ran. Never before the container.
 //! If killed: the container's first process dies with it (PDEATHSIG); the next command that takes
 //! the container's lock sees a dead monitor, stores exit "unknown" and runs the same clean-up.
@@ -124,8 +124,8 @@ pub struct Running {
     pub pidfd: OwnedFd,
     /// The master of its terminal.
     pub pty: Option<OwnedFd>,
-    /// The uplink's process.
-    pub uplink: Option<Identity>,
+    /// The uplink, if it has one.
+    pub uplink: Option<Uplink>,
     /// Published ports with random ones filled in.
     pub ports: Vec<PortMapping>,
     /// Kind of network in effect.
@@ -136,8 +136,8 @@ pub struct Running {
     pub cgroup: Option<String>,
     /// Asked once after the exit: whether the out-of-memory killer ended it.
     pub oom_killed: Option<Box<dyn FnMut() -> bool>>,
-    /// Held while it runs and dropped in order when it has ended, before `on_exit`: the uplink's
-    /// guard, namespace descriptors.
+    /// Held while it runs and dropped in order when it has ended, before `on_exit` and after the
+    /// uplink: locks, the cgroup.
     pub held: Vec<Box<dyn Any>>,
 }
 
@@ -157,6 +157,17 @@ impl Running {
             held: Vec::new(),
         }
     }
+}
+
+/// The program that connects a running container's network.
+pub struct Uplink {
+    /// Its process.
+    pub identity: Identity,
+    /// Readable when it ended.
+    pub pidfd: OwnedFd,
+    /// It ended: reaps it and starts it again, with the same addresses and ports. What this
+    /// captured is what keeps the uplink: dropping it ends the process.
+    pub again: Box<dyn FnMut() -> Result<(Identity, OwnedFd)>>,
 }
 
 /// What the command learns.

@@ -1,4 +1,4 @@
-//! When a container that ended is started again, and after how long. Pure.
+//! When a container or an uplink that ended is started again, and after how long. Pure.
 
 use std::time::Duration;
 
@@ -13,13 +13,61 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A run at least this long was a good one: the next delay is the first again.
 const GOOD_RUN: Duration = Duration::from_secs(10);
 
+/// How often in a row an uplink is started again: for some eight minutes.
+const UPLINK_TRIES: u32 = 14;
+
+/// Delays that double, until a good run.
+#[derive(Clone, Debug)]
+struct Delay(Duration);
+
+impl Delay {
+    /// After a run of `ran`.
+    fn next(&mut self, ran: Duration) -> Duration {
+        if ran >= GOOD_RUN {
+            self.0 = FIRST;
+        }
+        let delay = self.0;
+        self.0 = (delay * 2).min(LONGEST);
+        delay
+    }
+}
+
+/// When an uplink that ended is started again.
+#[derive(Clone, Debug)]
+pub struct UplinkRestarts {
+    tries: u32,
+    delay: Delay,
+}
+
+impl Default for UplinkRestarts {
+    fn default() -> Self {
+        Self {
+            tries: 0,
+            delay: Delay(FIRST),
+        }
+    }
+}
+
+impl UplinkRestarts {
+    /// It ended after `ran`, or could not be started. Answers how long to wait before the next
+    /// try, `None` when there were enough in a row.
+    pub fn after(&mut self, ran: Duration) -> Option<Duration> {
+        if ran >= GOOD_RUN {
+            self.tries = 0;
+        }
+        self.tries += 1;
+        let delay = self.delay.next(ran);
+        (self.tries <= UPLINK_TRIES).then_some(delay)
+    }
+}
+
 /// Remembers what the delays depend on.
 #[derive(Clone, Debug)]
 pub struct Restarts {
     /// The policy; `update --restart` changes it while the container runs.
     pub policy: RestartPolicy,
     count: u32,
-    delay: Duration,
+    delay: Delay,
 }
 
 impl Restarts {
@@ -28,7 +76,7 @@ impl Restarts {
         Self {
             policy,
             count: 0,
-            delay: FIRST,
+            delay: Delay(FIRST),
         }
     }
 
@@ -51,13 +99,8 @@ impl Restarts {
         if !again {
             return None;
         }
-        if ran >= GOOD_RUN {
-            self.delay = FIRST;
-        }
-        let delay = self.delay;
-        self.delay = (delay * 2).min(LONGEST);
         self.count = self.count.saturating_add(1);
-        Some(delay)
+        Some(self.delay.next(ran))
     }
 }
 
@@ -104,5 +147,16 @@ mod tests {
         assert_eq!(&delays[..4], [100, 200, 400, 800]);
         assert_eq!(delays[11], 60_000);
         assert_eq!(restarts.after(0, GOOD_RUN, false), Some(FIRST));
+    }
+
+    #[test]
+    fn an_uplink_is_tried_for_minutes_and_a_good_run_begins_anew() {
+        let mut restarts = UplinkRestarts::default();
+        let delays: Vec<Duration> = std::iter::from_fn(|| restarts.after(SHORT)).collect();
+        assert_eq!(delays.len(), UPLINK_TRIES as usize);
+        assert_eq!(delays[0], FIRST);
+        let all: Duration = delays.iter().sum();
+        assert!(all > Duration::from_secs(300), "{all:?}");
+        assert_eq!(restarts.after(GOOD_RUN), Some(FIRST));
     }
 }

@@ -1,10 +1,12 @@
 //! The monitor's loop: one container from its first start to its last exit.
 
+mod link;
+
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use super::restart::Restarts;
+use super::restart::{Restarts, UplinkRestarts};
 use super::serve::Clients;
 use super::start::{Answer, Report, write_pid};
 use super::streams::{self, Ends, Found, Progress};
@@ -24,6 +26,7 @@ const PIDFD: u64 = 2;
 const OUT: u64 = 3;
 const ERR: u64 = 4;
 const INPUT: u64 = 5;
+const UPLINK: u64 = 6;
 /// Clients count from here.
 pub(super) const CLIENTS: u64 = 16;
 
@@ -69,6 +72,10 @@ struct Current {
     look_again: Option<Instant>,
     /// When memory is given back.
     settle_at: Option<Instant>,
+    /// When the uplink was started, and when it is started again.
+    uplink_since: Instant,
+    uplink_at: Option<Instant>,
+    uplink_restarts: UplinkRestarts,
 }
 
 impl Current {
@@ -186,12 +193,15 @@ impl<'a> Monitor<'a> {
             ends = Ends::of_terminal(master)?;
         }
         self.poller.add(&running.pidfd, PIDFD, Interest::READ)?;
+        if let Some(uplink) = &running.uplink {
+            self.poller.add(&uplink.pidfd, UPLINK, Interest::READ)?;
+        }
         let now = Instant::now();
         self.status.started = Timestamp::now();
         self.status.restarts = self.restarts.count();
         self.status.paused = false;
         self.status.init = Identity::of(running.pid).ok();
-        self.status.uplink.clone_from(&running.uplink);
+        self.status.uplink = running.uplink.as_ref().map(|u| u.identity.clone());
         self.status.ports.clone_from(&running.ports);
         self.status.network.clone_from(&running.network);
         self.status.ip_address.clone_from(&running.ip_address);
@@ -206,6 +216,9 @@ impl<'a> Monitor<'a> {
             writing: false,
             look_again: None,
             settle_at: Some(now + SETTLED),
+            uplink_since: now,
+            uplink_at: None,
+            uplink_restarts: UplinkRestarts::default(),
         }));
         let recorded = self
             .plan
@@ -253,7 +266,12 @@ impl<'a> Monitor<'a> {
         let mut deadlines = vec![self.clients.deadline()];
         match &self.phase {
             Phase::Running(current) => {
-                deadlines.extend([current.kill_at, current.look_again, current.settle_at]);
+                deadlines.extend([
+                    current.kill_at,
+                    current.look_again,
+                    current.settle_at,
+                    current.uplink_at,
+                ]);
             }
             Phase::Restarting(when) => deadlines.push(Some(*when)),
             Phase::Over => {}
@@ -268,6 +286,7 @@ impl<'a> Monitor<'a> {
             PIDFD => self.ended(),
             OUT | ERR => self.relay(event.token == ERR, TURNS),
             INPUT => self.feed(),
+            UPLINK => self.uplink_ended(),
             client => self.serve(client, event),
         }
     }
@@ -288,6 +307,10 @@ impl<'a> Monitor<'a> {
                 }
                 if due(current.look_again) {
                     current.look_again = None;
+                }
+                if due(current.uplink_at) {
+                    current.uplink_at = None;
+                    self.start_uplink();
                 }
             }
             Phase::Restarting(when) if *when <= now => self.restart(),
@@ -310,7 +333,7 @@ impl<'a> Monitor<'a> {
         let keep = match &self.phase {
             Phase::Running(c) => {
                 let uplink = c.running.uplink.as_ref();
-                [c.running.pid, uplink.map_or(0, |u| u.pid)]
+                [c.running.pid, uplink.map_or(0, |u| u.identity.pid)]
             }
             _ => [0, 0],
         };
@@ -521,6 +544,9 @@ impl<'a> Monitor<'a> {
         // Descriptors leave the poller with their last copy; those that the launch's children may
         // have inherited leave it here.
         let _known = self.poller.remove(&current.running.pidfd);
+        if let Some(uplink) = &current.running.uplink {
+            let _known = self.poller.remove(&uplink.pidfd);
+        }
         current.leave(&self.poller);
         let oom_killed = current
             .running
@@ -529,6 +555,7 @@ impl<'a> Monitor<'a> {
             .is_some_and(|asked| asked());
         let ran = current.since.elapsed();
         drop(current.ends);
+        drop(current.running.uplink.take());
         for held in std::mem::take(&mut current.running.held) {
             drop(held);
         }

@@ -32,6 +32,72 @@ fn a_container_has_namespaces_of_its_own() {
     );
 }
 
+/// What a process holds open: paths below the world's folder by their last name, everything else
+/// by its kind.
+fn held(world: &World, pid: &str) -> Vec<String> {
+    let mut all: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap())
+        .map(|target| {
+            if target.starts_with(world.path()) {
+                return target.file_name().unwrap().to_string_lossy().into_owned();
+            }
+            let text = target.to_string_lossy().into_owned();
+            // A pidfd is an anonymous file or, on newer kernels, one of a file system of its own.
+            match text.strip_prefix("anon_inode:[") {
+                Some(rest) => rest.trim_end_matches(']').to_owned(),
+                None => text.split(":[").next().unwrap_or_default().to_owned(),
+            }
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn the_monitor_holds_what_it_needs_and_nothing_else() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    // Standard streams, its loop, the signals, the control socket, the container's end, the log,
+    // and the folder whose lock says that the upper layer is mounted.
+    let always = [
+        "/dev/null",
+        "/dev/null",
+        "/dev/null",
+        "eventpoll",
+        "signalfd",
+        "pidfd",
+        "log",
+        "socket",
+        "work",
+    ];
+    // The uplink's end and words, and what it takes to start another: the namespace and its routes.
+    let uplink = ["pidfd", "/memfd:uplink (deleted)", "net", "socket"];
+    let cases: [(&[&str], &[&str], &[&str]); 5] = [
+        (&["--network", "none"], &["pipe", "pipe"], &[]),
+        (&["--network", "host"], &["pipe", "pipe"], &[]),
+        (&["--network", "none", "-i"], &["pipe", "pipe", "pipe"], &[]),
+        (
+            &["--network", "none", "-t"],
+            &["/dev/pts/ptmx", "/dev/pts/ptmx"],
+            &[],
+        ),
+        (
+            &["--network", "pasta", "-v", "data:/data"],
+            &["pipe", "pipe"],
+            &uplink,
+        ),
+    ];
+    for (flags, streams, network) in cases {
+        let args = [&["run", "-d"], flags, &["busybox", "sleep", "100"]].concat();
+        let id = world.ok(&args);
+        let monitor = world.inspect(&id, "{{.State.ConmonPid}}");
+        let mut expected: Vec<&str> = [&always[..], streams, network].concat();
+        expected.sort_unstable();
+        assert_eq!(held(&world, &monitor), expected, "{flags:?}");
+    }
+}
+
 #[test]
 fn the_first_process_has_only_the_descriptors_asked_for() {
     let world = World::with_busybox();
@@ -54,6 +120,16 @@ fn the_first_process_has_only_the_descriptors_asked_for() {
         "0\n1\n2\n3"
     );
     assert_eq!(world.ok(&["exec", "c", "ls", "/proc/1/fd"]), "0\n1\n2");
+    // With a descriptor handed on there is that one more, and the shells' own are no part of it.
+    let coracle = env!("CARGO_BIN_EXE_coracle");
+    let line = format!(
+        "exec 3</dev/null 9</dev/null; exec {coracle} run -d --name p --preserve-fds 1 busybox sleep 100"
+    );
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &line]);
+    world.settle(&mut command);
+    assert!(command.output().unwrap().status.success());
+    assert_eq!(world.ok(&["exec", "p", "ls", "/proc/1/fd"]), "0\n1\n2\n3");
     // Nor does it know our binary.
     assert!(
         !world

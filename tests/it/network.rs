@@ -61,6 +61,95 @@ fn a_published_port_answers_and_the_uplink_ends_with_a_killed_monitor() {
     }
 }
 
+/// A field of a container's status, as JSON.
+fn status(world: &World, name: &str, field: &str) -> serde_json::Value {
+    let id = world.inspect(name, "{{.Id}}");
+    let path = world.runtime().join("containers").join(id);
+    let text = std::fs::read(path.join("status.json")).unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    status[field].clone()
+}
+
+fn kill(pid: i64) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn an_uplink_that_dies_is_started_again_with_its_ports() {
+    requires!("pasta", "slirp4netns");
+    for tool in ["pasta", "slirp4netns"] {
+        let world = World::with_busybox();
+        let args = ["run", "-d", "--name", "web", "-p", "127.0.0.1::80"];
+        let service = ["--network", tool, "busybox", "sh", "-c", SERVICE];
+        world.ok(&[&args[..], &service].concat());
+        let at = world.ok(&["port", "web", "80"]);
+        let answers = || hear(&at).as_deref() == Some("hello\n");
+        crate::support::peer::wait_for("an answer", answers);
+        // Twice: the second one is the monitor's own work again.
+        for round in 1..=2 {
+            let first = status(&world, "web", "uplink")["pid"].as_i64().unwrap();
+            kill(first);
+            crate::support::peer::wait_for("another uplink", || {
+                let now = status(&world, "web", "uplink")["pid"].as_i64();
+                now.is_some_and(|pid| pid != first)
+            });
+            crate::support::peer::wait_for(&format!("{tool} to answer again"), answers);
+            assert_eq!(world.ok(&["port", "web", "80"]), at);
+            let args = ["events", "--stream=false", "--filter", "event=network"];
+            let told = world.ok(&[&args[..], &["--format", "{{.Attributes}}"]].concat());
+            assert_eq!(told.lines().count(), 2 * round, "{tool}: {told}");
+        }
+        let last = status(&world, "web", "uplink")["pid"].as_i64().unwrap();
+        world.ok(&["stop", "-t", "0", "web"]);
+        let stat = format!("/proc/{last}/stat");
+        let lives = || std::fs::read_to_string(&stat).is_ok_and(|s| !s.contains(") Z "));
+        crate::support::peer::wait_for("the uplink to end", || !lives());
+        assert_eq!(
+            std::fs::read_dir(world.runtime().join("containers"))
+                .unwrap()
+                .flatten()
+                .filter(|e| e.path().join("netns").exists())
+                .count(),
+            0
+        );
+    }
+}
+
+/// Newer ones close what they inherit before they open anything.
+#[test]
+fn a_pasta_that_closes_what_it_inherits_connects() {
+    requires!("pasta");
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::with_busybox();
+    let folder = world.path().join("helpers");
+    std::fs::create_dir(&folder).unwrap();
+    let pasta = crate::support::peer::find("pasta").unwrap();
+    let script = format!(
+        "#!/bin/bash\nfor fd in /proc/$$/fd/*; do n=${{fd##*/}}; [ $n -gt 2 ] && [ $n != 255 ] && eval \"exec $n>&-\"; done\nexec {} \"$@\"\n",
+        pasta.display()
+    );
+    std::fs::write(folder.join("pasta"), script).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.join("pasta"), mode).unwrap();
+    let conf = world.path().join("helpers.conf");
+    let text = format!("[engine]\nhelper_binaries_dir = [{folder:?}]\n");
+    std::fs::write(&conf, text).unwrap();
+    let mut command = world.command(&[
+        "run",
+        "--rm",
+        "--network",
+        "pasta",
+        "busybox",
+        "ip",
+        "-4",
+        "route",
+    ]);
+    let out = command.env("CONTAINERS_CONF", &conf).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.contains("default via"), "{out:?}");
+}
+
 #[test]
 fn a_taken_port_is_refused_before_anything_runs() {
     requires!("pasta");

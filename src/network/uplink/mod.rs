@@ -9,10 +9,11 @@
 pub mod pasta;
 pub mod slirp;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -23,11 +24,15 @@ use super::namespace::Namespace;
 use super::plan::{Families, NetworkPlan, Tool, UplinkPlan};
 use crate::base::{Context as _, Error, Hint as _, Kind, Result};
 use crate::state::options::PortMapping;
+use crate::sys::mount;
 use crate::sys::process::Identity;
 use crate::sys::spawn::{self, Lifetime};
 
 /// How long a program may take. Its own work is some milliseconds; a loaded machine is slower.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The same when it is started again beside a container that runs.
+const PATIENCE_AGAIN: Duration = Duration::from_secs(3);
 
 /// The most that is kept of what a program says.
 const MESSAGES: u64 = 64 << 10;
@@ -107,14 +112,32 @@ fn clean(text: &str) -> String {
 /// Connects `namespace` as `plan` says, trying its uplinks in order.
 ///
 /// Call it from the thread that lives as long as the monitor does, before the container is cloned.
-/// `scratch` is a folder for the API socket of slirp4netns, the container's runtime folder.
+/// `scratch` is a folder for the API socket of slirp4netns, the container's runtime folder. This
+/// process has a mount namespace of its own.
 ///
 /// # Errors
 /// `Unavailable` with what the last program said; `TimedOut`.
 pub fn start(plan: &NetworkPlan, namespace: &Namespace, scratch: &Path) -> Result<Uplink> {
+    start_within(plan, namespace, scratch, PATIENCE)
+}
+
+/// As [`start`], when the one before ended: the monitor that waits here has other things to do.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_again(plan: &NetworkPlan, namespace: &Namespace, scratch: &Path) -> Result<Uplink> {
+    start_within(plan, namespace, scratch, PATIENCE_AGAIN)
+}
+
+fn start_within(
+    plan: &NetworkPlan,
+    namespace: &Namespace,
+    scratch: &Path,
+    patience: Duration,
+) -> Result<Uplink> {
     let mut first = None;
     for uplink in &plan.uplinks {
-        match start_one(uplink, &plan.ports, namespace, scratch) {
+        match start_one(uplink, &plan.ports, namespace, scratch, patience) {
             Ok(running) => return Ok(running),
             Err(e) => {
                 log::warn!("{}", e.one_line());
@@ -130,12 +153,13 @@ fn start_one(
     ports: &[PortMapping],
     namespace: &Namespace,
     scratch: &Path,
+    patience: Duration,
 ) -> Result<Uplink> {
     let name = plan.name();
     let what = || format!("cannot connect the container with {name}");
     // What an earlier try left in the queue is not about this one.
     drop(namespace.routes.read());
-    let netns = namespace.fd.try_clone().what(what)?;
+    let netns = Named::put(namespace.fd.as_fd(), scratch).what(what)?;
     let (mut arguments, mut inherited, lifeline) = match plan.tool {
         Tool::Pasta => (pasta::arguments(plan, ports), vec![], None),
         Tool::Slirp4netns => {
@@ -153,14 +177,13 @@ fn start_one(
     } else {
         None
     };
-    arguments.extend(namespace_arguments(plan.tool, netns.as_raw_fd()));
-    inherited.push(netns);
+    arguments.extend(netns.arguments(plan.tool));
     let child = spawn(plan, arguments, inherited, lifeline).what(what)?;
     let pid = child.handle.pids().first().copied().unwrap_or_default();
     let pid = i32::try_from(pid).unwrap_or_default();
     let identity = Identity::of(pid).what(what)?;
     let pidfd = identity.open().what(what)?;
-    wait_ready(plan.families, namespace, &pidfd, &child)
+    wait_ready(plan.families, namespace, &pidfd, &child, patience)
         .what(what)
         .hint(|| "`--network none` starts it without; `coracle doctor` looks for the reason")?;
     if let Some(api) = &api {
@@ -174,12 +197,41 @@ fn start_one(
     })
 }
 
-/// How each program is told the namespace.
-fn namespace_arguments(tool: Tool, fd: i32) -> Vec<OsString> {
-    let path = format!("/proc/self/fd/{fd}");
-    match tool {
-        Tool::Pasta => vec!["--netns".into(), path.into()],
-        Tool::Slirp4netns => vec!["--netns-type=path".into(), path.into(), "eth0".into()],
+/// The namespace under a path, until the program has opened it: a mount in this process's own mount
+/// namespace. A descriptor's path will not do, for pasta closes what it inherits (since August
+/// 2024) before it opens anything; nor does `/proc/<pid>/ns/net` of the monitor, which it may not
+/// look into once it gave up the capabilities that the monitor has (ptrace(2), access mode).
+#[derive(Debug)]
+struct Named(CString);
+
+impl Named {
+    fn put(namespace: BorrowedFd<'_>, folder: &Path) -> Result<Self> {
+        let path = folder.join("netns");
+        let what = || format!("cannot mount the network namespace at {}", path.display());
+        let file = File::create(&path).what(what)?;
+        let name = CString::new(path.as_os_str().as_bytes()).what(what)?;
+        let tree = mount::clone_fd(namespace, false).what(what)?;
+        mount::attach(tree, file).what(what)?;
+        Ok(Self(name))
+    }
+
+    /// How each program is told it.
+    fn arguments(&self, tool: Tool) -> Vec<OsString> {
+        let path = std::ffi::OsStr::from_bytes(self.0.as_bytes()).to_owned();
+        match tool {
+            Tool::Pasta => vec!["--netns".into(), path],
+            Tool::Slirp4netns => vec!["--netns-type=path".into(), path, "eth0".into()],
+        }
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        // The mount goes with this process at the latest, the file with its folder.
+        drop(mount::detach(&self.0));
+        drop(std::fs::remove_file(std::ffi::OsStr::from_bytes(
+            self.0.as_bytes(),
+        )));
     }
 }
 
@@ -238,8 +290,9 @@ fn wait_ready(
     namespace: &Namespace,
     pidfd: &OwnedFd,
     child: &Child,
+    patience: Duration,
 ) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let mut seen = Families::default();
     loop {
         let now = namespace
@@ -277,7 +330,7 @@ fn wait_ready(
             let said = child.messages();
             return Err(Error::new(
                 Kind::TimedOut,
-                format!("the network did not come up within {PATIENCE:?}; it said: {said:?}"),
+                format!("the network did not come up within {patience:?}; it said: {said:?}"),
             ));
         }
     }

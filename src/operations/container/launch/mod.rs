@@ -19,7 +19,7 @@ mod secrets;
 use std::any::Any;
 use std::cell::RefCell;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,9 +34,11 @@ use crate::config::dirs::Dirs;
 use crate::handoff::control::AttachRequest;
 use crate::image::ImageRecord;
 use crate::monitor::{
-    Attempt, AttemptStdio, MonitorPlan, Running, Started, StdioPlan, spawn as spawn_monitor,
+    Attempt, AttemptStdio, MonitorPlan, Running, Started, StdioPlan, Uplink as Connection,
+    spawn as spawn_monitor,
 };
-use crate::network::plan::Kind as NetworkKind;
+use crate::network::namespace::Namespace;
+use crate::network::plan::{Kind as NetworkKind, NetworkPlan};
 use crate::network::uplink;
 use crate::operations::session::Session;
 use crate::runtime::Stdio;
@@ -272,17 +274,19 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
     };
     let mut join: Vec<(NamespaceKind, OwnedFd)> = joins.fds;
     let mut held: Vec<Box<dyn Any>> = Vec::new();
-    let uplink_identity = uplink.as_ref().map(|u| u.identity.clone());
     let network = uplink
         .as_ref()
         .map_or_else(|| plan.name().to_owned(), |u| u.name.to_owned());
-    held.extend(uplink.map(|u| Box::new(u) as Box<dyn Any>));
     let has_own_network = netns.is_some();
+    let mut connected = None;
     if let Some(netns) = netns {
         if nested.is_none() {
             join.push((NamespaceKind::Network, again(&netns.fd)?));
         }
-        held.push(Box::new(netns));
+        // Without an uplink the container itself is all that keeps its network.
+        connected = uplink
+            .map(|u| keep_connected(u, netns, &plan, kit.container.runtime_dir()))
+            .transpose()?;
     }
     held.push(Box::new(rootfs.lock));
     held.push(Box::new(sources.held));
@@ -321,7 +325,7 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
     failpoint("start::launched")?;
     let mut running = Running::new(launched.pid, launched.pidfd);
     running.pty = launched.pty;
-    running.uplink = uplink_identity;
+    running.uplink = connected;
     running.network = network;
     running.ip_address = plan
         .addresses
@@ -338,6 +342,29 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
     }
     running.held = held;
     Ok(running)
+}
+
+/// What the monitor needs to start an uplink again.
+fn keep_connected(
+    uplink: uplink::Uplink,
+    netns: Namespace,
+    plan: &NetworkPlan,
+    scratch: &Path,
+) -> Result<Connection> {
+    let of = |uplink: &uplink::Uplink| Ok((uplink.identity.clone(), again(&uplink.pidfd)?));
+    let (identity, pidfd) = of(&uplink)?;
+    let (plan, scratch) = (plan.clone(), scratch.to_owned());
+    let mut present = Some(uplink);
+    Ok(Connection {
+        identity,
+        pidfd,
+        again: Box::new(move || {
+            // Its ports are free once it is reaped.
+            drop(present.take());
+            let next = present.insert(uplink::start_again(&plan, &netns, &scratch)?);
+            of(next)
+        }),
+    })
 }
 
 /// A group that goes when the run is over.
