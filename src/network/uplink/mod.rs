@@ -53,10 +53,16 @@ impl Uplink {
     /// Ends it and waits for that.
     pub fn stop(self) {}
 
-    /// What it said so far, for a log line when it ended before its container.
-    pub fn messages(&self) -> String {
-        self.child.messages()
+    /// Who it is, how its end is seen, and what ends it when dropped.
+    pub fn into_parts(self) -> (Identity, OwnedFd, Guard) {
+        (self.identity, self.pidfd, Guard { _child: self.child })
     }
+}
+
+/// Keeps an uplink. Dropping it ends it.
+#[derive(Debug)]
+pub struct Guard {
+    _child: Child,
 }
 
 /// A started program with its lifelines.

@@ -284,9 +284,7 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
             join.push((NamespaceKind::Network, again(&netns.fd)?));
         }
         // Without an uplink the container itself is all that keeps its network.
-        connected = uplink
-            .map(|u| keep_connected(u, netns, &plan, kit.container.runtime_dir()))
-            .transpose()?;
+        connected = uplink.map(|u| keep_connected(u, netns, &plan, kit.container.runtime_dir()));
     }
     held.push(Box::new(rootfs.lock));
     held.push(Box::new(sources.held));
@@ -350,21 +348,22 @@ fn keep_connected(
     netns: Namespace,
     plan: &NetworkPlan,
     scratch: &Path,
-) -> Result<Connection> {
-    let of = |uplink: &uplink::Uplink| Ok((uplink.identity.clone(), again(&uplink.pidfd)?));
-    let (identity, pidfd) = of(&uplink)?;
+) -> Connection {
+    let (identity, pidfd, guard) = uplink.into_parts();
     let (plan, scratch) = (plan.clone(), scratch.to_owned());
-    let mut present = Some(uplink);
-    Ok(Connection {
+    let mut present = Some(guard);
+    Connection {
         identity,
         pidfd,
         again: Box::new(move || {
             // Its ports are free once it is reaped.
             drop(present.take());
-            let next = present.insert(uplink::start_again(&plan, &netns, &scratch)?);
-            of(next)
+            let (identity, pidfd, guard) =
+                uplink::start_again(&plan, &netns, &scratch)?.into_parts();
+            present = Some(guard);
+            Ok((identity, pidfd))
         }),
-    })
+    }
 }
 
 /// A group that goes when the run is over.
