@@ -3,7 +3,7 @@
 //! out of date. Those in `completions/` are made from here by a test.
 
 /// The shells.
-pub const SHELLS: &[&str] = &["bash", "zsh", "fish"];
+pub const SHELLS: &[&str] = &["bash", "zsh", "fish", "powershell"];
 
 /// The script of a shell; without descriptions where `described` is false.
 pub fn script(shell: &str, described: bool) -> Option<String> {
@@ -11,6 +11,8 @@ pub fn script(shell: &str, described: bool) -> Option<String> {
         "bash" => BASH,
         "zsh" if described => ZSH,
         "zsh" => return Some(ZSH.replace("_describe -V -t", "_describe -V -n -t")),
+        "powershell" if described => POWERSHELL,
+        "powershell" => return Some(POWERSHELL.replace("$parts[-1]", "$parts[0]")),
         "fish" if described => FISH,
         "fish" => return Some(FISH.replace("string split --max", "string split -f1 --max")),
         _ => return None,
@@ -98,4 +100,23 @@ function __coracle_complete
 end
 
 complete -c coracle -f -a '(__coracle_complete)'
+"#;
+
+const POWERSHELL: &str = r#"# PowerShell completion for coracle
+
+Register-ArgumentCompleter -Native -CommandName 'coracle' -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+    $words = @($commandAst.CommandElements |
+        Where-Object { $_.Extent.StartOffset -lt $cursorPosition } |
+        Select-Object -Skip 1 |
+        ForEach-Object { $_.Extent.Text.Trim('"', "'") })
+    if ($wordToComplete -eq '') { $words += '' }
+    # Older shells drop empty arguments; the program takes a missing last word for an empty one.
+    foreach ($line in @(& coracle __complete -- @words 2>$null)) {
+        if ($line.StartsWith(':')) { continue }
+        $parts = @($line -split "`t", 2 | Where-Object { $_ -ne '' })
+        [System.Management.Automation.CompletionResult]::new(
+            $parts[0], $parts[0], 'ParameterValue', $parts[-1])
+    }
+}
 "#;

@@ -46,7 +46,7 @@ fn a_container_lives_through_its_verbs() {
     let id = w.ok(&[
         "create",
         "--name",
-        "a",
+        "my",
         "--label",
         "app=demo",
         "--network",
@@ -56,31 +56,31 @@ fn a_container_lives_through_its_verbs() {
         "300",
     ]);
     assert_eq!(id.trim().len(), 64);
-    assert_eq!(w.inspect("a", "{{.State.Status}}"), "created");
-    assert_eq!(w.ok(&["start", "a"]), "a");
-    w.wait_state("a", "running");
+    assert_eq!(w.inspect("my", "{{.State.Status}}"), "created");
+    assert_eq!(w.ok(&["start", "my"]), "my");
+    w.wait_state("my", "running");
     // An id prefix is as good as a name, and is what is printed.
     let prefix = &id[..8];
     assert_eq!(w.ok(&["pause", prefix]), prefix);
-    assert_eq!(w.inspect("a", "{{.State.Paused}}"), "true");
-    w.run(&["exec", "a", "true"]).code(125).says("paused");
-    w.ok(&["unpause", "a"]);
-    w.ok(&["exec", "a", "true"]);
-    w.run(&["exec", "a", "sh", "-c", "exit 3"]).code(3);
-    w.run(&["exec", "a", "nope"]).code(127);
-    w.ok(&["rename", "a", "b"]);
-    w.run(&["container", "exists", "a"]).code(1);
-    w.run(&["container", "exists", "b"]).code(0);
-    assert!(w.ok(&["top", "b", "pid", "args"]).contains("sleep 300"));
-    w.run(&["rm", "b"]).code(2).says("running");
-    assert_eq!(w.ok(&["stop", "-t", "0", "b"]), "b");
+    assert_eq!(w.inspect("my", "{{.State.Paused}}"), "true");
+    w.run(&["exec", "my", "true"]).code(125).says("paused");
+    w.ok(&["unpause", "my"]);
+    w.ok(&["exec", "my", "true"]);
+    w.run(&["exec", "my", "sh", "-c", "exit 3"]).code(3);
+    w.run(&["exec", "my", "nope"]).code(127);
+    w.ok(&["rename", "my", "your"]);
+    w.run(&["container", "exists", "my"]).code(1);
+    w.run(&["container", "exists", "your"]).code(0);
+    assert!(w.ok(&["top", "your", "pid", "args"]).contains("sleep 300"));
+    w.run(&["rm", "your"]).code(2).says("running");
+    assert_eq!(w.ok(&["stop", "-t", "0", "your"]), "your");
     assert_eq!(
-        w.inspect("b", "{{.State.Status}} {{.State.ExitCode}}"),
+        w.inspect("your", "{{.State.Status}} {{.State.ExitCode}}"),
         "exited 137"
     );
-    w.ok(&["restart", "-t", "0", "b"]);
-    w.run(&["kill", "-s", "KILL", "b"]).code(0);
-    w.run(&["kill", "b"]).code(125);
+    w.ok(&["restart", "-t", "0", "your"]);
+    w.run(&["kill", "-s", "KILL", "your"]).code(0);
+    w.run(&["kill", "your"]).code(125);
     assert_eq!(
         w.ok(&[
             "ps",
@@ -90,11 +90,11 @@ fn a_container_lives_through_its_verbs() {
             "--format",
             "{{.Names}} {{.State}} {{.Label \"app\"}}"
         ]),
-        "b exited demo"
+        "your exited demo"
     );
-    assert_eq!(w.ok(&["rm", "b"]), "b");
-    w.run(&["rm", "b"]).code(1).says("no such container");
-    w.run(&["rm", "-f", "b"]).code(0);
+    assert_eq!(w.ok(&["rm", "your"]), "your");
+    w.run(&["rm", "your"]).code(1).says("no such container");
+    w.run(&["rm", "-f", "your"]).code(0);
 }
 
 #[test]

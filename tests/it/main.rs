@@ -35,5 +35,7 @@ mod objects;
 mod registry;
 mod registry_config;
 mod run_flags;
+mod shells;
 mod streams;
 mod users;
+mod verbs;

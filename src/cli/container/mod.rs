@@ -5,6 +5,7 @@ use super::output::Out;
 use crate::command;
 
 pub mod attach;
+pub mod clone;
 pub mod commit;
 pub mod cp;
 pub mod create;
@@ -13,9 +14,11 @@ pub mod exec;
 pub mod exec_options;
 pub mod exists;
 pub mod export;
+pub mod init;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
+pub mod mount;
 pub mod options;
 pub mod pause;
 pub mod port;
@@ -107,11 +110,30 @@ pub const BOTH: &[Entry] = &[
         export::run
     ),
     command!(
+        "init",
+        "Check that containers can be started, and fill their volumes",
+        init::InitArgs,
+        init::run
+    ),
+    command!(
         "kill",
         "Send a signal to the first process of containers",
         kill::KillArgs,
         kill::run
     ),
+    command!(
+        "mount",
+        "Show containers' file systems at a path of the host's",
+        mount::MountArgs,
+        mount::mount
+    ),
+    command!(
+        "unmount",
+        "Take those mounts away",
+        mount::UnmountArgs,
+        mount::unmount
+    )
+    .aliases(&["umount"]),
     command!(
         "pause",
         "Freeze all processes of containers",
@@ -189,6 +211,18 @@ pub const TOP: &[Entry] = &[
 
 /// `coracle container VERB` only.
 pub const NOUN: &[Entry] = &[
+    command!(
+        "cleanup",
+        "Clean up after containers that ended",
+        init::CleanupArgs,
+        init::cleanup
+    ),
+    command!(
+        "clone",
+        "Make a container with the options of another one",
+        clone::CloneArgs,
+        clone::run
+    ),
     command!(
         "exists",
         "Say by the exit code whether a container exists",

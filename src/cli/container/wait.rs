@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::base::{Kind, Result, time};
 use crate::cli::output::{Out, report};
 use crate::operations::container::select::Selection;
-use crate::operations::container::wait::{Condition, wait};
+use crate::operations::container::wait::{Condition, wait, wait_first};
 use crate::operations::session::Session;
 
 /// Wait for containers and print their exit codes
@@ -20,6 +20,9 @@ pub struct WaitArgs {
     /// State to wait for: stopped (or exited), created, running, paused, removed
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     pub condition: Vec<String>,
+    /// Return as soon as one of the containers is so far
+    #[arg(long)]
+    pub exit_first_match: bool,
     /// Only containers for which this holds
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,
@@ -62,6 +65,17 @@ pub fn run(args: WaitArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         filters: args.filter,
         ..Selection::default()
     };
+    if args.exit_first_match {
+        let mut found = Vec::new();
+        for target in selection.resolve(session)? {
+            match target.container {
+                Err(e) if args.ignore && e.kind() == Kind::NotFound => {}
+                other => found.push(other?),
+            }
+        }
+        out.line(wait_first(session, &found, &conditions)?.to_string())?;
+        return Ok(0);
+    }
     let mut worst = 0;
     for target in selection.resolve(session)? {
         let waited = target

@@ -15,10 +15,10 @@ pub struct CompletionArgs {
     /// Write to a file in place of standard output
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Leave descriptions out (they are only in zsh's and fish's)
+    /// Leave descriptions out (bash's has none)
     #[arg(long)]
     no_desc: bool,
-    /// bash, zsh or fish
+    /// bash, zsh, fish or powershell
     #[arg(value_name = "SHELL")]
     shell: String,
 }
@@ -31,7 +31,7 @@ pub fn run(args: CompletionArgs, _session: &mut Session, out: &mut Out) -> Resul
     let script =
         super::super::completions::script(&args.shell, !args.no_desc).ok_or_else(|| {
             Error::unsupported(format!("no completion for the shell {:?}", args.shell))
-                .hint("coracle completion bash|zsh|fish")
+                .hint("coracle completion bash|zsh|fish|powershell")
         })?;
     match &args.file {
         Some(path) => replace(path, script.as_bytes(), 0o644, Durability::Volatile)?,

@@ -32,6 +32,32 @@ pub fn rename(session: &Session, container: &Container, name: &str) -> Result<()
     Ok(())
 }
 
+/// Checks that a container that does not run could be started, and fills its volumes. coracle
+/// prepares at every start anew, so the container stays as it is.
+///
+/// # Errors
+/// Whatever the start would say; `InUse` when it runs.
+pub fn init(session: &Session, container: &Container, warn: &mut dyn FnMut(&str)) -> Result<()> {
+    let mut container = container.clone();
+    super::launch::enter_for(session, &container)?;
+    let _lock = locked(session, &mut container)?;
+    let state = container.state()?;
+    if state.is_active() {
+        return Err(Error::new(
+            Kind::InUse,
+            format!(
+                "cannot initialize container {:?}: it is {}",
+                container.name(),
+                state.name()
+            ),
+        ));
+    }
+    let image = super::create::image_of(session, &container)?;
+    super::launch::rehearse(session, &container, image, warn)?;
+    events::write(session, &container, "init");
+    Ok(())
+}
+
 /// What `update` changes; absent fields stay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
@@ -112,7 +138,7 @@ pub fn update(session: &Session, container: &Container, changes: &Changes) -> Re
     Ok(())
 }
 
-fn merge(old: &Resources, new: &Resources) -> Resources {
+pub(super) fn merge(old: &Resources, new: &Resources) -> Resources {
     Resources {
         memory: new.memory.or(old.memory),
         memory_reservation: new.memory_reservation.or(old.memory_reservation),

@@ -6,6 +6,7 @@
 pub mod alter;
 pub mod attach;
 pub mod commit;
+pub mod copy;
 pub mod cp;
 pub mod create;
 pub mod events;
@@ -16,6 +17,7 @@ pub mod launch;
 pub mod list;
 pub mod logs;
 pub mod look;
+pub mod mounted;
 pub mod names;
 pub mod pattern;
 pub mod pause;

@@ -104,6 +104,23 @@ pub fn remove(
     Ok(gone)
 }
 
+/// Ends what a killed monitor left; then, if asked, removes the container and its image.
+///
+/// # Errors
+/// As [`remove`].
+pub fn clean_up(session: &Session, container: &Container, rm: bool, rmi: bool) -> Result<()> {
+    let mut container = container.clone();
+    enter(&session.dirs, Want::Default)?;
+    let gone = reap::reap_lost(session, &mut container)?;
+    if rm && !gone {
+        remove(session, container.clone(), &RemoveOptions::default())?;
+    }
+    match rmi {
+        true => remove_image(session, &container),
+        false => Ok(()),
+    }
+}
+
 /// Removes records, files and, if asked, anonymous volumes. The lock is held, nothing runs, and
 /// this process is inside the user namespace.
 ///

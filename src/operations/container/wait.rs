@@ -3,13 +3,13 @@
 //! Nothing is polled: the exit comes over the control socket, everything else is told by the
 //! folders where the records are, and by the monitor's end.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::reap;
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::handoff::control::Control;
+use crate::handoff::control::{Control, Waiting};
 use crate::handoff::ended;
 use crate::operations::session::Session;
 use crate::state::container::{Container, State};
@@ -71,69 +71,117 @@ impl Condition {
 /// # Errors
 /// `NotFound` when it goes away and that was not waited for.
 pub fn wait(session: &Session, container: &Container, conditions: &[Condition]) -> Result<i32> {
-    let mut container = container.clone();
-    let stopped = conditions.contains(&Condition::Stopped);
-    loop {
-        // Watched before it is looked at: what happens in between is told.
-        let Some(watch) = watch(&container)? else {
-            if conditions.contains(&Condition::Removed) {
-                return Ok(-1);
+    wait_first(session, std::slice::from_ref(container), conditions)
+}
+
+/// Waits until one of the conditions holds for one of the containers; as [`wait`].
+///
+/// # Errors
+/// As [`wait`]; `Invalid` without containers.
+pub fn wait_first(
+    session: &Session,
+    containers: &[Container],
+    conditions: &[Condition],
+) -> Result<i32> {
+    if containers.is_empty() {
+        return Err(Error::invalid("there is no container to wait for"));
+    }
+    // Connections stay: with --rm there is no record afterwards, and only the monitor tells the code.
+    let mut all: Vec<(Container, Option<Waiting>)> =
+        containers.iter().map(|c| (c.clone(), None)).collect();
+    'again: loop {
+        let mut pending = Vec::new();
+        for (container, waiting) in &mut all {
+            match look(session, container, waiting, conditions)? {
+                Look::Holds(code) => return Ok(code),
+                Look::Again => continue 'again,
+                Look::Until(watch, monitor) => pending.push((watch, monitor)),
             }
-            return Err(Error::not_found(format!(
-                "container {:?} was removed meanwhile",
-                container.name()
-            )));
-        };
-        let (state, status) = container.state_and_status()?;
-        let holds = conditions.iter().any(|c| c.holds(state));
-        match state {
-            // The next command cleans up: this one.
-            State::Lost if holds => {
-                let gone = reap::reap_lost(session, &mut container)?;
-                return Ok(if gone { -1 } else { code(&container)? });
-            }
-            State::Exited if holds => return code(&container),
-            _ if holds => return Ok(-1),
-            _ => {}
         }
-        // With --rm there is no record afterwards: only the monitor can tell the code.
-        if stopped && state.is_active() {
+        let mut fds = Vec::new();
+        for (index, (watch, monitor)) in pending.iter().enumerate() {
+            fds.extend(all[index].1.as_ref().map(|w| (Some(index), w.as_fd())));
+            fds.push((None, watch.as_fd()));
+            fds.extend(monitor.as_ref().map(|m| (None, m.as_fd())));
+        }
+        let list: Vec<_> = fds.iter().map(|(_, fd)| *fd).collect();
+        if let Some(index) = fds[any(&list)?].0
+            && let Some(waiting) = all[index].1.take()
+            && let Some(code) = waiting.finish()?
+        {
+            return Ok(code);
+        }
+    }
+}
+
+/// What is known of a container.
+enum Look {
+    /// A condition holds: what to answer.
+    Holds(i32),
+    /// It changed this very moment.
+    Again,
+    /// Its folders tell of a change, and so does the end of the monitor.
+    Until(Watch, Option<OwnedFd>),
+}
+
+fn look(
+    session: &Session,
+    container: &mut Container,
+    waiting: &mut Option<Waiting>,
+    conditions: &[Condition],
+) -> Result<Look> {
+    // Watched before it is looked at: what happens in between is told.
+    let Some(watch) = watch(container)? else {
+        if let Some(waiting) = waiting.take()
+            && let Some(code) = waiting.finish()?
+        {
+            return Ok(Look::Holds(code));
+        }
+        if conditions.contains(&Condition::Removed) {
+            return Ok(Look::Holds(-1));
+        }
+        return Err(Error::not_found(format!(
+            "container {:?} was removed meanwhile",
+            container.name()
+        )));
+    };
+    let (state, status) = container.state_and_status()?;
+    let holds = conditions.iter().any(|c| c.holds(state));
+    match state {
+        // The next command cleans up: this one.
+        State::Lost if holds => {
+            let gone = reap::reap_lost(session, container)?;
+            return Ok(Look::Holds(if gone { -1 } else { code(container)? }));
+        }
+        State::Exited if holds => return Ok(Look::Holds(code(container)?)),
+        _ if holds => return Ok(Look::Holds(-1)),
+        _ => {}
+    }
+    if conditions.contains(&Condition::Stopped) && state.is_active() {
+        if waiting.is_none() {
             match Control::connect(&container.control_socket()).and_then(Control::wait) {
-                Ok(waiting) if conditions.len() == 1 => {
-                    if let Some(code) = waiting.finish()? {
-                        return Ok(code);
-                    }
-                }
-                Ok(waiting) => {
-                    if any(&[waiting.as_fd(), watch.as_fd()])? == 0
-                        && let Some(code) = waiting.finish()?
-                    {
-                        return Ok(code);
-                    }
-                }
+                Ok(connected) => *waiting = Some(connected),
                 // It ends this very moment: the records have the last word.
-                Err(e) if is_gone(&e) => settle(&watch, status.map(|s| s.monitor))?,
+                Err(e) if is_gone(&e) => {}
                 Err(e) => return Err(e),
             }
-            continue;
         }
-        settle(&watch, status.map(|s| s.monitor))?;
+        if waiting.is_some() {
+            return Ok(Look::Until(watch, None));
+        }
     }
+    // The records change, or the monitor ends.
+    let Some(status) = status else {
+        return Ok(Look::Until(watch, None));
+    };
+    Ok(match ended::watch(&status.monitor)? {
+        None => Look::Again,
+        monitor => Look::Until(watch, monitor),
+    })
 }
 
 fn is_gone(e: &Error) -> bool {
     matches!(e.kind(), Kind::NotFound | Kind::Unavailable)
-}
-
-/// Waits until something happens to the records, or the monitor ends.
-fn settle(watch: &Watch, monitor: Option<crate::sys::process::Identity>) -> Result<()> {
-    let monitor = monitor.map(|m| ended::watch(&m)).transpose()?;
-    match monitor {
-        Some(Some(monitor)) => any(&[watch.as_fd(), monitor.as_fd()]).map(drop),
-        // It is dead already: look again at once.
-        Some(None) => Ok(()),
-        None => any(&[watch.as_fd()]).map(drop),
-    }
 }
 
 /// Watches the folders of a container; `None` when it is gone.

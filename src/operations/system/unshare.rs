@@ -66,12 +66,15 @@ fn environment(session: &Session) -> Vec<String> {
         ("CORACLE_ROOT", &session.dirs.data),
         ("CORACLE_RUNROOT", &session.dirs.runtime),
     ];
+    let mark = userns::mark();
     let kept = session
         .env
         .all()
         .into_iter()
         .filter(|(key, _)| set.iter().all(|(name, _)| name != key))
+        .filter(|(key, _)| mark.as_ref().is_none_or(|(name, _)| name != key))
         .map(|(key, value)| format!("{key}={value}"));
     kept.chain(set.map(|(name, path)| format!("{name}={}", path.display())))
+        .chain(mark.iter().map(|(name, value)| format!("{name}={value}")))
         .collect()
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::config::dirs::Dirs;
+use crate::config::env::Env;
 use crate::handoff::ended::wait_ended;
 use crate::spec::idmap::IdMaps;
 use crate::state::container::{Status, read_json, write_json};
@@ -87,6 +88,9 @@ const TOLD: &str = "single-id-told";
 /// How long a killed holder may take to be gone.
 const DEATH: Duration = Duration::from_secs(10);
 
+/// Variable with the inode of the shared namespace, for commands that `unshare` starts in it.
+const INSIDE: &str = "CORACLE_USERNS";
+
 static ENTERED: OnceLock<(u64, Entered)> = OnceLock::new();
 
 /// Puts this single-threaded process into the caller's user namespace and a mount namespace of its
@@ -105,6 +109,7 @@ pub fn enter(dirs: &Dirs, want: Want) -> Result<Entered> {
                 .what(|| "cannot enter the container's user namespace".to_owned())?;
             described(maps, Joined::Monitor)
         }
+        Want::Default if is_inherited()? => described(create::own_maps()?, Joined::Holder),
         Want::Default => match find(dirs)? {
             Some(entered) => entered,
             None => create_or_wait(dirs)?,
@@ -130,6 +135,23 @@ pub(super) fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
 /// What [`enter`] did in this process, if it did.
 pub fn entered() -> Option<&'static Entered> {
     ENTERED.get().map(|(_, entered)| entered)
+}
+
+/// Whether this process was started in the shared namespace, by `unshare`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn is_inherited() -> Result<bool> {
+    let Some(text) = Env::process().text(INSIDE) else {
+        return Ok(false);
+    };
+    let own = namespace::inode(namespace::own(Namespace::User)?)?;
+    Ok(text.parse() == Ok(own))
+}
+
+/// What tells a program started from here that it is inside: a variable and its value.
+pub fn mark() -> Option<(&'static str, String)> {
+    ENTERED.get().map(|(inode, _)| (INSIDE, inode.to_string()))
 }
 
 fn again(inode: u64, entered: &Entered, want: &Want) -> Result<Entered> {

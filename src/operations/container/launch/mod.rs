@@ -99,6 +99,43 @@ pub(super) fn start(
     how: How,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Started> {
+    let mut kit = equip(session, container, image)?;
+    failpoint("start::entered")?;
+    let prepared = prepare(&kit)?;
+    failpoint("start::prepared")?;
+    for notice in &prepared.notices {
+        warn(notice);
+    }
+    if kit.container.record.driver != prepared.driver {
+        kit.container.record.driver = prepared.driver.to_owned();
+        if !kit.container.record.options.remove {
+            kit.container.write_record_soon()?;
+        }
+    }
+    let log = crate::logs::open(&kit.container)?;
+    failpoint("start::log")?;
+    run_monitor(kit, prepared, lock, log, how)
+}
+
+/// Prepares a start as far as it goes without a process, and lets it be: whatever is missing is
+/// told, and volumes have the image's content.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn rehearse(
+    session: &Session,
+    container: &Container,
+    image: Option<ImageRecord>,
+    warn: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let kit = equip(session, container.clone(), image)?;
+    let notices = prepare(&kit).map(|prepared| prepared.notices);
+    forget_run(&session.dirs, container);
+    notices?.iter().for_each(|notice| warn(notice));
+    Ok(())
+}
+
+fn equip(session: &Session, container: Container, image: Option<ImageRecord>) -> Result<Kit<'_>> {
     let entered = enter_for(session, &container)?;
     container.make_runtime_dir()?;
     let options = &container.record.options;
@@ -123,7 +160,7 @@ pub(super) fn start(
     let preserve = (3..3 + options.preserve_fds)
         .map(|n| own(i32::try_from(n).unwrap_or(i32::MAX)))
         .collect::<Result<Vec<_>>>()?;
-    let mut kit = Kit {
+    Ok(Kit {
         session,
         store: Store::open(&session.dirs, session.options.storage_driver.as_deref())?,
         container,
@@ -133,22 +170,7 @@ pub(super) fn start(
         view,
         preserve,
         passthrough,
-    };
-    failpoint("start::entered")?;
-    let prepared = prepare(&kit)?;
-    failpoint("start::prepared")?;
-    for notice in &prepared.notices {
-        warn(notice);
-    }
-    if kit.container.record.driver != prepared.driver {
-        kit.container.record.driver = prepared.driver.to_owned();
-        if !kit.container.record.options.remove {
-            kit.container.write_record_soon()?;
-        }
-    }
-    let log = crate::logs::open(&kit.container)?;
-    failpoint("start::log")?;
-    run_monitor(kit, prepared, lock, log, how)
+    })
 }
 
 fn run_monitor(
