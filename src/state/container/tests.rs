@@ -1,3 +1,5 @@
+//! Records, names and states of containers, on a folder of the test's own.
+
 use super::*;
 use crate::base::time::Timestamp;
 use crate::config::dirs::Dirs;
