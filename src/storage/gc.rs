@@ -110,7 +110,7 @@ impl Store {
         Ok(())
     }
 
-    /// The copy driver's read-only copies are named after the layer that they show.
+    /// The copy driver's read-only copies are named after the layer that they show, and how.
     fn collect_copies(&self, wanted: &BTreeSet<Digest>, found: &mut Collected) -> Result<()> {
         for entry in fs::read_dir(self.dir.join("copies"))
             .into_iter()
@@ -118,7 +118,9 @@ impl Store {
             .flatten()
         {
             let name = entry.file_name();
-            if !wanted.iter().any(|top| name.to_str() == Some(top.hex())) {
+            let name = name.to_str().unwrap_or_default();
+            let shown = name.split('-').next().unwrap_or_default();
+            if !wanted.iter().any(|top| shown == top.hex()) {
                 found.bytes += disk_usage(&entry.path());
                 self.staging.discard(&entry.path())?;
             }

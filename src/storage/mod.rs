@@ -14,6 +14,7 @@ mod driver;
 pub mod gc;
 pub mod interrupt;
 pub mod layer;
+pub mod owners;
 mod pack;
 pub mod rootfs;
 pub mod snapshot;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use super::owners::LinkOwners;
 use super::tar::read::from_io;
 use super::tar::{Entry, Kind, Writer, show};
 use super::tree::Walker;
@@ -26,6 +27,8 @@ pub(super) struct Packer<'a, W: Write> {
     linked: HashMap<(u64, u64), Vec<u8>>,
     /// Ids on disk are `host_id`s.
     maps: Option<&'a IdMaps>,
+    /// What links and FIFOs cannot say themselves.
+    owners: Option<&'a LinkOwners>,
     buffer: Vec<u8>,
 }
 
@@ -35,8 +38,15 @@ impl<'a, W: Write> Packer<'a, W> {
             writer: Writer::new(sink),
             linked: HashMap::new(),
             maps,
+            owners: None,
             buffer: vec![0; 128 << 10],
         }
+    }
+
+    /// With the owners that files cannot say themselves.
+    pub(super) fn with_owners(mut self, owners: Option<&'a LinkOwners>) -> Self {
+        self.owners = owners;
+        self
     }
 
     pub(super) fn finish(self) -> Result<W> {
@@ -67,6 +77,19 @@ impl<'a, W: Write> Packer<'a, W> {
         }
     }
 
+    /// As [`Packer::entry`], for what cannot have attributes.
+    fn bare_entry(&self, path: &[u8], kind: Kind, meta: &Meta) -> Result<Entry> {
+        let mut entry = self.entry(path, kind, meta);
+        let owner = self.owners.map(|o| o.of(path)).transpose()?.flatten();
+        if let Some(owner) = owner {
+            (entry.uid, entry.gid) = (owner.uid, owner.gid);
+            if kind != Kind::Symlink {
+                entry.mode = owner.mode;
+            }
+        }
+        Ok(entry)
+    }
+
     fn put(&mut self, entry: &Entry) -> Result<()> {
         self.writer
             .entry(entry)
@@ -76,6 +99,15 @@ impl<'a, W: Write> Packer<'a, W> {
     /// Attributes and overrides of an open file or folder.
     fn describe(&self, entry: &mut Entry, fd: BorrowedFd<'_>) -> Result<()> {
         entry.xattrs = attrs::read_all(fd)?;
+        if let Some(maps) = self.maps {
+            for (_, value) in entry.xattrs.iter_mut().filter(|(n, _)| attrs::is_acl(n)) {
+                attrs::shift_acl(
+                    value,
+                    |uid| Some(idmap::to_container(&maps.uids, uid).unwrap_or(OVERFLOW)),
+                    |gid| Some(idmap::to_container(&maps.gids, gid).unwrap_or(OVERFLOW)),
+                );
+            }
+        }
         if let Some(owner) = at::getxattr(fd, OWNER)?.and_then(|v| TrueOwner::parse(&v)) {
             entry.uid = owner.uid;
             entry.gid = owner.gid;
@@ -109,11 +141,11 @@ impl<'a, W: Write> Packer<'a, W> {
         match meta.kind() {
             libc::S_IFREG => self.file(&at::reopen_file(fd)?, path, meta),
             libc::S_IFLNK => {
-                let mut entry = self.entry(path, Kind::Symlink, meta);
+                let mut entry = self.bare_entry(path, Kind::Symlink, meta)?;
                 entry.link = at::readlink(fd, b"")?;
                 self.put(&entry)
             }
-            libc::S_IFIFO => self.put(&self.entry(path, Kind::Fifo, meta)),
+            libc::S_IFIFO => self.put(&self.bare_entry(path, Kind::Fifo, meta)?),
             kind @ (libc::S_IFCHR | libc::S_IFBLK) => {
                 let kind = if kind == libc::S_IFCHR {
                     Kind::Char

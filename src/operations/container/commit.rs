@@ -129,8 +129,9 @@ fn make_image(
 fn squashed(store: &Store, layers: &[LayerRecord]) -> Result<LayerRecord> {
     let chain: Vec<Digest> = layers.iter().map(|l| l.chain_id.clone()).collect();
     let rootfs = store.mount_image(&chain, &View::Same, None)?;
+    let owners = store.link_owners(&chain, None)?;
     packed_layer(store, None, |sink| {
-        store.pack_tree(rootfs.tree.as_fd(), &View::Same, sink)
+        store.pack_tree(rootfs.tree.as_fd(), &View::Same, owners.as_ref(), sink)
     })
 }
 

@@ -1,7 +1,7 @@
 //! The file tree of a container, running or not: `diff`, `export`, and the roots that `cp` works on.
 
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::create::image_of;
 use super::exec::{nested_maps, running_root};
@@ -137,8 +137,11 @@ pub fn diff(session: &Session, container: &Container) -> Result<Vec<Change>> {
 /// What storage or the sink says.
 pub fn export(session: &Session, container: &Container, sink: &mut dyn Write) -> Result<()> {
     let tree = open(session, container)?;
-    store(session)?
-        .pack_tree(std::os::fd::AsFd::as_fd(&tree.root), &tree.view, sink)
+    let store = store(session)?;
+    let image = image_of(session, container)?;
+    let owners = store.link_owners(&layers(image.as_ref()), Some(container.dir()))?;
+    store
+        .pack_tree(tree.root.as_fd(), &tree.view, owners.as_ref(), sink)
         .what(|| format!("cannot export container {:?}", container.name()))?;
     events::write(session, container, "export");
     Ok(())

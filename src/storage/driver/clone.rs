@@ -6,7 +6,7 @@
 //! every container on the plain overlay (cron refuses such crontabs).
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,6 @@ use crate::base::{Context as _, Result};
 use crate::spec::digest::Digest;
 use crate::spec::idmap::IdMaps;
 use crate::storage::rootfs::View;
-use crate::storage::store::Store;
 use crate::sys::at;
 
 /// `clone.json`.
@@ -53,13 +52,14 @@ impl Driver for Clone {
     }
 }
 
-fn path(store: &Store, top: &Digest, view: &View, restore: bool) -> PathBuf {
-    let maps = match view {
+/// Names an image as containers with certain maps see it.
+pub(super) fn key(job: &Job<'_>) -> String {
+    let maps = match job.view {
         View::Same => String::new(),
         View::Shifted(maps) => IdMaps::render(&maps.uids) + "\n" + &IdMaps::render(&maps.gids),
     };
-    let key = Digest::sha256_of(format!("1\n{top}\n{restore}\n{maps}").as_bytes());
-    store.dir().join("clones").join(key.hex())
+    let text = format!("2\n{}\n{}\n{maps}", job.top, job.restore);
+    Digest::sha256_of(text.as_bytes()).hex().to_owned()
 }
 
 /// The uppermost layer that the clone in `folder` shows; `None` when its record is damaged.
@@ -69,7 +69,7 @@ pub(super) fn top(folder: &Path) -> Option<Digest> {
 }
 
 fn open_or_make(job: &Job<'_>) -> Result<OwnedFd> {
-    let path = path(job.store, job.top, job.view, job.restore);
+    let path = job.store.dir().join("clones").join(key(job));
     match at::open_host_dir(&path.join("tree")) {
         Err(e) if e.errno == libc::ENOENT => {}
         other => return Ok(other?),
@@ -82,7 +82,7 @@ fn open_or_make(job: &Job<'_>) -> Result<OwnedFd> {
         tree.as_fd(),
         job.view,
         Data::Refer,
-        job.restore,
+        job.tables()?.as_deref(),
     )
     .what(|| "cannot prepare the image for the container's user namespace")?;
     let info = CloneInfo {

@@ -1,16 +1,21 @@
 //! A whole copy of the image in `containers/<id>/rootfs`, for file systems and kernels without
 //! overlay. Slow and large, but it works everywhere.
 
+use std::fs::OpenOptions;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use super::replica::{Data, replicate};
-use super::{COPY_DIR, Driver, Job, Mounted};
+use super::{COPY_DIR, Driver, Job, Mounted, lock};
 use crate::base::failpoint::failpoint;
 use crate::base::{Context as _, Result};
 use crate::storage::rootfs::Mode;
 use crate::sys::at;
 use crate::sys::mount::{self, Change, RDONLY};
+
+/// Held while the copy is mounted.
+const LOCK: &str = "rootfs.lock";
 
 /// See the module's head.
 pub(super) struct Copy;
@@ -26,11 +31,24 @@ impl Driver for Copy {
 
     fn mount(&self, job: &Job<'_>) -> Result<Mounted> {
         let shared;
+        let mut held = None;
         let folder = match job.folder.filter(|_| job.mode != Mode::ReadOnly) {
-            Some(folder) => folder,
-            // A read-only view needs a copy as well: one for all of them.
+            Some(folder) => {
+                // Not the tree itself: a program in the container may lock its root folder.
+                let file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .mode(0o600)
+                    .open(folder.join(LOCK))
+                    .what(|| format!("cannot lock {}", folder.display()))?;
+                lock(file.as_fd(), folder)?;
+                held = Some(file.into());
+                folder
+            }
+            // A read-only view needs a copy as well: one for all that see the same owners.
             None => {
-                shared = job.store.dir().join("copies").join(job.top.hex());
+                shared = copies_of(job);
                 crate::base::fs::create_private_dir_all(&shared)?;
                 &shared
             }
@@ -46,10 +64,17 @@ impl Driver for Copy {
         }
         Ok(Mounted {
             tree: mount,
-            lock: None,
+            lock: held,
             notice: None,
         })
     }
+}
+
+/// The folder of the read-only copy: named after the layer that it shows, for the collection, and
+/// after how.
+fn copies_of(job: &Job<'_>) -> PathBuf {
+    let name = format!("{}-{}", job.top.hex(), &super::clone::key(job)[..16]);
+    job.store.dir().join("copies").join(name)
 }
 
 fn open_or_make(job: &Job<'_>, folder: &Path) -> Result<OwnedFd> {
@@ -61,8 +86,15 @@ fn open_or_make(job: &Job<'_>, folder: &Path) -> Result<OwnedFd> {
     let staged = job.store.staging.dir()?;
     let out = at::open_host_dir(staged.path())?;
     at::fchmod(out.as_fd(), 0o755)?;
-    replicate(&job.layers, out.as_fd(), job.view, Data::Copy, job.restore)
-        .what(|| "cannot copy the image")?;
+    let owners = job.tables()?;
+    replicate(
+        &job.layers,
+        out.as_fd(),
+        job.view,
+        Data::Copy,
+        owners.as_deref(),
+    )
+    .what(|| "cannot copy the image")?;
     failpoint("copy::publish")?;
     match staged.publish(&path) {
         Err(e) if !matches!(e.errno(), Some(libc::EEXIST | libc::ENOTEMPTY)) => Err(e),

@@ -11,13 +11,18 @@ mod replica;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use self::probe::Probe;
+use super::owners::{self, Table};
 use super::rootfs::{Mode, View};
 use super::store::{Choice, Store};
-use crate::base::{Context as _, Error, Hint as _, Result};
+use crate::base::{Context as _, Error, Hint as _, Kind, Result};
 use crate::spec::digest::Digest;
 use crate::sys::at;
+
+/// How long a mount waits for one that is just being taken down.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Name of the copy driver's tree in a container's folder.
 pub(super) const COPY_DIR: &str = "rootfs";
@@ -36,6 +41,51 @@ pub(super) struct Job<'a> {
     /// Owners come out of attributes: the layers were unpacked with one id, and now there are more.
     pub(super) restore: bool,
     pub(super) probe: &'a Probe,
+}
+
+impl Job<'_> {
+    /// The owners of links, one table a layer, top first; `None` when files say their owners.
+    fn tables(&self) -> Result<Option<Vec<Table>>> {
+        if !self.restore {
+            return Ok(None);
+        }
+        let layers = self.store.layers();
+        let chain = layers.chain(self.top)?;
+        chain
+            .iter()
+            .map(|layer| owners::read(&layers.path(&layer.chain_id)))
+            .collect::<Result<_>>()
+            .map(Some)
+    }
+}
+
+/// Takes the lock that says "this writable layer is mounted".
+fn lock(fd: BorrowedFd<'_>, folder: &Path) -> Result<()> {
+    use rustix::fs::FlockOperation;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
+                crate::sys::process::pause(Duration::from_millis(5));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(Error::new(
+                    Kind::InUse,
+                    format!("the root file system in {} is in use", folder.display()),
+                )
+                .hint("another command works on this container: try again when it is done"));
+            }
+            Err(e) => {
+                return Err(crate::sys::Error::new(
+                    "flock",
+                    folder.display().to_string(),
+                    e.raw_os_error(),
+                )
+                .into());
+            }
+        }
+    }
 }
 
 /// What a driver gives.
@@ -108,7 +158,7 @@ fn open_or_make(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(OwnedFd,
 /// Copies a folder with all that is in it into the empty folder `out`: content, owners, modes,
 /// times, links and attributes.
 pub(super) fn copy_tree(source: OwnedFd, out: BorrowedFd<'_>, view: &View) -> Result<()> {
-    replica::replicate(&[source], out, view, replica::Data::Copy, false)
+    replica::replicate(&[source], out, view, replica::Data::Copy, None)
 }
 
 /// The uppermost layer of the metadata clone in `folder`; `None` when it is damaged.

@@ -6,22 +6,18 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::super::rootfs::{Mode, View};
 use super::probe::Form;
-use super::{Driver, Job, Mounted, open_or_make, shifted};
+use super::{Driver, Job, Mounted, lock, open_or_make, shifted};
 use crate::base::failpoint::failpoint;
-use crate::base::{Context as _, Error, Kind, Result};
+use crate::base::{Context as _, Error, Result};
 use crate::sys::at;
 use crate::sys::mount::{self, Context, RDONLY};
 use crate::sys::process::boot_id;
 
 /// On `work`: the boot in which the upper was last mounted volatile.
 const BOOT: &std::ffi::CStr = c"user.coracle.boot";
-
-/// How long a mount waits for one that is just being taken down.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// See the module's head.
 pub(in crate::storage) struct Overlay;
@@ -156,35 +152,6 @@ impl Writable {
 
 fn boot_bytes() -> &'static [u8] {
     boot_id().as_bytes()
-}
-
-/// Takes the lock that says "this upper is mounted": the kernel itself would mount it twice.
-fn lock(work: BorrowedFd<'_>, folder: &Path) -> Result<()> {
-    use rustix::fs::FlockOperation;
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match rustix::fs::flock(work, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
-                crate::sys::process::pause(Duration::from_millis(5));
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::new(
-                    Kind::InUse,
-                    format!("the root file system in {} is in use", folder.display()),
-                )
-                .hint("another command works on this container: try again when it is done"));
-            }
-            Err(e) => {
-                return Err(crate::sys::Error::new(
-                    "flock",
-                    folder.display().to_string(),
-                    e.raw_os_error(),
-                )
-                .into());
-            }
-        }
-    }
 }
 
 /// Removes the kernel's mark of an earlier volatile mount, without which it refuses the upper.

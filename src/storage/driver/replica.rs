@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use super::super::owners::Table;
 use super::super::rootfs::View;
 use super::super::unpack::attrs::{self, TrueOwner};
 use super::super::view::{MergedDir, MergedEntry};
 use super::shifted;
-use crate::base::{Context as _, Result};
+use crate::base::{Context as _, Error, Result};
+use crate::spec::idmap::to_host;
 use crate::sys::at::{self, Meta};
 
 /// Says that the file's data is in a data-only layer.
@@ -40,7 +42,8 @@ struct Frame {
 struct Replica<'a> {
     view: &'a View,
     data: Data,
-    restore: bool,
+    /// Owners come out of attributes, and for links out of these tables, one a layer.
+    restore: Option<&'a [Table]>,
     /// (layer, inode) of files with several names, to the first of them.
     linked: HashMap<(usize, u64), Vec<u8>>,
     root: OwnedFd,
@@ -52,7 +55,7 @@ pub(super) fn replicate(
     out: BorrowedFd<'_>,
     view: &View,
     data: Data,
-    restore: bool,
+    restore: Option<&[Table]>,
 ) -> Result<()> {
     let mut replica = Replica {
         view,
@@ -123,10 +126,13 @@ impl Replica<'_> {
             if !wanted {
                 continue;
             }
-            let Some(value) = at::getxattr(from, &name)? else {
+            let Some(mut value) = at::getxattr(from, &name)? else {
                 continue;
             };
-            if self.restore && name.as_c_str() == attrs::OWNER {
+            if attrs::is_acl(name.to_bytes()) {
+                shift_acl(self.view, &mut value)?;
+            }
+            if self.restore.is_some() && name.as_c_str() == attrs::OWNER {
                 owner = TrueOwner::parse(&value);
                 continue;
             }
@@ -143,6 +149,10 @@ impl Replica<'_> {
         let (uid, gid) = shifted(self.view, uid, gid)?;
         at::fchown(fd, uid, gid)?;
         Ok(at::fchmod(fd, meta.permissions())?)
+    }
+
+    fn link_owner(&self, layer: usize, path: &[u8]) -> Option<TrueOwner> {
+        self.restore?.get(layer)?.get(path).copied()
     }
 
     fn leaf(&mut self, frame: &Frame, name: &[u8], entry: &MergedEntry, path: &[u8]) -> Result<()> {
@@ -169,15 +179,20 @@ impl Replica<'_> {
             libc::S_IFREG => self.file(from, out, name, meta, path),
             libc::S_IFLNK => {
                 at::symlink(&at::readlink(from, name)?, out, name)?;
-                let (uid, gid) = shifted(self.view, meta.uid, meta.gid)?;
+                let owner = self.link_owner(*layer, path);
+                let (uid, gid) = owner.map_or((meta.uid, meta.gid), |o| (o.uid, o.gid));
+                let (uid, gid) = shifted(self.view, uid, gid)?;
                 at::chown(out, name, uid, gid)?;
                 Ok(at::utimens(out, name, meta.mtime, meta.mtime_nsec)?)
             }
             libc::S_IFIFO => {
                 at::mkfifo(out, name, 0o600)?;
-                let (uid, gid) = shifted(self.view, meta.uid, meta.gid)?;
+                let owner = self.link_owner(*layer, path);
+                let (uid, gid) = owner.map_or((meta.uid, meta.gid), |o| (o.uid, o.gid));
+                let (uid, gid) = shifted(self.view, uid, gid)?;
                 at::chown(out, name, uid, gid)?;
-                at::chmod_path_fd(at::open_path(out, name)?.as_fd(), meta.permissions())?;
+                let mode = owner.map_or(meta.permissions(), |o| o.mode);
+                at::chmod_path_fd(at::open_path(out, name)?.as_fd(), mode)?;
                 Ok(at::utimens(out, name, meta.mtime, meta.mtime_nsec)?)
             }
             // Layers hold nothing else.
@@ -198,12 +213,10 @@ impl Replica<'_> {
         if meta.size > 0 {
             match self.data {
                 Data::Copy => copy_content(source.as_fd(), to.as_fd(), meta.size)?,
-                Data::Refer => {
-                    at::setxattr(to.as_fd(), METACOPY, b"")?;
-                    let redirect = [b"/", path].concat();
-                    at::setxattr(to.as_fd(), REDIRECT, &redirect)?;
+                Data::Refer if refer(to.as_fd(), path)? => {
                     at::ftruncate(to.as_fd(), meta.size)?;
                 }
+                Data::Refer => copy_content(source.as_fd(), to.as_fd(), meta.size)?,
             }
         }
         let owner = self.attributes(source.as_fd(), to.as_fd())?;
@@ -216,6 +229,41 @@ impl Replica<'_> {
         }
         Ok(at::futimens(to.as_fd(), meta.mtime, meta.mtime_nsec)?)
     }
+}
+
+/// Marks an empty file as one whose data is at `path` in a data-only layer; `false` where the path
+/// is too long for the kernel or for the attributes of this file system.
+fn refer(to: BorrowedFd<'_>, path: &[u8]) -> Result<bool> {
+    let redirect = [b"/", path].concat();
+    if redirect.len() >= libc::PATH_MAX as usize {
+        return Ok(false);
+    }
+    // First the long one: a mark without a redirect would mean an empty file.
+    match at::setxattr(to, REDIRECT, &redirect) {
+        Err(e) if matches!(e.errno, libc::ENOSPC | libc::E2BIG | libc::ERANGE) => return Ok(false),
+        other => other?,
+    }
+    at::setxattr(to, METACOPY, b"")?;
+    Ok(true)
+}
+
+fn shift_acl(view: &View, value: &mut [u8]) -> Result<()> {
+    let View::Shifted(maps) = view else {
+        return Ok(());
+    };
+    let all_known = attrs::shift_acl(
+        value,
+        |uid| to_host(&maps.uids, uid),
+        |gid| to_host(&maps.gids, gid),
+    );
+    if all_known {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "an access control list of the image names an id that the container's user namespace does \
+         not map",
+    )
+    .hint("give the namespace more ids, e.g. --userns auto:size=65536"))
 }
 
 /// Copies a file's bytes into an empty one: shared, inside the kernel, or through a buffer.

@@ -107,6 +107,26 @@ fn layer(store: &Store, parent: Option<&Digest>, entries: &[(Entry, String)]) ->
     info.chain_id
 }
 
+const ACL: &std::ffi::CStr = c"system.posix_acl_access";
+
+/// An access control list that names user 33 and group 42.
+fn acl(shift: impl Fn(u32) -> u32) -> Vec<u8> {
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in [
+        (1_u16, 6_u16, u32::MAX),
+        (2, 6, shift(33)),
+        (4, 4, u32::MAX),
+        (8, 4, shift(42)),
+        (16, 4, u32::MAX),
+        (32, 4, u32::MAX),
+    ] {
+        list.extend(tag.to_le_bytes());
+        list.extend(rights.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    list
+}
+
 /// Two layers: the upper one hides, replaces and adds.
 pub(in crate::storage) fn image(store: &Store) -> Vec<Digest> {
     use TarKind::{Char, Dir, File, HardLink, Symlink};
@@ -114,6 +134,10 @@ pub(in crate::storage) fn image(store: &Store) -> Vec<Digest> {
     su.0.mode = 0o4755;
     let mut null = entry("dev/null", Char, 0, "", "");
     null.0.device = (1, 3);
+    let mut listed = entry("var/www/index", File, 33, "hello", "");
+    listed.0.xattrs = vec![(ACL.to_bytes().to_vec(), acl(|id| id))];
+    let mut fifo = entry("var/www/fifo", TarKind::Fifo, 33, "", "");
+    fifo.0.mode = 0o640;
     let bottom = layer(
         store,
         None,
@@ -127,9 +151,11 @@ pub(in crate::storage) fn image(store: &Store) -> Vec<Digest> {
             entry("etc/shadow", File, 42, "secret", ""),
             entry("etc/gone", File, 0, "x", ""),
             entry("var/www", Dir, 33, "", ""),
-            entry("var/www/index", File, 33, "hello", ""),
+            listed,
+            entry("var/www/link", Symlink, 33, "", "index"),
+            fifo,
             entry("opt/a", File, 0, "a", ""),
-            entry("lib", Symlink, 0, "", "usr/lib"),
+            entry("lib", Symlink, 7, "", "usr/lib"),
             null,
         ],
     );
@@ -161,7 +187,7 @@ fn owner(tree: BorrowedFd<'_>, path: &str) -> (u32, u32) {
     (meta.uid, meta.permissions())
 }
 
-fn check_view(tree: BorrowedFd<'_>, shift: impl Fn(u32) -> u32) {
+fn check_view(tree: BorrowedFd<'_>, shift: impl Fn(u32) -> u32 + Copy) {
     assert_eq!(read(tree, "etc/passwd").unwrap(), "new");
     assert_eq!(read(tree, "etc/shadow").unwrap(), "secret");
     assert_eq!(read(tree, "var/www/index").unwrap(), "hello");
@@ -172,7 +198,12 @@ fn check_view(tree: BorrowedFd<'_>, shift: impl Fn(u32) -> u32) {
     assert_eq!(owner(tree, "bin/su"), (shift(0), 0o4755));
     assert_eq!(owner(tree, "etc/shadow"), (shift(42), 0o644));
     assert_eq!(owner(tree, "var/www"), (shift(33), 0o755));
-    assert_eq!(owner(tree, "lib").0, shift(0));
+    assert_eq!(owner(tree, "lib").0, shift(7));
+    assert_eq!(owner(tree, "var/www/link").0, shift(33));
+    assert_eq!(owner(tree, "var/www/fifo"), (shift(33), 0o640));
+    let www = at::open_dir_in_root(tree, b"var/www").unwrap();
+    let (index, _) = at::open_file(www.as_fd(), b"index").unwrap();
+    assert_eq!(at::getxattr(index.as_fd(), ACL).unwrap(), Some(acl(shift)));
     let etc = at::open_dir_in_root(tree, b"etc").unwrap();
     let names: Vec<_> = at::list(etc.as_fd())
         .unwrap()
@@ -272,6 +303,23 @@ fn inner_every_driver() {
     let clone = mount(&store, &layers, &dir, &keep_id()).unwrap();
     assert_eq!(clone.driver, "overlay-clone");
     check_view(clone.tree.as_fd(), shift);
+    // Lists leave with the ids that they came with.
+    let mut tar = Vec::new();
+    store
+        .pack_tree(clone.tree.as_fd(), &keep_id(), None, &mut tar)
+        .unwrap();
+    let mut archive = ::tar::Archive::new(&tar[..]);
+    let mut lists = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        for record in entry.pax_extensions().unwrap().into_iter().flatten() {
+            let record = record.unwrap();
+            if record.key_bytes() == b"SCHILY.xattr.system.posix_acl_access" {
+                lists.push(record.value_bytes().to_vec());
+            }
+        }
+    }
+    assert_eq!(lists, [acl(|id| id)]);
     // Copy-up of a file whose data is in a layer.
     let etc = at::open_dir_in_root(clone.tree.as_fd(), b"etc").unwrap();
     let fd = at::open_file_for_write(etc.as_fd(), b"shadow").unwrap();
@@ -305,11 +353,66 @@ fn inner_every_driver() {
             if name == "copy" { id } else { shift(id) }
         });
         write(copy.tree.as_fd(), "mine", "kept");
+        let taken = mount(&store, &layers, &dir, &view).unwrap_err();
+        assert_eq!(taken.kind(), Kind::InUse);
         drop(copy);
         let again = mount(&store, &layers, &dir, &view).unwrap();
         assert_eq!(again.driver, "copy");
         assert_eq!(read(again.tree.as_fd(), "mine").unwrap(), "kept");
     }
+
+    // Read-only copies are one for each view.
+    for view in [View::Same, keep_id()] {
+        let image = copies.mount_image(&layers, &view, None).unwrap();
+        check_view(image.tree.as_fd(), |id| {
+            if view == View::Same { id } else { shift(id) }
+        });
+    }
+
+    // A path that no attribute can hold.
+    let deep = format!("{}/f", vec!["d".repeat(200); 20].join("/"));
+    let with_deep = layer(
+        &store,
+        layers.last(),
+        &[entry(&deep, TarKind::File, 33, "deep", "")],
+    );
+    let with_deep = [&layers[..], &[with_deep]].concat();
+    let clone = mount(&store, &with_deep, &base.join("deep"), &keep_id()).unwrap();
+    assert_eq!(clone.driver, "overlay-clone");
+    assert_eq!(read(clone.tree.as_fd(), &deep).unwrap(), "deep");
+
+    // Owners from beside, as of layers that were unpacked with one id.
+    let out = base.join("restored");
+    std::fs::create_dir_all(&out).unwrap();
+    let out = at::open_host_dir(&out).unwrap();
+    let opened: Vec<_> = layers
+        .iter()
+        .rev()
+        .map(|layer| store.layers().open(layer).unwrap())
+        .collect();
+    let five = |mode| crate::storage::unpack::attrs::TrueOwner {
+        uid: 5,
+        gid: 6,
+        mode,
+    };
+    let tables = [
+        owners::Table::new(),
+        owners::Table::from([
+            (b"lib".to_vec(), five(0)),
+            (b"var/www/fifo".to_vec(), five(0o604)),
+        ]),
+    ];
+    replica::replicate(
+        &opened,
+        out.as_fd(),
+        &keep_id(),
+        replica::Data::Copy,
+        Some(&tables),
+    )
+    .unwrap();
+    assert_eq!(owner(out.as_fd(), "lib").0, 6);
+    assert_eq!(owner(out.as_fd(), "var/www/fifo"), (6, 0o604));
+    assert_eq!(owner(out.as_fd(), "var/www/link").0, 34);
 
     // A throw-away overlay over a folder of the host.
     let host = base.join("host");
@@ -361,6 +464,33 @@ fn inner_single_id() {
     assert_eq!(root.driver, "overlay");
     assert_eq!(owner(root.tree.as_fd(), "etc/shadow").0, 0);
     assert_eq!(read(root.tree.as_fd(), "etc/shadow").unwrap(), "secret");
+
+    // What goes out has the owners that came in, unless the container put something else there.
+    at::unlink(root.tree.as_fd(), b"lib").unwrap();
+    at::symlink(b"elsewhere", root.tree.as_fd(), b"lib").unwrap();
+    let www = at::open_dir_in_root(root.tree.as_fd(), b"var/www").unwrap();
+    at::mkfifo(www.as_fd(), b"own", 0o600).unwrap();
+    let owners = store.link_owners(&layers, Some(&dir)).unwrap();
+    let mut tar = Vec::new();
+    store
+        .pack_tree(root.tree.as_fd(), &View::Same, owners.as_ref(), &mut tar)
+        .unwrap();
+    let mut archive = ::tar::Archive::new(&tar[..]);
+    let mut found = std::collections::BTreeMap::new();
+    for entry in archive.entries().unwrap() {
+        let entry = entry.unwrap();
+        let header = entry.header();
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        found.insert(
+            path,
+            (header.uid().unwrap(), header.mode().unwrap() & 0o7777),
+        );
+    }
+    assert_eq!(found["var/www/link"].0, 33);
+    assert_eq!(found["var/www/fifo"], (33, 0o640));
+    assert_eq!(found["var/www/own"], (0, 0o600));
+    assert_eq!(found["var/www/index"].0, 33);
+    assert_eq!(found["lib"].0, 0);
 }
 
 #[test]

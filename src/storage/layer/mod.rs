@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::codec::decoded;
+use super::owners;
 use super::staging::{StagedDir, Staging};
 use super::tar::Reader;
 use super::unpack::{Owners, Policy, unpack};
@@ -22,7 +23,7 @@ use crate::base::failpoint::failpoint;
 use crate::base::fs as files;
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Hint as _, Kind, Result};
-use crate::spec::digest::{Algorithm, Digest, hex};
+use crate::spec::digest::{Algorithm, Digest};
 use crate::spec::idmap::IdMaps;
 use crate::sys::at;
 
@@ -268,22 +269,22 @@ impl Layers {
             squashed,
         };
         if !summary.owners.is_empty() {
-            let owners: Vec<(String, String)> = summary
-                .owners
-                .into_iter()
-                .map(|(path, owner)| (hex(&path), owner))
-                .collect();
-            write_json(&staged.path().join("owners.json"), &owners)?;
+            owners::write(staged.path(), &summary.owners)?;
         }
         write_json(&staged.path().join("layer.json"), &info)?;
         self.publish(staged, info)
+    }
+
+    /// Whether some layer here may have been unpacked with one id.
+    pub(super) fn has_squashed(&self) -> bool {
+        self.dir.join(SQUASHED).exists()
     }
 
     /// Whether owners must be restored from attributes: a layer was unpacked with one id, and now
     /// there are more. `layers/.squashed` says that such layers may exist at all, so that a start
     /// reads no records otherwise.
     pub(super) fn need_owners(&self, top: &Digest) -> Result<bool> {
-        if !self.dir.join(SQUASHED).exists() || is_single() {
+        if !self.has_squashed() || is_single() {
             return Ok(false);
         }
         Ok(self.chain(top)?.iter().any(|layer| layer.squashed))

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::codec::{Compression, Encoder};
 use super::driver::COPY_DIR;
+use super::owners::LinkOwners;
 use super::pack::Packer;
 use super::rootfs::View;
 use super::store::Store;
@@ -216,7 +217,8 @@ impl Store {
         packed(packer.finish()?)
     }
 
-    /// Writes the whole tree below `root` as a tar (`export`). Other mounts in it are left out.
+    /// Writes the whole tree below `root` as a tar (`export`). Other mounts in it are left out;
+    /// `owners` are those of [`Store::link_owners`].
     ///
     /// # Errors
     /// What the kernel or the sink says.
@@ -224,6 +226,7 @@ impl Store {
         &self,
         root: BorrowedFd<'_>,
         view: &View,
+        owners: Option<&LinkOwners>,
         sink: &mut dyn Write,
     ) -> Result<Packed> {
         let maps = match view {
@@ -231,7 +234,7 @@ impl Store {
             View::Shifted(maps) => Some(maps),
         };
         let encoder = Encoder::new(sink, Compression::None)?;
-        let mut packer = Packer::new(encoder, maps);
+        let mut packer = Packer::new(encoder, maps).with_owners(owners);
         packer.tree(root, b"", false)?;
         packed(packer.finish()?)
     }

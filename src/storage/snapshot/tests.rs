@@ -99,7 +99,9 @@ fn inner_commit() {
 
         // The whole, read by GNU tar.
         let mut whole = Vec::new();
-        store.pack_tree(tree, &View::Same, &mut whole).unwrap();
+        store
+            .pack_tree(tree, &View::Same, None, &mut whole)
+            .unwrap();
         let path = dir.join("whole.tar");
         std::fs::write(&path, &whole).unwrap();
         let out = std::process::Command::new("tar")

@@ -105,6 +105,41 @@ fn without_root_id(mut value: Vec<u8>) -> Vec<u8> {
     value
 }
 
+/// Whether an attribute is an access control list, whose entries name users and groups.
+pub(in crate::storage) fn is_acl(name: &[u8]) -> bool {
+    name.starts_with(b"system.posix_acl_")
+}
+
+/// Gives the users and groups that an access control list names other ids; `false` when one of
+/// them has none. A malformed list is left alone: the kernel refuses it.
+///
+/// Kernel: `struct posix_acl_xattr_header` and `_entry`, include/uapi/linux/posix_acl_xattr.h.
+pub(in crate::storage) fn shift_acl(
+    value: &mut [u8],
+    user: impl Fn(u32) -> Option<u32>,
+    group: impl Fn(u32) -> Option<u32>,
+) -> bool {
+    const VERSION: [u8; 4] = 2_u32.to_le_bytes();
+    const ACL_USER: [u8; 2] = [2, 0];
+    const ACL_GROUP: [u8; 2] = [8, 0];
+    let Some((VERSION, entries)) = value.split_first_chunk_mut::<4>().map(|(v, e)| (*v, e)) else {
+        return true;
+    };
+    for entry in entries.chunks_exact_mut(8) {
+        let id = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
+        let shifted = match [entry[0], entry[1]] {
+            ACL_USER => user(id),
+            ACL_GROUP => group(id),
+            _ => continue,
+        };
+        match shifted {
+            Some(id) => entry[4..].copy_from_slice(&id.to_le_bytes()),
+            None => return false,
+        }
+    }
+    true
+}
+
 /// A device that a regular file stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct Node {
@@ -191,6 +226,42 @@ mod tests {
         }
         assert_eq!(archived_name(b"user.overlay.opaque"), None);
         assert_eq!(archived_name(b"user.coracle.node"), None);
+    }
+
+    #[test]
+    fn access_control_lists_get_other_ids() {
+        let entry = |tag: u16, id: u32| {
+            [
+                &tag.to_le_bytes()[..],
+                &7_u16.to_le_bytes(),
+                &id.to_le_bytes(),
+            ]
+            .concat()
+        };
+        let list = |user, group| {
+            [
+                2_u32.to_le_bytes().to_vec(),
+                entry(1, u32::MAX),
+                entry(2, user),
+                entry(8, group),
+                entry(16, u32::MAX),
+            ]
+            .concat()
+        };
+        let mut value = list(33, 44);
+        assert!(shift_acl(&mut value, |u| Some(u + 1), |g| Some(g + 2)));
+        assert_eq!(value, list(34, 46));
+        assert!(!shift_acl(&mut value, |_| None, Some));
+        for odd in [
+            &b""[..],
+            b"x",
+            &[3, 0, 0, 0, 2, 0, 7, 0, 1, 0, 0, 0],
+            &[2, 0, 0, 0, 2],
+        ] {
+            let mut value = odd.to_vec();
+            assert!(shift_acl(&mut value, |_| None, |_| None), "{odd:?}");
+            assert_eq!(value, odd);
+        }
     }
 
     #[test]
