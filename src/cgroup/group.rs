@@ -116,6 +116,20 @@ impl Group {
         Ok(Self { path, dir })
     }
 
+    /// A group at a place of somebody else's choosing, as a bundle's configuration names it.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub fn at(path: &Path) -> Result<Self> {
+        let dir = File::open(path)
+            .what(|| format!("cannot open the cgroup {}", path.display()))?
+            .into();
+        Ok(Self {
+            path: path.to_owned(),
+            dir,
+        })
+    }
+
     /// Its path, for `status.json` and `inspect`.
     pub fn path(&self) -> &Path {
         &self.path

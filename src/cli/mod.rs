@@ -17,6 +17,7 @@ pub mod frame;
 pub mod globals;
 pub mod image;
 pub mod output;
+pub mod runtime;
 pub mod secret;
 pub mod system;
 pub mod usage;
@@ -42,6 +43,7 @@ const NOUNS: &[Entry] = &[
         system::BOTH,
         system::NOUN
     ),
+    runtime::ENTRY,
 ];
 
 /// Everything that may stand first on a command line, as help groups it.
@@ -94,6 +96,10 @@ pub(crate) fn groups() -> String {
 
 /// Runs a command line and answers the exit code of the process.
 pub fn main(words: Vec<String>) -> u8 {
+    if let Some(words) = runtime::words(&words) {
+        // Other engines' way in: nothing of ours is looked up for it.
+        return runtime::main(&words, &mut Out::standard());
+    }
     let mut out = Out::standard().as_docker(called_as(&words) == "docker");
     let result = interpret(words, &mut out).and_then(|code| out.flush().map(|()| code));
     match result {

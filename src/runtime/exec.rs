@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::OFlags;
 
+use super::hooks::Agent;
 use super::launch::{BornIn, child, watch};
 use super::process::{self, Last};
 use super::{Launched, Stdio, schedule, status};
@@ -42,8 +43,8 @@ pub struct ExecRequest {
     pub die_with_parent: bool,
     /// Keep the caller's session keyring.
     pub keep_keyring: bool,
-    /// A seccomp agent's connection, and what it is told.
-    pub agent: Option<(OwnedFd, Vec<u8>)>,
+    /// Who decides about system calls with `SCMP_ACT_NOTIFY`.
+    pub agent: Option<Agent>,
     /// Open `cgroup.procs` files that the process writes itself into (cgroup v1).
     pub groups: Vec<OwnedFd>,
 }
@@ -136,6 +137,10 @@ fn set_up(
     }
     process::begin(process, line, request.die_with_parent)?;
     schedule::apply_final_affinity(process)?;
+    let agent = match request.agent {
+        Some(agent) => Some(agent.message(own_pid()?)),
+        None => None,
+    };
     // Others before the user namespace: rights over them come from the one we are in, or from
     // owning the nested one. The mount namespace comes last but one; it brings root and directory.
     let order = [
@@ -178,9 +183,16 @@ fn set_up(
         keep_groups: false,
         keep_keyring: request.keep_keyring,
         init: None,
-        agent: request.agent,
+        agent,
         gate: None,
     })
+}
+
+/// The pid of this process as the caller counts, while its /proc is still there.
+fn own_pid() -> Result<i32> {
+    let what = || "cannot find the own pid";
+    let link = std::fs::read_link("/proc/self").what(what)?;
+    link.to_string_lossy().parse().what(what)
 }
 
 /// A terminal of the container's own instance; if it has none, of one that is mounted nowhere.

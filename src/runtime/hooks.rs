@@ -4,6 +4,7 @@
 //! Spec: runtime-spec, config, "POSIX-platform Hooks"; runtime, "State".
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -53,6 +54,33 @@ impl State {
             status,
             ..self.clone()
         }
+    }
+}
+
+/// A seccomp agent, and what it is told beside the container's state.
+#[derive(Debug)]
+pub struct Agent {
+    /// The connection.
+    pub socket: OwnedFd,
+    /// `listenerMetadata`.
+    pub metadata: Option<String>,
+    /// The container's state.
+    pub state: State,
+}
+
+impl Agent {
+    /// The connection, and the message for a process with that pid.
+    ///
+    /// Spec: config-linux, "The Container Process State".
+    pub(crate) fn message(self, pid: i32) -> (OwnedFd, Vec<u8>) {
+        let message = serde_json::json!({
+            "ociVersion": self.state.oci_version,
+            "fds": ["seccompFd"],
+            "pid": pid,
+            "metadata": self.metadata.unwrap_or_default(),
+            "state": self.state,
+        });
+        (self.socket, message.to_string().into_bytes())
     }
 }
 

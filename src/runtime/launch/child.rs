@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use super::{Launch, Namespaces};
 use crate::base::{Context as _, Error, Result};
-use crate::runtime::hooks::{self, State};
+use crate::runtime::hooks::{self, Agent, State};
 use crate::runtime::process::{self, Gate, Last};
 use crate::runtime::{Stdio, rootfs, schedule, status, sysctl};
 use crate::spec::idmap::{self, IdMaps};
@@ -151,7 +151,7 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         keep_groups,
         keep_keyring: manner.keep_keyring,
         init: own_program,
-        agent: agent(manner.agent, state.as_ref(), &spec)?,
+        agent: agent(manner.agent, state.as_ref(), &spec),
         gate: gate.map(|listener| Gate {
             listener,
             hooks: match (&spec.hooks, state) {
@@ -213,26 +213,19 @@ fn own_namespaces(spec: &Spec, plan: &Namespaces, slave: bool) -> Result<()> {
 }
 
 /// What is told to the seccomp agent.
-///
-/// Spec: runtime-spec, config-linux, "The Container Process State".
 fn agent(
     socket: Option<OwnedFd>,
     state: Option<&State>,
     spec: &Spec,
-) -> Result<Option<(OwnedFd, Vec<u8>)>> {
-    let (Some(socket), Some(state)) = (socket, state) else {
-        return Ok(None);
+) -> Option<(OwnedFd, Vec<u8>)> {
+    let seccomp = spec.linux.as_ref()?.seccomp.as_ref()?;
+    let state = state?;
+    let agent = Agent {
+        socket: socket?,
+        metadata: seccomp.listener_metadata.clone(),
+        state: state.clone(),
     };
-    let seccomp = spec.linux.as_ref().and_then(|l| l.seccomp.as_ref());
-    let metadata = seccomp.and_then(|s| s.listener_metadata.as_deref());
-    let message = serde_json::json!({
-        "ociVersion": state.oci_version,
-        "fds": ["seccompFd"],
-        "pid": state.pid,
-        "metadata": metadata.unwrap_or_default(),
-        "state": state,
-    });
-    Ok(Some((socket, message.to_string().into_bytes())))
+    Some(agent.message(state.pid))
 }
 
 /// Files made before the nested user namespace is entered belong to its root.

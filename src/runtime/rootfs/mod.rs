@@ -307,6 +307,12 @@ impl Tree {
                 format!("{destination} is a part of /proc that must not be covered"),
             ));
         }
+        if self.how.literal
+            && let Some(source) = mount.source.as_deref().filter(|s| !s.is_empty())
+        {
+            let named = ("source".to_owned(), Some(source.to_owned()));
+            options.data.insert(0, named);
+        }
         if options.remount {
             return self.remount(&options, destination);
         }
@@ -328,9 +334,6 @@ impl Tree {
             "devpts" => self.devpts(&options, destination, nested),
             other if self.how.literal => {
                 let mut data = options.data.clone();
-                if let Some(source) = mount.source.as_deref().filter(|s| !s.is_empty()) {
-                    data.insert(0, ("source".to_owned(), Some(source.to_owned())));
-                }
                 if options.set & mount::RDONLY != 0 {
                     data.push(("ro".to_owned(), None));
                 }

@@ -63,16 +63,22 @@ impl Machine {
         }
     }
 
+    /// The interfaces beside the native one.
+    pub(super) const fn others(self) -> &'static [(&'static str, Abi)] {
+        match self {
+            Self::X86_64 => &[("SCMP_ARCH_X86", Abi::I386), ("SCMP_ARCH_X32", Abi::X32)],
+            Self::Aarch64 => &[("SCMP_ARCH_ARM", Abi::Arm)],
+        }
+    }
+
     /// The interfaces that a profile lists and this machine can have; the native one always.
     pub(super) fn interfaces(self, profile: &Seccomp) -> Vec<Abi> {
-        let (native, others): (_, &[(&str, Abi)]) = match self {
-            Self::X86_64 => (
-                Abi::X86_64,
-                &[("SCMP_ARCH_X86", Abi::I386), ("SCMP_ARCH_X32", Abi::X32)],
-            ),
-            Self::Aarch64 => (Abi::Aarch64, &[("SCMP_ARCH_ARM", Abi::Arm)]),
+        let native = match self {
+            Self::X86_64 => Abi::X86_64,
+            Self::Aarch64 => Abi::Aarch64,
         };
-        let listed = others
+        let listed = self
+            .others()
             .iter()
             .filter(|(name, _)| profile.architectures.iter().any(|a| a == name));
         std::iter::once(native)

@@ -76,6 +76,14 @@ pub fn asks_agent(profile: &Seccomp) -> bool {
     notify(&profile.default_action) || profile.syscalls.iter().any(|s| notify(&s.action))
 }
 
+/// The interfaces of this machine, as profiles name them.
+pub fn architectures() -> Vec<&'static str> {
+    let machine = compile::Machine::host();
+    std::iter::once(machine.native())
+        .chain(machine.others().iter().map(|(name, _)| *name))
+        .collect()
+}
+
 /// The filter of a bundle's configuration, with an agent where it names one.
 ///
 /// Spec: runtime-spec, config-linux, "Seccomp".

@@ -1,0 +1,69 @@
+//! `delete`: what `create` made.
+
+use std::time::Duration;
+
+use super::record::{Container, Status};
+use super::{Place, cgroups, kill};
+use crate::base::{Error, Kind, Result};
+use crate::runtime::hooks;
+use crate::sys::pidfd;
+
+/// How long a killed process may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Deletes a container. With `force` it is killed first, and it is fine if there is none.
+///
+/// # Errors
+/// `NotFound`; `InUse` when it is not stopped.
+pub fn delete(place: &Place, id: &str, force: bool) -> Result<()> {
+    let container = match Container::open(place, id) {
+        Err(e) if force && e.kind() == Kind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let lock = container.lock()?;
+    let status = container.status();
+    if status != Status::Stopped {
+        if !force {
+            return Err(Error::new(
+                Kind::InUse,
+                format!(
+                    "cannot delete container {id} that is not stopped: {}",
+                    status.word()
+                ),
+            ));
+        }
+        end(place, &container, status)?;
+    }
+    cgroups::remove(&container.record)?;
+    let spec = container.spec()?;
+    let state = container.state(&spec, Status::Stopped);
+    let poststop = spec.hooks.unwrap_or_default().poststop;
+    container.remove();
+    drop(lock);
+    // Spec: config, "Poststop": failures are told, and the container is gone all the same.
+    for failure in hooks::run_all("poststop", &poststop, &state)? {
+        log::warn!("{}", failure.one_line());
+    }
+    Ok(())
+}
+
+fn end(place: &Place, container: &Container, status: Status) -> Result<()> {
+    let id = &container.record.id;
+    let process = container.record.process.open();
+    if status == Status::Paused {
+        super::freeze::set(place, id, false)?;
+    }
+    match kill::kill(place, id, libc::SIGKILL, kill::Whom::First) {
+        Err(_) if !container.record.process.is_alive() => {}
+        other => other?,
+    }
+    if let Ok(process) = process
+        && !pidfd::wait_end(&process, Some(PATIENCE))?
+    {
+        return Err(Error::new(
+            Kind::TimedOut,
+            format!("the container {id} does not end"),
+        ));
+    }
+    Ok(())
+}
