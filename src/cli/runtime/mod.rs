@@ -271,7 +271,7 @@ pub fn main(words: &[String], out: &mut Out) -> u8 {
             return match usage::answer(&e, out).and_then(|code| out.flush().map(|()| code)) {
                 Ok(code) => code,
                 Err(e) => {
-                    out.error(&e);
+                    tell(&e, out);
                     1
                 }
             };
@@ -293,12 +293,22 @@ fn answer(result: Result<u8>, matches: &ArgMatches, out: &mut Out) -> u8 {
                 && let Some(file) = &globals.log
                 && let Err(e) = log::append(file, &globals.log_format, &error)
             {
-                out.error(&e);
+                tell(&e, out);
             }
-            out.error(&error);
+            tell(&error, out);
             1
         }
     }
+}
+
+/// One line, and what to do about it last: engines show people the last line, or all in one.
+fn tell(error: &Error, out: &mut Out) {
+    let mut text = error.one_line().replace('\n', " ");
+    if let Some(hint) = error.hints().first() {
+        text.push_str(&format!(" ({hint})"));
+    }
+    // There is nobody left to be told of a failure to tell.
+    drop(out.error_bytes(format!("{text}\n").as_bytes()));
 }
 
 fn run(matches: &mut ArgMatches, out: &mut Out) -> Result<u8> {

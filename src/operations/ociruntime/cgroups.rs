@@ -241,30 +241,20 @@ fn enable(mount: &Path, path: &Path, files: &Files) -> Result<()> {
         .skip(1)
         .take_while(|p| p.starts_with(mount))
         .collect();
-    let mut failed = None;
     for folder in above.iter().rev() {
         let control = folder.join("cgroup.subtree_control");
         for controller in &wanted {
-            if let Err(e) = fs::write(&control, format!("+{controller}"))
-                && needed.contains(controller)
-            {
-                failed = Some(e);
-            }
+            // What comes of it is looked at below.
+            drop(fs::write(&control, format!("+{controller}")));
         }
     }
     let on = words(&path.join("cgroup.controllers"));
     match needed.iter().find(|c| !on.iter().any(|o| o == *c)) {
         None => Ok(()),
-        Some(missing) => {
-            let error = Error::unsupported(format!(
-                "linux.resources cannot be applied: the {missing} controller is not available in {}",
-                path.display()
-            ));
-            Err(match failed {
-                Some(e) => error.because(e),
-                None => error,
-            })
-        }
+        Some(missing) => Err(Error::unsupported(format!(
+            "linux.resources cannot be applied: the {missing} controller is not available in {}",
+            path.display()
+        ))),
     }
 }
 

@@ -99,7 +99,12 @@ pub(crate) fn fill(dev: BorrowedFd<'_>, devices: &[Device], manner: &Manner<'_>)
             other => other.call("symlinkat", || format!("/dev/{name}"))?,
         }
     }
-    for device in devices {
+    // A privileged container lists all of the host's: its multiplexer and console are its own.
+    let own = |d: &&Device| {
+        let name = d.path.strip_prefix("/dev/").unwrap_or_default();
+        name == "console" || LINKS.iter().any(|(link, _)| *link == name)
+    };
+    for device in devices.iter().filter(|d| !own(d)) {
         further(dev, device, make, manner)
             .what(|| format!("cannot add the device {}", device.path))?;
     }
