@@ -13,8 +13,9 @@ use crate::base::{Context as _, Error, Result};
 pub(super) fn check_format(format: &str) -> Result<()> {
     match format {
         "text" | "json" => Ok(()),
-        other => Err(Error::invalid(format!("unknown log-format {other:?}"))
-            .hint("it is text or json")),
+        other => {
+            Err(Error::invalid(format!("unknown log-format {other:?}")).hint("it is text or json"))
+        }
     }
 }
 

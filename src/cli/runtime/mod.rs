@@ -313,7 +313,10 @@ fn tell(error: &Error, out: &mut Out) {
 
 fn run(matches: &mut ArgMatches, out: &mut Out) -> Result<u8> {
     if matches.get_flag("runtime version") {
-        out.line(format!("coracle-runtime version {}", env!("CARGO_PKG_VERSION")))?;
+        out.line(format!(
+            "coracle-runtime version {}",
+            env!("CARGO_PKG_VERSION")
+        ))?;
         out.line(format!("spec: {}", verbs::SPEC_VERSION))?;
         return Ok(0);
     }
@@ -348,7 +351,10 @@ mod tests {
 
     #[test]
     fn the_runtime_is_known_by_its_names() {
-        assert_eq!(line("/usr/bin/runc list").unwrap(), ["/usr/bin/runc", "list"]);
+        assert_eq!(
+            line("/usr/bin/runc list").unwrap(),
+            ["/usr/bin/runc", "list"]
+        );
         assert_eq!(line("coracle runtime list").unwrap(), ["runtime", "list"]);
         assert!(line("coracle run list").is_none());
         assert!(line("coracle").is_none());

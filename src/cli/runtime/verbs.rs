@@ -42,7 +42,11 @@ pub(super) struct IdArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct RefusedArgs {
     /// Anything
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "WORDS"
+    )]
     _words: Vec<String>,
 }
 

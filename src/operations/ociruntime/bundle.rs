@@ -58,7 +58,11 @@ pub fn read(folder: &Path, config: Option<&Path>) -> Result<Bundle> {
     for mount in &mut spec.mounts {
         let bind = mount.kind.as_deref() == Some("bind")
             || mount.options.iter().any(|o| o == "bind" || o == "rbind");
-        if let Some(source) = mount.source.as_mut().filter(|s| bind && !s.starts_with('/')) {
+        if let Some(source) = mount
+            .source
+            .as_mut()
+            .filter(|s| bind && !s.starts_with('/'))
+        {
             *source = path.join(&*source).to_string_lossy().into_owned();
         }
     }
@@ -133,7 +137,11 @@ fn check(spec: &Spec) -> Result<()> {
         }
     }
     for ns in &linux.namespaces {
-        if let Some(path) = ns.path.as_deref().filter(|p| !p.is_empty() && !p.starts_with('/')) {
+        if let Some(path) = ns
+            .path
+            .as_deref()
+            .filter(|p| !p.is_empty() && !p.starts_with('/'))
+        {
             return Err(Error::invalid(format!(
                 "the namespace path {path:?} is not absolute"
             )));
@@ -170,12 +178,14 @@ fn check(spec: &Spec) -> Result<()> {
 
 fn check_version(version: &str) -> Result<()> {
     let bad = || Error::invalid(format!("ociVersion {version:?} is not a version as 1.2.0"));
-    let core = version
-        .split(['-', '+'])
-        .next()
-        .unwrap_or_default();
+    let core = version.split(['-', '+']).next().unwrap_or_default();
     let mut numbers = core.split('.').map(str::parse::<u32>);
-    match (numbers.next(), numbers.next(), numbers.next(), numbers.next()) {
+    match (
+        numbers.next(),
+        numbers.next(),
+        numbers.next(),
+        numbers.next(),
+    ) {
         (Some(Ok(1)), Some(Ok(_)), Some(Ok(_)), None) => Ok(()),
         (Some(Ok(_)), Some(Ok(_)), Some(Ok(_)), None) => Err(Error::unsupported(format!(
             "ociVersion {version} is not supported: this runtime knows 1.x"

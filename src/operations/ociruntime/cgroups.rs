@@ -17,9 +17,9 @@ use crate::base::{Context as _, Error, Kind, Result};
 use crate::cgroup::{self, Group};
 use crate::spec::resources::{DeviceRule, Resources};
 use crate::spec::runtime::Spec;
+use crate::sys;
 use crate::sys::namespace::{self, Kind as Ns};
 use crate::sys::process::pause;
-use crate::sys;
 
 /// Where cgroup v2 is on every host that has it alone.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -328,8 +328,14 @@ fn hierarchies() -> Vec<Hierarchy> {
             let mut parts = line.splitn(3, ':').skip(1);
             let list = parts.next()?;
             let path = parts.next()?;
-            let same = !list.is_empty() && list.split(',').all(|c| options.split(',').any(|o| o == c));
-            same.then(|| (list.split(',').map(str::to_owned).collect(), path.to_owned()))
+            let same =
+                !list.is_empty() && list.split(',').all(|c| options.split(',').any(|o| o == c));
+            same.then(|| {
+                (
+                    list.split(',').map(str::to_owned).collect(),
+                    path.to_owned(),
+                )
+            })
         });
         if let Some((controllers, own)) = found
             && !all.iter().any(|h| h.controllers == controllers)
@@ -434,16 +440,23 @@ fn old_device_rules(path: &Path, rules: &[DeviceRule]) -> Result<()> {
             None | Some(-1) => "*".to_owned(),
             Some(n) => n.to_string(),
         };
-        let kind = rule.kind.as_deref().filter(|k| !k.is_empty()).unwrap_or("a");
+        let kind = rule
+            .kind
+            .as_deref()
+            .filter(|k| !k.is_empty())
+            .unwrap_or("a");
         let line = format!(
             "{kind} {}:{} {}",
             number(rule.major),
             number(rule.minor),
             rule.access.as_deref().unwrap_or("rwm")
         );
-        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-        fs::write(path.join(file), &line)
-            .what(|| format!("cannot write {line:?} to {file}"))?;
+        let file = if rule.allow {
+            "devices.allow"
+        } else {
+            "devices.deny"
+        };
+        fs::write(path.join(file), &line).what(|| format!("cannot write {line:?} to {file}"))?;
     }
     Ok(())
 }
@@ -468,7 +481,10 @@ pub fn update(record: &Record, resources: &Resources) -> Result<()> {
             if used.trim().parse::<i64>().is_ok_and(|used| used > limit) {
                 return Err(Error::new(
                     Kind::InUse,
-                    format!("the container uses {} bytes, more than the new limit", used.trim()),
+                    format!(
+                        "the container uses {} bytes, more than the new limit",
+                        used.trim()
+                    ),
                 ));
             }
         }

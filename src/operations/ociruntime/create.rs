@@ -75,7 +75,9 @@ pub fn create(place: &Place, request: &Request) -> Result<Created> {
         .ok_or_else(|| Error::invalid("the configuration has no process to be started"))?;
     check_terminal(process.terminal, &request.terminal)?;
     if request.listen_fds > 0 {
-        process.env.push(format!("LISTEN_FDS={}", request.listen_fds));
+        process
+            .env
+            .push(format!("LISTEN_FDS={}", request.listen_fds));
         process.env.push("LISTEN_PID=1".to_owned());
     }
     let fresh = Fresh::make(place, &request.id)?;
@@ -308,16 +310,17 @@ fn copy(fd: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
 fn root_of(spec: &Spec, rootfs: &Path) -> Result<OwnedFd> {
     use std::os::unix::ffi::OsStrExt as _;
     let what = || format!("cannot open the root file system {}", rootfs.display());
-    let own = spec.linux.iter().flat_map(|l| &l.namespaces).any(|n| {
-        n.kind == NamespaceKind::Mount && n.path.as_deref().is_none_or(str::is_empty)
-    });
+    let own = spec
+        .linux
+        .iter()
+        .flat_map(|l| &l.namespaces)
+        .any(|n| n.kind == NamespaceKind::Mount && n.path.as_deref().is_none_or(str::is_empty));
     if own {
         let path = std::ffi::CString::new(rootfs.as_os_str().as_bytes()).what(what)?;
         return mount::clone_path(&path, true).what(what);
     }
-    let flags = rustix::fs::OFlags::PATH
-        | rustix::fs::OFlags::DIRECTORY
-        | rustix::fs::OFlags::CLOEXEC;
+    let flags =
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     rustix::fs::open(rootfs, flags, rustix::fs::Mode::empty())
         .map_err(|e| crate::sys::Error::new("open", rootfs.display().to_string(), e.raw_os_error()))
         .what(what)

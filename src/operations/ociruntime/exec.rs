@@ -155,10 +155,7 @@ fn launched(
 }
 
 /// The v2 folder to be born in, or the v1 groups to enter.
-fn groups(
-    container: &Container,
-    below: Option<&str>,
-) -> Result<(Option<OwnedFd>, Vec<OwnedFd>)> {
+fn groups(container: &Container, below: Option<&str>) -> Result<(Option<OwnedFd>, Vec<OwnedFd>)> {
     let what = |path: &Path| format!("cannot enter the cgroup {}", path.display());
     let all = &container.record.cgroups;
     let below = below.unwrap_or_default().trim_start_matches('/');
@@ -202,8 +199,9 @@ fn process_of(spec: &Spec, request: &Request) -> Result<Process> {
     let mut process = match &request.process {
         Some(path) => {
             let text = files::read(path, LIMIT)?;
-            let mut process: Process = serde_json::from_slice(&text)
-                .map_err(|e| Error::invalid(format!("{} is not valid", path.display())).because(e))?;
+            let mut process: Process = serde_json::from_slice(&text).map_err(|e| {
+                Error::invalid(format!("{} is not valid", path.display())).because(e)
+            })?;
             process.terminal |= changes.tty;
             process
         }
@@ -240,11 +238,7 @@ fn changed(spec: &Spec, changes: &Changes) -> Result<Process> {
             .get_or_insert_with(Capabilities::default);
         for name in &changes.caps {
             let name = capabilities::normalize(name)?.to_owned();
-            let mut sets = vec![
-                &mut caps.bounding,
-                &mut caps.effective,
-                &mut caps.permitted,
-            ];
+            let mut sets = vec![&mut caps.bounding, &mut caps.effective, &mut caps.permitted];
             if process.user.uid != 0 {
                 // What another user than root shall have over execve.
                 sets.extend([&mut caps.inheritable, &mut caps.ambient]);

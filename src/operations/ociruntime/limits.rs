@@ -45,7 +45,9 @@ fn given(value: Option<i64>) -> Option<i64> {
 }
 
 fn cannot(what: &str) -> Error {
-    Error::unsupported(format!("{what} cannot be applied: cgroup v2 has no such setting"))
+    Error::unsupported(format!(
+        "{what} cannot be applied: cgroup v2 has no such setting"
+    ))
 }
 
 /// The files of cgroup v2.

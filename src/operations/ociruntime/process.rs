@@ -57,7 +57,11 @@ pub(super) fn of_namespace(record: &Record) -> Result<Vec<i32>> {
 pub fn table(place: &Place, id: &str, options: &[String]) -> Result<String> {
     let pids = list(place, id)?;
     let default = ["-ef".to_owned()];
-    let options = if options.is_empty() { &default } else { options };
+    let options = if options.is_empty() {
+        &default
+    } else {
+        options
+    };
     let output = std::process::Command::new("ps")
         .args(options)
         .output()
@@ -78,7 +82,10 @@ fn filter(text: &str, pids: &[i32]) -> Result<String> {
         .ok_or_else(|| Error::invalid("the output of ps has no PID column"))?;
     let mut out = format!("{head}\n");
     for line in lines {
-        let pid = line.split_whitespace().nth(column).and_then(|w| w.parse().ok());
+        let pid = line
+            .split_whitespace()
+            .nth(column)
+            .and_then(|w| w.parse().ok());
         if pid.is_some_and(|pid: i32| pids.contains(&pid)) {
             out.push_str(line);
             out.push('\n');

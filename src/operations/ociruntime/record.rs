@@ -94,8 +94,10 @@ pub fn check_id(id: &str) -> Result<()> {
     if good {
         return Ok(());
     }
-    Err(Error::invalid(format!("invalid container id format: {id:?}"))
-        .hint("letters, digits and _ + - . make an id"))
+    Err(
+        Error::invalid(format!("invalid container id format: {id:?}"))
+            .hint("letters, digits and _ + - . make an id"),
+    )
 }
 
 fn gone() -> Error {
@@ -246,8 +248,10 @@ impl Container {
     /// # Errors
     /// `Corrupt`.
     pub fn spec(&self) -> Result<Spec> {
-        serde_json::from_slice(&self.config)
-            .what_kind(Kind::Corrupt, || "the container's configuration cannot be read")
+        serde_json::from_slice(&self.config).what_kind(
+            Kind::Corrupt,
+            || "the container's configuration cannot be read",
+        )
     }
 
     /// Locks it until the answer is dropped.

@@ -64,7 +64,8 @@ fn maps_of(linux: &Linux) -> IdMaps {
 }
 
 fn enter(user: &OwnedFd) -> Result<()> {
-    namespace::join(user, Ns::User.flag()).what(|| "cannot enter the container's user namespace")?;
+    namespace::join(user, Ns::User.flag())
+        .what(|| "cannot enter the container's user namespace")?;
     // Where there is no root inside, the caller's own id does.
     drop(attributes::set_gid(0));
     drop(attributes::set_uid(0));
@@ -95,7 +96,10 @@ pub fn over(record: &Record) -> Result<()> {
 ///
 /// # Errors
 /// `Invalid` without a map; `Unsupported` or `Denied` as the file system says.
-pub fn mapped_mounts(spec: &Spec, container: Option<&Nested>) -> Result<Vec<Option<PreparedMount>>> {
+pub fn mapped_mounts(
+    spec: &Spec,
+    container: Option<&Nested>,
+) -> Result<Vec<Option<PreparedMount>>> {
     let mut list = Vec::new();
     // Most mounts have the same map.
     let mut made: Vec<(IdMaps, OwnedFd)> = Vec::new();
@@ -159,9 +163,7 @@ fn mapped(
 pub fn outer_uid(spec: &Spec) -> Option<u32> {
     let uid = spec.process.as_ref()?.user.uid;
     match spec.linux.as_ref() {
-        Some(linux) if !linux.uid_mappings.is_empty() => {
-            idmap::to_host(&linux.uid_mappings, uid)
-        }
+        Some(linux) if !linux.uid_mappings.is_empty() => idmap::to_host(&linux.uid_mappings, uid),
         _ => Some(uid),
     }
 }
