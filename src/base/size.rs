@@ -38,29 +38,33 @@ pub fn parse(text: &str) -> Result<u64> {
 
 /// Renders as Docker's `units.HumanSize`: powers of 1000, four significant digits (`1.24MB`).
 pub fn human(bytes: u64) -> String {
-    scaled(
-        bytes as f64,
-        1000.0,
-        &["B", "kB", "MB", "GB", "TB", "PB", "EB"],
-    )
+    scaled_to(4, bytes as f64, 1000.0, DECIMAL)
+}
+
+/// As [`human`] with three significant digits, as lists of images have it (`1.23MB`).
+pub fn human_short(bytes: u64) -> String {
+    scaled_to(3, bytes as f64, 1000.0, DECIMAL)
 }
 
 /// Renders as Docker's `units.BytesSize`: powers of 1024, four significant digits (`1.5MiB`).
 pub fn human_binary(bytes: u64) -> String {
-    scaled(
+    scaled_to(
+        4,
         bytes as f64,
         1024.0,
         &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"],
     )
 }
 
-fn scaled(mut value: f64, base: f64, units: &[&str]) -> String {
+const DECIMAL: &[&str] = &["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+
+fn scaled_to(digits: usize, mut value: f64, base: f64, units: &[&str]) -> String {
     let mut unit = 0;
     while value >= base && unit + 1 < units.len() {
         value /= base;
         unit += 1;
     }
-    format!("{}{}", significant(value, 4), units[unit])
+    format!("{}{}", significant(value, digits), units[unit])
 }
 
 /// Go's `%.Ng` for the range that sizes have.
@@ -112,6 +116,7 @@ mod tests {
         ] {
             assert_eq!(human(bytes), text);
         }
+        assert_eq!(human_short(1_234_567), "1.23MB");
         assert_eq!(human_binary(1_610_612_736), "1.5GiB");
     }
 }

@@ -6,7 +6,7 @@
 
 use clap::{Arg, ArgAction, Command, ValueHint};
 
-use super::output::Out;
+use super::output::{Out, docker};
 use crate::base::Result;
 use crate::image::Images;
 use crate::operations::session::Session;
@@ -294,7 +294,12 @@ fn objects(kind: Kind, session: &Session) -> Vec<(String, String)> {
                 .0
                 .keys()
                 .filter(|name| name.digest().is_none())
-                .map(|name| (familiar(&name.to_string()), String::new()))
+                .map(|name| {
+                    (
+                        docker::familiar(&name.to_string()).to_owned(),
+                        String::new(),
+                    )
+                })
                 .collect()
         }
         Kind::Volumes => {
@@ -312,14 +317,6 @@ fn objects(kind: Kind, session: &Session) -> Vec<(String, String)> {
                 .collect()
         }
     }
-}
-
-/// An image's name as people type it.
-fn familiar(name: &str) -> String {
-    let short = ["docker.io/library/", "docker.io/", "localhost/"]
-        .iter()
-        .find_map(|prefix| name.strip_prefix(prefix));
-    short.unwrap_or(name).to_owned()
 }
 
 #[cfg(test)]

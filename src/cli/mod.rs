@@ -115,6 +115,15 @@ pub fn main(words: Vec<String>) -> u8 {
 fn interpret(words: Vec<String>, out: &mut Out) -> Result<u8> {
     let matches = match usage::parse(tree, &words) {
         Ok(matches) => matches,
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayVersion => {
+            let version = env!("CARGO_PKG_VERSION");
+            out.line(match called_as(&words) {
+                "docker" => format!("Docker version {version}, build coracle"),
+                "podman" => format!("podman version {version}"),
+                _ => format!("coracle {version}"),
+            })?;
+            return Ok(0);
+        }
         Err(error) => return usage::answer(&error, out),
     };
     let mut session: Session = globals::session(&matches, words)?;

@@ -23,6 +23,7 @@ mod debian;
 mod devices;
 mod diskfull;
 mod distribution;
+mod docker;
 mod faults;
 mod holder;
 mod interrupt;

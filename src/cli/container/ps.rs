@@ -6,11 +6,12 @@ use serde_json::{Map, Value, json};
 
 use crate::base::time::{Timestamp, human_duration};
 use crate::base::{Error, Result, size};
-use crate::cli::output::{Listing, Out};
+use crate::cli::output::{Listing, Out, docker};
 use crate::operations::container::filter::network_name;
 use crate::operations::container::list::{self, ListOptions};
 use crate::operations::container::summary::{Summary, ports_text};
 use crate::operations::session::Session;
+use crate::state::options::MountSource;
 use crate::storage::snapshot::Sizes;
 
 /// List containers
@@ -122,7 +123,13 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
     let rows: Vec<Value> = shown
         .iter()
         .enumerate()
-        .map(|(i, s)| row(s, sizes.get(i), args))
+        .map(|(i, s)| {
+            let row = row(s, sizes.get(i), args);
+            match out.is_docker() {
+                true => as_docker(row, s, sizes.get(i), args.no_trunc),
+                false => row,
+            }
+        })
         .collect();
     let mut default = if args.ns {
         "table {{.ID}}\t{{.Names}}\t{{.Pid}}\t{{.CGROUPNS}}\t{{.IPC}}\t{{.MNT}}\t{{.NET}}\t{{.PIDNS}}\t{{.USERNS}}\t{{.UTS}}".to_owned()
@@ -149,6 +156,22 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
         ],
         format: args.format.as_deref(),
         no_heading: args.noheading,
+        docker: &[
+            "Command",
+            "CreatedAt",
+            "ID",
+            "Image",
+            "Labels",
+            "LocalVolumes",
+            "Mounts",
+            "Names",
+            "Networks",
+            "Ports",
+            "RunningFor",
+            "Size",
+            "State",
+            "Status",
+        ],
     }
     .print(out, &rows, || {
         Value::Array(
@@ -303,6 +326,53 @@ fn row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs) -> Value {
     {
         map.extend(namespaces(s.pid()));
     }
+    row
+}
+
+/// The same with docker's texts where they differ.
+fn as_docker(mut row: Value, s: &Summary, sizes: Option<&Sizes>, full: bool) -> Value {
+    let record = &s.container.record;
+    row["Command"] = docker::command(&s.command().join(" "), full).into();
+    // As typed, where it was typed.
+    row["Image"] = match record.options.image.as_str() {
+        "" => image(s),
+        typed => typed.to_owned(),
+    }
+    .into();
+    row["Labels"] = docker::labels(&record.options.labels).into();
+    row["Size"] = sizes
+        .map_or_else(String::new, |s| {
+            let (own, all) = (
+                size::human_short(s.upper),
+                size::human_short(s.virtual_size),
+            );
+            format!("{own} (virtual {all})")
+        })
+        .into();
+    // Whole seconds, and what is mounted in place of where.
+    let at = record.created.local_text();
+    row["CreatedAt"] = match (at.find('.'), at.find(" +").or_else(|| at.find(" -"))) {
+        (Some(dot), Some(zone)) if dot < zone => format!("{}{}", &at[..dot], &at[zone..]),
+        _ => at,
+    }
+    .into();
+    let volumes = record.volumes.iter().map(|v| v.name.clone());
+    let binds = record
+        .options
+        .mounts
+        .iter()
+        .filter_map(|m| match &m.source {
+            MountSource::Bind { path, .. } => Some(path.display().to_string()),
+            _ => None,
+        });
+    let mounts: Vec<String> = volumes
+        .chain(binds)
+        .map(|m| match full || m.chars().count() <= 15 {
+            true => m,
+            false => m.chars().take(14).chain(['…']).collect(),
+        })
+        .collect();
+    row["Mounts"] = mounts.join(",").into();
     row
 }
 

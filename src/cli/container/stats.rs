@@ -12,6 +12,12 @@ use crate::operations::container::stats::{Sample, sample};
 use crate::operations::session::Session;
 use crate::state::container::Container;
 
+/// podman's columns.
+const DEFAULT: &str = "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDS}}\t{{.UpTime}}\t{{.AvgCPU}}";
+
+/// docker's.
+const DOCKER: &str = "table {{.Container}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsageBytes}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
+
 /// Show what running containers use
 ///
 /// Without a control group of its own, a container's processor time and memory are summed over its
@@ -74,13 +80,24 @@ pub fn run(args: StatsArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
             out.bytes(b"\x1b[2J\x1b[H")?;
         }
         Listing {
-            default: "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDS}}\t{{.UpTime}}\t{{.AvgCPU}}",
+            default: match out.is_docker() {
+                true => DOCKER,
+                false => DEFAULT,
+            },
             headers: &[
                 ("CPUPerc", "CPU %"),
                 ("MemUsage", "MEM USAGE / LIMIT"),
                 ("MemPerc", "MEM %"),
-                ("NetIO", "NET IO"),
-                ("BlockIO", "BLOCK IO"),
+                ("NetIO", if out.is_docker() { "NET I/O" } else { "NET IO" }),
+                (
+                    "BlockIO",
+                    if out.is_docker() {
+                        "BLOCK I/O"
+                    } else {
+                        "BLOCK IO"
+                    },
+                ),
+                ("Container", "CONTAINER ID"),
                 ("PIDS", "PIDS"),
                 ("PIDs", "PIDS"),
                 ("UpTime", "CPU TIME"),
@@ -89,8 +106,11 @@ pub fn run(args: StatsArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
             ],
             format: args.format.as_deref(),
             no_heading: false,
+            docker: &[],
         }
-        .print(out, &rows, || Value::Array(rows.iter().map(machine).collect()))?;
+        .print(out, &rows, || {
+            Value::Array(rows.iter().map(machine).collect())
+        })?;
         out.flush()?;
         if args.no_stream {
             return Ok(0);

@@ -50,9 +50,13 @@ pub fn run(args: HistoryArgs, session: &mut Session, out: &mut Out) -> Result<u8
         .collect();
     Listing {
         default: "table {{.ID}}\t{{.Created}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
-        headers: &[("CreatedBy", "CREATED BY"), ("CreatedAt", "CREATED AT")],
+        headers: match out.is_docker() {
+            true => &[("ID", "IMAGE"), ("CreatedBy", "CREATED BY")],
+            false => &[("CreatedBy", "CREATED BY"), ("CreatedAt", "CREATED AT")],
+        },
         format: args.format.as_deref(),
         no_heading: false,
+        docker: &[],
     }
     .print(out, &rows, || {
         Value::Array(lines.iter().map(machine).collect())

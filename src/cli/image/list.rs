@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::base::time::{Timestamp, human_duration};
 use crate::base::{Error, Result, size};
 use crate::cli::output::filter::{Filters, point_in_time};
-use crate::cli::output::{Listing, Out};
+use crate::cli::output::{Listing, Out, docker};
 use crate::image::filter::{self, Listed};
 use crate::operations::image;
 use crate::operations::session::Session;
@@ -91,7 +91,10 @@ pub fn run(args: ImagesArgs, session: &mut Session, out: &mut Out) -> Result<u8>
     let wanted: Vec<&str> = filters.values("reference").collect();
     let mut rows: Vec<Row<'_>> = shown.iter().flat_map(|l| rows(l, &wanted)).collect();
     sort(&mut rows, &args.sort)?;
-    let values: Vec<Value> = rows.iter().map(|r| value(r, &args)).collect();
+    let values: Vec<Value> = rows
+        .iter()
+        .map(|r| value(r, &args, out.is_docker()))
+        .collect();
     let default = match (args.digests, args.history) {
         (false, false) => "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.Created}}\t{{.Size}}",
         (true, false) => {
@@ -114,6 +117,19 @@ pub fn run(args: ImagesArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         ],
         format: args.format.as_deref(),
         no_heading: args.noheading,
+        docker: &[
+            "Containers",
+            "CreatedAt",
+            "CreatedSince",
+            "Digest",
+            "ID",
+            "Repository",
+            "SharedSize",
+            "Size",
+            "Tag",
+            "UniqueSize",
+            "VirtualSize",
+        ],
     }
     .print(out, &values, || {
         Value::Array(shown.iter().map(machine).collect())
@@ -194,31 +210,54 @@ fn digests(listed: &Listed) -> Vec<String> {
     found
 }
 
-fn value(row: &Row<'_>, args: &ImagesArgs) -> Value {
+fn value(row: &Row<'_>, args: &ImagesArgs, is_docker: bool) -> Value {
     let record = &row.listed.record;
     let created = record.created();
     let since = format!("{} ago", human_duration(created.elapsed()));
     let digest = record
         .manifest_digest()
         .map_or_else(|| "<none>".to_owned(), ToString::to_string);
-    let human = size::human(record.size);
+    let short = size::human_short(record.size);
+    let unit = short.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number = short.strip_suffix(unit).unwrap_or(&short);
+    // podman sets the unit off.
+    let (repository, human) = match is_docker {
+        true => (docker::familiar(&row.repository), short.clone()),
+        false => (row.repository.as_str(), format!("{number} {unit}")),
+    };
+    let created_at = match is_docker {
+        true => format!(
+            "{} +0000 UTC",
+            created
+                .rfc3339()
+                .replace('T', " ")
+                .get(..19)
+                .unwrap_or_default()
+        ),
+        false => created.rfc3339(),
+    };
     json!({
         "ID": id_text(row.listed, args.no_trunc),
         "Id": record.id.hex(),
-        "Repository": row.repository,
+        "Repository": repository,
         "Tag": row.tag,
         "Digest": digest,
         "Created": since,
         "CreatedSince": since,
-        "CreatedAt": created.rfc3339(),
+        "CreatedAt": created_at,
         "CreatedTime": created.rfc3339(),
         "Size": human,
         "VirtualSize": human,
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
         "History": names(row.listed).join(", "),
         "Names": names(row.listed),
         "RepoTags": names(row.listed),
         "RepoDigests": digests(row.listed),
-        "Containers": row.listed.containers,
+        "Containers": match is_docker {
+            true => "N/A".into(),
+            false => Value::from(row.listed.containers),
+        },
         "Labels": record.config.config.labels,
         "Dangling": row.listed.is_dangling(),
         "ReadOnly": false,

@@ -62,6 +62,7 @@ pub fn run(args: SearchArgs, session: &mut Session, out: &mut Out) -> Result<u8>
             headers: &[],
             format: args.format.as_deref(),
             no_heading: false,
+            docker: &[],
         }
         .print(out, &rows, || json!([{"Name": name, "Tags": tags}]))?;
         return Ok(0);
@@ -118,6 +119,7 @@ pub fn run(args: SearchArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         headers: &[],
         format: args.format.as_deref(),
         no_heading: false,
+        docker: &[],
     }
     .print(out, &rows, || Value::Array(rows.clone()))?;
     Ok(0)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Out, Template, table};
+use super::{Out, Template, docker, table};
 use crate::base::Result;
 
 /// How a command lists its objects.
@@ -16,6 +16,8 @@ pub struct Listing<'a> {
     pub format: Option<&'a str>,
     /// `--noheading`.
     pub no_heading: bool,
+    /// The keys of docker's `--format json`; empty means all.
+    pub docker: &'a [&'a str],
 }
 
 impl Listing<'_> {
@@ -29,7 +31,10 @@ impl Listing<'_> {
             // docker prints an object a line, podman a list.
             format if is_json(format) && out.is_docker() => {
                 for row in rows {
-                    out.line(row.to_string())?;
+                    out.line(match self.docker.is_empty() {
+                        true => row.to_string(),
+                        false => docker::only(row, self.docker).to_string(),
+                    })?;
                 }
                 Ok(())
             }
@@ -53,7 +58,10 @@ impl Listing<'_> {
             text.push('\n');
         }
         if template.is_table() {
-            text = table::align(&text, 12, 2);
+            text = match out.is_docker() {
+                true => table::align(&text, 10, 3),
+                false => table::align(&text, 12, 2),
+            };
         }
         out.text(&text)
     }
@@ -97,6 +105,7 @@ mod tests {
             headers: &[("Name", "VOLUME NAME")],
             format,
             no_heading,
+            docker: &[],
         };
         let rows = [
             json!({"Driver": "local", "Name": "data"}),

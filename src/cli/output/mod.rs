@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::base::{Error, Kind, Result};
 
+pub mod docker;
 pub mod json;
 pub mod listing;
 pub mod progress;

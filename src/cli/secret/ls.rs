@@ -45,6 +45,7 @@ pub fn run(args: LsArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         headers: &[("CreatedAt", "CREATED"), ("UpdatedAt", "UPDATED")],
         format: args.format.as_deref(),
         no_heading: args.noheading,
+        docker: &[],
     }
     .print(out, &rows, || records.iter().map(inspect::value).collect())?;
     Ok(0)

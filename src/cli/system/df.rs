@@ -42,6 +42,7 @@ pub fn run(args: DfArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         headers: &[],
         format: args.format.as_deref(),
         no_heading: false,
+        docker: &[],
     }
     .print(out, &rows, || Value::Array(rows.clone()))?;
     Ok(0)
@@ -73,6 +74,7 @@ fn verbose(usage: &Usage, out: &mut Out) -> Result<()> {
                 headers,
                 format: None,
                 no_heading: false,
+                docker: &[],
             };
             listing.print(out, rows, || Value::Null)?;
             Ok::<(), Error>(())

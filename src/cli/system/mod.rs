@@ -5,6 +5,7 @@ use super::frame::Entry;
 use crate::command;
 
 pub mod completion;
+pub mod context;
 pub mod df;
 pub mod doctor;
 pub mod info;
@@ -55,6 +56,13 @@ pub const TOP: &[Entry] = &[
         completion::CompletionArgs,
         completion::run
     ),
+    command!(
+        "context",
+        "Show docker's only context here",
+        context::ContextArgs,
+        context::run
+    )
+    .hidden(),
     command!(
         "__complete",
         "Offer what may stand next on a command line",

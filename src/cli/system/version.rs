@@ -28,6 +28,15 @@ pub fn run(args: VersionArgs, _session: &mut Session, out: &mut Out) -> Result<u
             let text = Template::parse(format)?.render(&version::version_for_templates())?;
             out.line(text)?;
         }
+        None if out.is_docker() => {
+            let os_arch = version::os_arch();
+            let version = version::VERSION;
+            out.text(&format!(
+                "Client: coracle\n Version:           {version}\n OS/Arch:           {os_arch}\n \
+                 Context:           default\n\nServer: coracle\n Engine:\n  \
+                 Version:          {version}\n  OS/Arch:          {os_arch}\n"
+            ))?;
+        }
         None => {
             let os_arch = version::os_arch();
             let version = version::VERSION;

@@ -45,6 +45,7 @@ pub fn run(args: LsArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         headers: &[("Name", "VOLUME NAME")],
         format: args.format.as_deref(),
         no_heading: args.noheading,
+        docker: &[],
     }
     .print(out, &rows, || Value::Array(rows.clone()))?;
     Ok(0)

@@ -385,7 +385,7 @@ fn docker(info: &Value) -> Value {
         ),
         "OSVersion": host["distribution"]["version"],
         "OSType": "linux",
-        "Architecture": crate::spec::platform::Platform::host().architecture,
+        "Architecture": rustix::system::uname().machine().to_string_lossy(),
         "NCPU": host["cpus"],
         "MemTotal": host["memTotal"],
         "DockerRootDir": store["graphRoot"],
