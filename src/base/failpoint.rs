@@ -1,8 +1,8 @@
 //! Failpoints: named steps at which a fault test stops the process dead.
 //!
 //! `CORACLE_FAILPOINT=name` (or `name:3` for the third passage) makes the step abort as `kill -9`
-//! would, `name=error` makes it fail with `EIO`. Compiled in with debug assertions only: a release
-//! build has none of it.
+//! would, `name=error` makes it fail with `EIO`; `CORACLE_FAILPOINT_HIT=path` makes that file when
+//! it comes to that. Compiled in with debug assertions only: a release build has none of it.
 //!
 //! The names are listed in docs/failpoints.md; each is `<file>::<step>`.
 
@@ -63,6 +63,10 @@ mod armed {
         let Some(armed) = armed else { return Ok(()) };
         if armed.name != name || PASSED.fetch_add(1, Ordering::Relaxed) + 1 != armed.passage {
             return Ok(());
+        }
+        if let Some(path) = std::env::var_os("CORACLE_FAILPOINT_HIT") {
+            // A test that misses the file says so.
+            drop(std::fs::write(path, name));
         }
         if armed.fail {
             return Err(Error::new(Kind::Internal, format!("failpoint {name}"))

@@ -92,6 +92,16 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> 
     written.what(what)
 }
 
+/// Brings the names in a directory to the disk.
+///
+/// # Errors
+/// What the kernel says.
+pub fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .what(|| format!("cannot flush {}", path.display()))
+}
+
 /// Makes `path` and its parents with mode 0700; an existing directory is fine.
 ///
 /// # Errors

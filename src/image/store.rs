@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::record::ImageRecord;
+use crate::base::failpoint::failpoint;
 use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::config::dirs::Dirs;
@@ -307,10 +308,12 @@ impl Images {
             record.size = record.size.max(old.size);
             record.parent = record.parent.or(old.parent);
         }
+        failpoint("image::record")?;
         self.write_record(&record)?;
         if names.is_empty() {
             return Ok(());
         }
+        failpoint("image::names")?;
         let mut index = self.names()?;
         let before = index.clone();
         for (name, entry) in names {

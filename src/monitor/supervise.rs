@@ -11,6 +11,7 @@ use super::serve::Clients;
 use super::start::{Answer, Report, write_pid};
 use super::streams::{self, Ends, Found, Progress};
 use super::{Attempt, MonitorPlan, Running};
+use crate::base::failpoint::failpoint;
 use crate::base::time::Timestamp;
 use crate::base::{Error, Result};
 use crate::handoff::failure::Failure;
@@ -621,10 +622,13 @@ impl<'a> Monitor<'a> {
 
     /// The last exit: records it and what must be done before anybody hears of it.
     fn finish(&mut self, record: &ExitRecord) {
+        // What fails here is told to nobody: a test looks at what it leaves.
+        let _armed = failpoint("exit::seen");
         // With --rm the record would only be removed again; whoever waits is told by the socket.
         if !self.plan.container.record.options.remove {
             let _lost = self.plan.container.write_exit(record);
         }
+        let _armed = failpoint("exit::recorded");
         // Whoever has asked for the exit already, gets it.
         self.clients.accept(&self.poller);
         for token in self.clients.asking() {
@@ -632,7 +636,9 @@ impl<'a> Monitor<'a> {
         }
         self.clients.stop_listening(&self.poller);
         (self.plan.on_exit)(record);
+        let _armed = failpoint("exit::freed");
         let _gone = self.plan.container.clear_status();
+        let _armed = failpoint("exit::cleared");
     }
 
     /// Stays for clients that have not taken everything.

@@ -220,8 +220,8 @@ impl Blobs {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn remove(&self, digest: &Digest) -> Result<()> {
-        failpoint("blob::remove")?;
+    #[cfg(test)]
+    pub(super) fn remove(&self, digest: &Digest) -> Result<()> {
         files::remove_file_if_exists(&self.path(digest))
     }
 

@@ -84,3 +84,66 @@ fn one_name_goes_to_one_of_many() {
     }
     assert_eq!(world.ok(&["ps", "-aq"]).lines().count(), 1);
 }
+
+#[test]
+fn fifty_commands_that_make_and_remove_the_same_things_all_end_well() {
+    requires!("docker-registry");
+    let world = World::with_busybox();
+    let registry = world.registry(crate::support::peer::Mode::Plain);
+    let remote = registry.image("crowd");
+    world.ok(&["push", "-q", "--tls-verify=false", "busybox", &remote]);
+    for i in 0..10 {
+        world.ok(&["create", "--name", &format!("old{i}"), "busybox", "true"]);
+    }
+    let mut children = Vec::new();
+    let mut add = |args: &[&str], may: &'static [&'static str]| {
+        children.push((args.join(" "), may, world.spawn(args)));
+    };
+    for i in 0..10 {
+        add(
+            &["run", "--rm", "--network", "none", "busybox", "true"],
+            &[],
+        );
+        add(&["rm", "-f", &format!("old{i}")], &[]);
+        add(&["pull", "-q", "--tls-verify=false", &remote], &[]);
+        // It is there or not; another one that removes it comes first; a pull has just begun to use it.
+        add(
+            &["rmi", &remote],
+            &["no such image", "image not known", "not found"],
+        );
+        add(&["ps", "-a"], &[]);
+    }
+    for (line, may, child) in children {
+        let out = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(
+            out.status.success() || may.iter().any(|text| said.contains(text)),
+            "{line}: {said}"
+        );
+    }
+    assert_eq!(world.ok(&["ps", "-aq"]), "");
+    // Whatever came last: the image can be had and run, and gone for good.
+    world.ok(&["pull", "-q", "--tls-verify=false", &remote]);
+    world.ok(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        &remote,
+        "cat",
+        "/data/file",
+    ]);
+    world.ok(&["rmi", &remote]);
+    assert_eq!(
+        world.ok(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "busybox",
+            "echo",
+            "well"
+        ]),
+        "well"
+    );
+}

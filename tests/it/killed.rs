@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::{World, peer};
 
 /// Processes that still use this world's folders, ours but the idle holder.
-fn leftovers(world: &World) -> Vec<String> {
+pub fn leftovers(world: &World) -> Vec<String> {
     let marker = world.runtime();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {

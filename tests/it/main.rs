@@ -24,6 +24,7 @@ mod devices;
 mod diskfull;
 mod distribution;
 mod docker;
+mod failpoints;
 mod faults;
 mod holder;
 mod interrupt;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::names::{random_id, random_name};
 use super::request::RunOptions;
 use super::select;
-use super::{events, launch};
+use super::{events, launch, reap};
 use crate::base::failpoint::failpoint;
 use crate::base::fs::Durability;
 use crate::base::time::Timestamp;
@@ -144,6 +144,13 @@ pub fn create(
                 attempt += 1;
                 record.name = random_name(attempt)?;
             }
+            // A `--rm` container whose monitor was killed is as good as gone.
+            Err(e) if e.kind() == Kind::Exists && attempt < NAME_ATTEMPTS => {
+                attempt += 1;
+                if !frees_its_name(session, &containers, &record.name)? {
+                    return Err(e);
+                }
+            }
             Err(e) => return Err(e),
         }
     };
@@ -160,6 +167,15 @@ pub fn create(
         container,
         image: found.map(|f| f.record),
     })
+}
+
+/// Whether the bearer of a name was a `--rm` container that nobody removed, and now went.
+fn frees_its_name(session: &Session, containers: &Containers, name: &ObjectName) -> Result<bool> {
+    match containers.find(name.as_str()) {
+        Ok(mut other) if other.record.options.remove => reap::reap_lost(session, &mut other),
+        Err(e) if e.kind() == Kind::NotFound => Ok(true),
+        _ => Ok(false),
+    }
 }
 
 /// Options that exclude each other, before anything is made.

@@ -6,6 +6,7 @@ use super::select;
 use super::summary::Summary;
 use crate::base::{Error, Kind, Result};
 use crate::operations::session::Session;
+use crate::runtime::userns::{Want, enter};
 use crate::state::container::{Containers, State};
 
 /// What was removed.
@@ -67,6 +68,8 @@ pub fn prune(session: &Session, filters: &[String]) -> Result<Pruned> {
             Err(e) => pruned.failures.push(e),
         }
     }
+    // Files of other owners are in what interrupted commands left.
+    enter(&session.dirs, Want::Default)?;
     containers.sweep()?;
     Ok(pruned)
 }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::{events, launch, processes, reap};
+use crate::base::failpoint::failpoint;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::handoff::control::Control;
 use crate::handoff::ended::wait_ended;
@@ -38,6 +39,7 @@ pub fn stop(session: &Session, container: &Container, options: &StopOptions) -> 
         return Ok(false);
     };
     intend(&container)?;
+    failpoint("stop::intended")?;
     let Some(init) = &status.init else {
         // Between two starts of a restart policy: the monitor now ends by itself.
         return settled(&container, &status.monitor).map(|()| true);
@@ -60,6 +62,7 @@ pub fn stop(session: &Session, container: &Container, options: &StopOptions) -> 
             kill_hard(session, &container, &status, &pidfd, init)?;
         }
     }
+    failpoint("stop::ended")?;
     settled(&container, &status.monitor)?;
     Ok(true)
 }

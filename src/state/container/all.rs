@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::file::write_json;
 use super::{Container, ContainerRecord, is_recorded, read_record};
+use crate::base::failpoint::failpoint;
 use crate::base::fs::{self as files, Durability};
 use crate::base::parallel;
 use crate::base::{Context as _, Error, Kind, Result};
@@ -43,12 +45,18 @@ impl Containers {
                 }
                 other => other.what(|| format!("cannot create {}", container.dir.display()))?,
             }
+            failpoint("container::folder")?;
             write_json(
                 &container.dir.join("config.json"),
                 &container.record,
                 durability,
             )?;
-            link_name(&container.names, &container.record.name, container.id())
+            failpoint("container::record")?;
+            link_name(&container.names, &container.record.name, container.id())?;
+            match durability {
+                Durability::Durable => files::sync_dir(&container.names),
+                Durability::Volatile => Ok(()),
+            }
         };
         match make() {
             Ok(()) => Ok(container),
@@ -143,9 +151,10 @@ impl Containers {
     /// What the kernel says of the folder.
     pub fn list(&self) -> Result<(Vec<Container>, Vec<Error>)> {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
-        for opened in parallel::map(self.ids()?, |id| self.open(&id)) {
+        for opened in parallel::map(self.ids()?, |id| self.open_named(&id)) {
             match opened {
-                Ok(container) => good.push(container),
+                Ok(Some(container)) => good.push(container),
+                Ok(None) => {}
                 // Being created or removed right now.
                 Err(e) if e.kind() == Kind::NotFound => {}
                 Err(e) => bad.push(e),
@@ -153,6 +162,19 @@ impl Containers {
         }
         good.sort_by(|a, b| (a.record.created, a.id()).cmp(&(b.record.created, b.id())));
         Ok((good, bad))
+    }
+
+    /// As [`Containers::open`]; `None` for one without its name: its creation or removal was killed
+    /// half-way, or goes on right now.
+    fn open_named(&self, id: &ContainerId) -> Result<Option<Container>> {
+        // A rename may come between record and name; the second look sees it done.
+        for _ in 0..2 {
+            let container = self.open(id)?;
+            if container.has_its_name() {
+                return Ok(Some(container));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes a container's records: the name first, then the folder under a new name (so that it
@@ -175,9 +197,10 @@ impl Containers {
     /// What the kernel says.
     pub fn discard(&self, container: &Container) -> Result<Option<PathBuf>> {
         let link = container.names.join(container.name());
-        if fs::read_link(&link).is_ok_and(|t| t.to_str() == Some(container.id().as_str())) {
+        if container.has_its_name() {
             files::remove_file_if_exists(&link)?;
         }
+        failpoint("container::unnamed")?;
         drop(fs::remove_dir_all(&container.runtime_dir));
         let trash = self
             .dirs
@@ -190,8 +213,8 @@ impl Containers {
         Ok(Some(trash))
     }
 
-    /// Removes what interrupted removals and creations left: `.removing-*` and folders without a
-    /// record that are older than a minute, and names that lead nowhere.
+    /// Removes what interrupted removals and creations left: `.removing-*`, folders without a
+    /// record or with one that has not its name, older than a minute, and names that lead nowhere.
     ///
     /// # Errors
     /// What the kernel says of the folders.
@@ -209,6 +232,16 @@ impl Containers {
             let removing = name.to_str().is_some_and(|n| n.starts_with(".removing-"));
             if removing || (!is_recorded(&path) && old()) {
                 remove_tree(&path)?;
+                continue;
+            }
+            let id = name.to_str().and_then(|n| n.parse().ok());
+            if let Some(id) = id.filter(|_| old())
+                && let Ok(None) = self.open_named(&id)
+                && let Ok(container) = self.open(&id)
+                && let Ok(_lock) = container.lock(Duration::ZERO)
+                && !container.has_its_name()
+            {
+                self.remove(&container)?;
             }
         }
         for entry in fs::read_dir(self.dirs.names())

@@ -76,6 +76,12 @@ impl Container {
         self.record.name.as_str()
     }
 
+    /// Whether its name is its own: made last at creation, removed first at removal.
+    fn has_its_name(&self) -> bool {
+        fs::read_link(self.names.join(self.name()))
+            .is_ok_and(|target| target.to_str() == Some(self.id().as_str()))
+    }
+
     /// Waits for the lock.
     ///
     /// # Errors
@@ -240,6 +246,7 @@ impl Container {
     /// `Exists` when the name is taken.
     pub fn rename(&mut self, name: ObjectName) -> Result<()> {
         link_name(&self.names, &name, self.id())?;
+        files::sync_dir(&self.names)?;
         let old = std::mem::replace(&mut self.record.name, name);
         self.write_record()?;
         files::remove_file_if_exists(&self.names.join(old.as_str()))

@@ -86,3 +86,19 @@ fn records_that_a_power_cut_emptied_are_none() {
     let id: ContainerId = "08".repeat(32).parse().unwrap();
     link_name(&container.names, &"web".parse().unwrap(), &id).unwrap();
 }
+
+#[test]
+fn a_record_without_its_name_is_half_made_and_swept_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (containers, container) = create(dir.path());
+    assert_eq!(containers.list().unwrap().0.len(), 1);
+    fs::remove_file(container.names.join("web")).unwrap();
+    assert!(containers.list().unwrap().0.is_empty());
+    containers.sweep().unwrap();
+    assert!(container.dir().exists(), "somebody may be making it");
+    let folder = File::open(container.dir()).unwrap();
+    let before = std::time::SystemTime::now() - Duration::from_secs(120);
+    folder.set_modified(before).unwrap();
+    containers.sweep().unwrap();
+    assert!(!container.dir().exists());
+}
