@@ -132,7 +132,6 @@ fn kill_9_at_any_step_leaves_the_old_or_the_new_state() {
         ("layer::publish", false, false),
         ("layer::published", false, true),
         ("blob::commit", false, true),
-        ("blob::remove", false, true),
         ("layer::remove", true, true),
         ("trash::rename", true, true),
         ("trash::renamed", true, false),

@@ -1,3 +1,5 @@
+//! Volumes: made once, found by prefix, options, damaged records.
+
 use super::*;
 
 fn volumes() -> (tempfile::TempDir, Volumes) {
