@@ -6,6 +6,7 @@ pub mod error;
 pub mod failpoint;
 pub mod filter;
 pub mod fs;
+pub mod glob;
 pub mod parallel;
 pub mod progress;
 pub mod signal;

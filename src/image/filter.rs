@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::record::ImageRecord;
+use crate::base::glob;
 use crate::base::time::Timestamp;
 use crate::base::{Error, Result};
 use crate::spec::digest::Digest;
@@ -140,50 +141,7 @@ pub fn reference_matches(name: &Reference, pattern: &str) -> bool {
         tails.extend(form.match_indices('/').map(|(at, _)| &form[at + 1..]));
     }
     forms.extend(tails);
-    forms
-        .iter()
-        .any(|form| glob(pattern.as_bytes(), form.as_bytes()))
-}
-
-/// `*` and `?` do not cross a slash, as in Go's `path.Match`.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => {
-            let end = text.iter().position(|b| *b == b'/').unwrap_or(text.len());
-            (0..=end).any(|n| glob(rest, &text[n..]))
-        }
-        Some((b'?', rest)) => text
-            .split_first()
-            .is_some_and(|(b, tail)| *b != b'/' && glob(rest, tail)),
-        Some((b'[', rest)) => {
-            let Some(close) = rest.iter().position(|b| *b == b']') else {
-                return false;
-            };
-            let (set, rest) = (&rest[..close], &rest[close + 1..]);
-            let (negated, set) = match set.split_first() {
-                Some((b'^' | b'!', set)) => (true, set),
-                _ => (false, set),
-            };
-            text.split_first().is_some_and(|(b, tail)| {
-                let mut inside = false;
-                let mut i = 0;
-                while i < set.len() {
-                    if i + 2 < set.len() && set[i + 1] == b'-' {
-                        inside |= (set[i]..=set[i + 2]).contains(b);
-                        i += 3;
-                    } else {
-                        inside |= set[i] == *b;
-                        i += 1;
-                    }
-                }
-                inside != negated && glob(rest, tail)
-            })
-        }
-        Some((literal, rest)) => text
-            .split_first()
-            .is_some_and(|(b, tail)| b == literal && glob(rest, tail)),
-    }
+    forms.iter().any(|form| glob::matches(pattern, form))
 }
 
 #[cfg(test)]

@@ -96,6 +96,8 @@ pub struct ContainerOptions {
     pub privileged: bool,
     /// `--security-opt`.
     pub security: SecurityOptions,
+    /// `--personality`.
+    pub personality: Option<String>,
     /// `--read-only`.
     pub read_only: bool,
     /// `--read-only-tmpfs` (default true).

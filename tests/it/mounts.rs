@@ -185,6 +185,23 @@ fn a_bind_has_the_options_asked_for() {
 }
 
 #[test]
+fn every_path_that_fits_a_pattern_is_mounted() {
+    let w = world();
+    for name in ["a.so", "b.so", "c.txt"] {
+        fs::write(w.path().join("h").join(name), name).unwrap();
+    }
+    let script = "ls /libs; cat /libs/b.so; touch /libs/a.so 2>/dev/null || echo ' sealed'";
+    let flags = "--mount type=glob,src=./h/*.so,dst=/libs,ro";
+    assert_eq!(inside(&w, flags, script), "a.so\nb.so\nb.so sealed");
+    let own = w.path().join("h").display().to_string();
+    let flags = format!("--mount type=glob,src={own}/?.txt");
+    assert_eq!(inside(&w, &flags, &format!("cat {own}/c.txt")), "c.txt");
+    run(&w, "--mount type=glob,src=./h/*.none", "filled", "true")
+        .code(125)
+        .says("nothing fits");
+}
+
+#[test]
 fn mounts_of_others_are_taken_over() {
     let w = world();
     let flags = "--name source -v v:/d1 -v ./h:/hb:ro --tmpfs /t";

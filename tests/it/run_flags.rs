@@ -264,6 +264,8 @@ fn time_names_and_proxies_of_the_caller_are_taken_or_left() {
             "none",
         ),
         ("-h web", "cat /etc/hostname", "web"),
+        ("--kernel-memory 1g", "echo taken", "taken"),
+        ("--log-driver passthrough-tty", "echo seen", "seen"),
         (
             "--ulimit core=0 --ulimit nproc=100:200",
             "ulimit -c; ulimit -u; ulimit -Hu",
@@ -448,4 +450,23 @@ fn an_interrupt_goes_to_the_container_or_stops_at_the_command() {
         }
         world.ok(&["rm", "-f", "-t", "0", "c"]);
     }
+}
+
+#[test]
+fn a_program_may_be_told_that_the_machine_has_32_bits() {
+    let world = World::with_busybox();
+    let read = "cat /proc/self/personality 2>/dev/null || echo hidden";
+    let persona = |flags: &str| inside(&world, flags, read);
+    assert_eq!(
+        persona("--security-opt unmask=ALL --personality LINUX32"),
+        "00000008"
+    );
+    assert_eq!(
+        persona("--security-opt unmask=ALL --personality LINUX"),
+        "00000000"
+    );
+    world
+        .run(&["run", "--personality", "BSD", "busybox"])
+        .code(125)
+        .says("LINUX32");
 }

@@ -61,6 +61,9 @@ pub fn run(args: CommitArgs, session: &mut Session, out: &mut Out) -> Result<u8>
             );
         }
     };
+    if args.quiet {
+        session.progress = std::sync::Arc::new(crate::base::progress::Silent);
+    }
     let mut words = args.words.into_iter();
     let name = words.next().unwrap_or_default();
     let container = Containers::new(&session.dirs).find(&name)?;

@@ -27,7 +27,7 @@ pub struct PsArgs {
     #[arg(short, long)]
     pub all: bool,
     /// Show containers that other programs left in the store (coracle's store has none)
-    #[arg(long)]
+    #[arg(long, alias = "storage")]
     pub external: bool,
     /// Only containers for which this holds (name=, status=, label=, ancestor=, exited=, …)
     #[arg(short, long, value_name = "KEY=VALUE")]

@@ -85,13 +85,13 @@ pub struct PlatformArgs {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with_all = ["os", "arch", "variant"])]
     pub platform: Option<String>,
     /// CPU architecture of the image
-    #[arg(long, value_name = "ARCH")]
+    #[arg(long, alias = "override-arch", value_name = "ARCH")]
     pub arch: Option<String>,
     /// Operating system of the image
-    #[arg(long, value_name = "OS")]
+    #[arg(long, alias = "override-os", value_name = "OS")]
     pub os: Option<String>,
     /// CPU variant of the image
-    #[arg(long, value_name = "VARIANT")]
+    #[arg(long, alias = "override-variant", value_name = "VARIANT")]
     pub variant: Option<String>,
 }
 

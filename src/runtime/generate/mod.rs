@@ -22,7 +22,9 @@ use crate::runtime::capabilities;
 use crate::runtime::user::ResolvedUser;
 use crate::spec::idmap::IdMaps;
 use crate::spec::image::ImageConfig;
-use crate::spec::runtime::{Linux, Namespace, NamespaceKind, OCI_VERSION, Rlimit, Root, Spec};
+use crate::spec::runtime::{
+    Linux, Namespace, NamespaceKind, OCI_VERSION, Personality, Rlimit, Root, Spec,
+};
 use crate::state::options::{ContainerOptions, MountOption, NamespaceMode, NetworkMode};
 
 /// Where `--init-path`'s program is bound inside.
@@ -228,6 +230,10 @@ pub fn generate(
             sysctl: paths::sysctls(options)?,
             masked_paths,
             readonly_paths,
+            personality: options.personality.as_ref().map(|domain| Personality {
+                domain: domain.clone(),
+                ..Personality::default()
+            }),
             ..Linux::default()
         }),
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::glob;
 use crate::base::{Error, Kind, Result};
 use crate::runtime::sysctl;
 use crate::spec::runtime::NamespaceKind;
@@ -75,21 +76,9 @@ fn matches(pattern: &str, path: &str) -> bool {
         match (wanted.next(), have.next()) {
             (None, _) => return true,
             (Some(_), None) => return false,
-            (Some(w), Some(h)) if glob(w.as_bytes(), h.as_bytes()) => {}
+            (Some(w), Some(h)) if glob::matches(w, h) => {}
             _ => return false,
         }
-    }
-}
-
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.split_first(), text.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => {
-            glob(rest, text) || text.split_first().is_some_and(|(_, t)| glob(pattern, t))
-        }
-        (Some((b'?', p)), Some((_, t))) => glob(p, t),
-        (Some((a, p)), Some((b, t))) if a == b => glob(p, t),
-        _ => false,
     }
 }
 

@@ -281,6 +281,9 @@ pub(super) struct Security {
     /// View of the cgroups: private, host, container:NAME, ns:PATH
     #[arg(long, value_name = "MODE")]
     pub cgroupns: Option<String>,
+    /// What the kernel calls itself to the process: LINUX or LINUX32
+    #[arg(long, value_name = "PERSONALITY")]
+    pub personality: Option<String>,
     /// Sysctl of a namespace, NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE")]
     pub sysctl: Vec<String>,
@@ -298,6 +301,9 @@ pub(in crate::cli::container) struct Limits {
     /// Memory and swap together, -1 for no limit
     #[arg(long, value_name = "SIZE")]
     pub memory_swap: Option<String>,
+    /// Accepted for scripts; the kernel has no such limit any more
+    #[arg(long, value_name = "SIZE", hide = true)]
+    pub kernel_memory: Option<String>,
     /// How willingly it swaps, 0 to 100
     #[arg(long, value_name = "N")]
     pub memory_swappiness: Option<i64>,
@@ -355,13 +361,13 @@ pub(super) struct Image {
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
     /// Architecture
-    #[arg(long, value_name = "ARCH")]
+    #[arg(long, alias = "override-arch", value_name = "ARCH")]
     pub arch: Option<String>,
     /// Operating system
-    #[arg(long, value_name = "OS")]
+    #[arg(long, alias = "override-os", value_name = "OS")]
     pub os: Option<String>,
     /// Variant of the architecture
-    #[arg(long, value_name = "VARIANT")]
+    #[arg(long, alias = "override-variant", value_name = "VARIANT")]
     pub variant: Option<String>,
     /// File with credentials
     #[arg(long, value_name = "FILE")]

@@ -138,6 +138,11 @@ fn options(
             "--rm and --restart contradict each other: a container is removed or started again",
         ));
     }
+    if limits.kernel_memory.is_some() {
+        notices.push(
+            "--kernel-memory has no effect: the kernel has no such limit any more".to_owned(),
+        );
+    }
     let network = network::network(net, notices)?;
     let init = process.init.unwrap_or_else(|| process.init_path.is_some());
     let privileged = security.privileged.unwrap_or(false);
@@ -267,6 +272,7 @@ fn options(
         cap_drop,
         privileged,
         security: security::security(&security.security_opt, host)?,
+        personality: personality(security.personality.as_deref())?,
         read_only: files.read_only.unwrap_or(false),
         read_only_tmpfs: files.read_only_tmpfs,
         shm_size: shm_size(files.shm_size.as_deref(), security)?,
@@ -371,6 +377,16 @@ fn user(text: Option<&str>) -> Result<Option<String>> {
             }
             Ok(Some(text.to_owned()))
         }
+    }
+}
+
+fn personality(text: Option<&str>) -> Result<Option<String>> {
+    match text {
+        None | Some("") => Ok(None),
+        Some("LINUX" | "LINUX32") => Ok(text.map(str::to_owned)),
+        Some(text) => Err(Error::invalid(format!(
+            "invalid --personality {text:?}: use LINUX or LINUX32"
+        ))),
     }
 }
 
@@ -534,7 +550,7 @@ fn log(general: &flags::General) -> Result<LogOptions> {
             Some("json-file" | "local") => LogDriver::JsonFile,
             Some("journald") => LogDriver::Journald,
             Some("none") => LogDriver::None,
-            Some("passthrough") => LogDriver::Passthrough,
+            Some("passthrough" | "passthrough-tty") => LogDriver::Passthrough,
             Some(text) => {
                 return Err(
                     Error::unsupported(format!("log driver {text:?} is not supported"))

@@ -56,7 +56,6 @@ const FLAGS: &[(&str, bool, &str)] = &[
     ("device-write-iops", true, NO_CGROUP_DEVICES),
     ("cpu-rt-period", true, "it exists in cgroup v1 only"),
     ("cpu-rt-runtime", true, "it exists in cgroup v1 only"),
-    ("kernel-memory", true, "it exists in cgroup v1 only"),
     (
         "cgroup-conf",
         true,
@@ -69,7 +68,6 @@ const FLAGS: &[(&str, bool, &str)] = &[
         true,
         "there is no conmon: --pidfile names the container's process",
     ),
-    ("personality", true, "it is not supported yet"),
     (
         "preserve-fd",
         true,

@@ -597,6 +597,7 @@ mod tests {
             ipc: None,
             uts: None,
             cgroupns: None,
+            personality: None,
             sysctl: vec![],
         })
     }

@@ -47,7 +47,14 @@ const NO_EFFECT: [&str; 4] = ["cached", "delegated", "consistent", "default"];
 pub(super) fn mounts(flags: &flags::Files, host: &Host<'_>) -> Result<Vec<MountOption>> {
     let mut all: Vec<MountOption> = Vec::new();
     let volumes = flags.volume.iter().map(|t| volume(t, host));
-    let mounts = flags.mount.iter().map(|t| mount(t, host));
+    let mut mounts = Vec::new();
+    for text in &flags.mount {
+        let fields = csv(text);
+        match fields.iter().any(|f| f == "type=glob") {
+            true => mounts.extend(globbed(text, &fields, host)?),
+            false => mounts.push(mount(text, &fields, host)),
+        }
+    }
     let tmpfs = flags.tmpfs.iter().map(|t| tmpfs(t));
     for made in volumes.chain(mounts).chain(tmpfs) {
         let made = made?;
@@ -299,13 +306,49 @@ fn switch(value: Option<&str>) -> Result<bool> {
     }
 }
 
+/// `type=glob,src=PATTERN[,dst=DIR]`: a bind of each path that fits, at its own place or in `dst`.
+fn globbed(text: &str, fields: &[String], host: &Host<'_>) -> Result<Vec<Result<MountOption>>> {
+    let one = |names: [&str; 3]| {
+        let pairs = fields.iter().rev().filter_map(|f| f.split_once('='));
+        let mut found = pairs.filter(|(key, _)| names.contains(key));
+        found.next().map(|(_, value)| value)
+    };
+    let pattern = one(["source", "src", "src"]).unwrap_or_default();
+    let pattern = absolute(pattern, host);
+    let paths = crate::base::glob::expand(&pattern)?;
+    if paths.is_empty() {
+        return Err(Error::not_found(format!(
+            "cannot mount {text:?}: nothing fits {}",
+            pattern.display()
+        )));
+    }
+    let target = one(["destination", "dst", "target"]);
+    let place = |path: &Path| match (target, path.file_name()) {
+        (Some(target), Some(name)) => Path::new(target).join(name),
+        _ => path.to_owned(),
+    };
+    let own = |field: &&String| {
+        let key = field.split('=').next().unwrap_or_default();
+        !["type", "source", "src", "destination", "dst", "target"].contains(&key)
+    };
+    Ok(paths
+        .iter()
+        .map(|path| {
+            let mut fields: Vec<String> = fields.iter().filter(own).cloned().collect();
+            fields.push("type=bind".to_owned());
+            fields.push(format!("src={}", path.display()));
+            fields.push(format!("dst={}", place(path).display()));
+            mount(text, &fields, host)
+        })
+        .collect())
+}
+
 /// `type=…,src=…,dst=…,…`.
-fn mount(text: &str, host: &Host<'_>) -> Result<MountOption> {
+fn mount(text: &str, fields: &[String], host: &Host<'_>) -> Result<MountOption> {
     let bad = |why: &str| {
         Error::invalid(format!("cannot mount {text:?}: {why}"))
             .hint("write type=bind,src=/host/dir,dst=/dir or type=volume,src=name,dst=/dir")
     };
-    let fields = csv(text);
     let pairs: Vec<(&str, Option<&str>)> = fields
         .iter()
         .filter(|f| !f.is_empty())
@@ -368,7 +411,7 @@ fn mount(text: &str, host: &Host<'_>) -> Result<MountOption> {
             writable: false,
             subpath: None,
         },
-        "artifact" | "glob" | "cluster" | "npipe" => {
+        "artifact" | "cluster" | "npipe" => {
             return Err(Error::unsupported(format!(
                 "mounts of type {kind} are not supported"
             )));

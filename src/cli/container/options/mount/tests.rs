@@ -180,7 +180,11 @@ fn mounts_in_words() {
             "/d <- image alpine true Some(\"etc\")",
         ),
     ] {
-        assert_eq!(show(&mount(text, &host).unwrap()), want, "{text}");
+        assert_eq!(
+            show(&mount(text, &csv(text), &host).unwrap()),
+            want,
+            "{text}"
+        );
     }
     for text in [
         "",
@@ -195,12 +199,12 @@ fn mounts_in_words() {
         "type=volume,src=v,dst=/d,subpath=../x",
         "type=bind,src=/s,dst=/d,ro=maybe",
         "type=bind,src=/s,dst=/d,bind-propagation=odd",
-        "type=glob,src=/s,dst=/d",
+        "type=glob,src=/none-such-s*,dst=/d",
         "type=image,dst=/d",
         "type=bind,src=/s,dst=/proc/x",
         "type=bind,src=/s,dst=/d,idmap",
     ] {
-        assert!(mount(text, &host).is_err(), "{text}");
+        assert!(mount(text, &csv(text), &host).is_err(), "{text}");
     }
 }
 
