@@ -22,6 +22,18 @@ pub enum Durability {
 /// Most records fit into this many bytes.
 const FIRST: usize = 8 << 10;
 
+/// Opens a file for reading; `None` when there is none.
+///
+/// # Errors
+/// What the kernel says.
+pub fn open_if_exists(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).what(|| format!("cannot open {}", path.display())),
+    }
+}
+
 /// Reads a whole file of at most `limit` bytes; `None` if there is none.
 ///
 /// # Errors

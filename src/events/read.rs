@@ -1,27 +1,20 @@
 //! Reading the journal from its beginning or its end, and on while it grows.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 use super::{Event, Journal};
+use crate::base::fs::open_if_exists;
+use crate::base::lines::Lines;
 use crate::base::{Context as _, Result};
-
-/// Read at once, bytes.
-const CHUNK: usize = 64 << 10;
-
-/// A longer line is damaged: it is skipped.
-const LINE_LIMIT: usize = 1 << 20;
 
 /// The events of a journal, oldest first.
 #[derive(Debug)]
 pub struct Reader {
     journal: Journal,
     file: Option<File>,
-    buffer: Vec<u8>,
-    start: usize,
-    skipping: bool,
+    lines: Lines,
 }
 
 impl Reader {
@@ -30,9 +23,9 @@ impl Reader {
     /// # Errors
     /// What the kernel says.
     pub fn from_start(journal: &Journal) -> Result<Self> {
-        let file = match open(&journal.older())? {
+        let file = match open_if_exists(&journal.older())? {
             Some(older) => Some(older),
-            None => open(&journal.path())?,
+            None => open_if_exists(&journal.path())?,
         };
         Ok(Self::new(journal, file))
     }
@@ -42,7 +35,7 @@ impl Reader {
     /// # Errors
     /// What the kernel says.
     pub fn from_end(journal: &Journal) -> Result<Self> {
-        let mut file = open(&journal.path())?;
+        let mut file = open_if_exists(&journal.path())?;
         if let Some(file) = &mut file {
             file.seek(SeekFrom::End(0))
                 .what(|| "cannot read the event journal")?;
@@ -54,9 +47,7 @@ impl Reader {
         Self {
             journal: journal.clone(),
             file,
-            buffer: Vec::new(),
-            start: 0,
-            skipping: false,
+            lines: Lines::default(),
         }
     }
 
@@ -66,20 +57,10 @@ impl Reader {
     /// What the kernel says.
     pub fn next_event(&mut self) -> Result<Option<Event>> {
         loop {
-            while let Some(end) = self.buffer[self.start..].iter().position(|b| *b == b'\n') {
-                let line = &self.buffer[self.start..self.start + end];
-                let event = serde_json::from_slice(line).ok();
-                self.start += end + 1;
-                let skipped = std::mem::take(&mut self.skipping);
-                if let Some(event) = event.filter(|_| !skipped) {
+            while let Some(line) = self.lines.next_line() {
+                if let Ok(event) = serde_json::from_slice(line) {
                     return Ok(Some(event));
                 }
-            }
-            self.buffer.drain(..self.start);
-            self.start = 0;
-            if self.buffer.len() > LINE_LIMIT {
-                self.buffer.clear();
-                self.skipping = true;
             }
             if !self.fill()? && !self.advance()? {
                 return Ok(None);
@@ -91,18 +72,14 @@ impl Reader {
         let Some(file) = &mut self.file else {
             return Ok(false);
         };
-        let old = self.buffer.len();
-        self.buffer.resize(old + CHUNK, 0);
-        let read = file
-            .read(&mut self.buffer[old..])
-            .what(|| "cannot read the event journal");
-        self.buffer.truncate(old + *read.as_ref().unwrap_or(&0));
-        Ok(read? > 0)
+        self.lines
+            .fill(file)
+            .what(|| "cannot read the event journal")
     }
 
     /// At the end of a file: goes to the present one, if this is another.
     fn advance(&mut self) -> Result<bool> {
-        let Some(present) = open(&self.journal.path())? else {
+        let Some(present) = open_if_exists(&self.journal.path())? else {
             return Ok(false);
         };
         if let Some(file) = &self.file {
@@ -115,18 +92,9 @@ impl Reader {
                 return Ok(true);
             }
         }
-        self.buffer.clear();
-        self.skipping = false;
+        self.lines.tear();
         self.file = Some(present);
         Ok(true)
-    }
-}
-
-fn open(path: &Path) -> Result<Option<File>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).what(|| format!("cannot open {}", path.display())),
     }
 }
 

@@ -2,22 +2,18 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Entry;
 use super::file::rotated;
 use super::{json, k8s};
+use crate::base::fs::open_if_exists;
+use crate::base::lines::{self, Lines};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::state::container::Container;
 use crate::state::options::LogDriver;
-
-/// Read at once, bytes.
-const CHUNK: usize = 64 << 10;
-
-/// A longer line is damaged: it is skipped.
-const LINE_LIMIT: usize = 1 << 20;
 
 /// So often the parts are looked through for the one that is read, while they move.
 const SCANS: u32 = 10;
@@ -60,9 +56,7 @@ pub struct Reader {
     /// Parts that come before the present one's successor, oldest first.
     parts: VecDeque<File>,
     file: Option<File>,
-    buffer: Vec<u8>,
-    start: usize,
-    skipping: bool,
+    lines: Lines,
 }
 
 /// Opens the log of a container, from its beginning or from its last `tail` lines.
@@ -133,9 +127,7 @@ impl Reader {
             path,
             parts,
             file,
-            buffer: Vec::new(),
-            start: 0,
-            skipping: false,
+            lines: Lines::default(),
         })
     }
 
@@ -151,20 +143,10 @@ impl Reader {
     /// What the kernel says.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         loop {
-            while let Some(end) = self.buffer[self.start..].iter().position(|b| *b == b'\n') {
-                let line = &self.buffer[self.start..self.start + end];
-                let entry = self.format.decode(line);
-                self.start += end + 1;
-                let skipped = std::mem::take(&mut self.skipping);
-                if let Some(entry) = entry.filter(|_| !skipped) {
+            while let Some(line) = self.lines.next_line() {
+                if let Some(entry) = self.format.decode(line) {
                     return Ok(Some(entry));
                 }
-            }
-            self.buffer.drain(..self.start);
-            self.start = 0;
-            if self.buffer.len() > LINE_LIMIT {
-                self.buffer.clear();
-                self.skipping = true;
             }
             if !self.fill()? && !self.advance()? {
                 return Ok(None);
@@ -177,13 +159,9 @@ impl Reader {
         let Some(file) = &mut self.file else {
             return Ok(false);
         };
-        let old = self.buffer.len();
-        self.buffer.resize(old + CHUNK, 0);
-        let read = file
-            .read(&mut self.buffer[old..])
-            .what(|| format!("cannot read {}", self.path.display()));
-        self.buffer.truncate(old + *read.as_ref().unwrap_or(&0));
-        Ok(read? > 0)
+        self.lines
+            .fill(file)
+            .what(|| format!("cannot read {}", self.path.display()))
     }
 
     /// Goes to the next part; `false` when the present one is the newest.
@@ -201,8 +179,7 @@ impl Reader {
             return Ok(true);
         }
         // Torn, and nobody will end it.
-        self.buffer.clear();
-        self.skipping = false;
+        self.lines.tear();
         self.file = Some(next);
         Ok(true)
     }
@@ -283,14 +260,6 @@ impl Iterator for Parts<'_> {
     }
 }
 
-fn open_if_exists(path: &Path) -> Result<Option<File>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).what(|| format!("cannot open {}", path.display())),
-    }
-}
-
 fn inode(file: &File) -> Result<(u64, u64)> {
     let meta = file
         .metadata()
@@ -334,13 +303,13 @@ fn seek_tail(file: &File, format: Format, count: u64, path: &Path) -> Result<(u6
         if from == 0 {
             break;
         }
-        if tail.len() > LINE_LIMIT {
+        if tail.len() > lines::LIMIT {
             // Damaged: no line is that long. What comes after it is what there is.
             return Ok((begin, found));
         }
-        let step = from.min(CHUNK as u64);
+        let step = from.min(lines::CHUNK as u64);
         from -= step;
-        let mut block = vec![0; usize::try_from(step).unwrap_or(CHUNK)];
+        let mut block = vec![0; usize::try_from(step).unwrap_or(lines::CHUNK)];
         file.read_exact_at(&mut block, from).what(what)?;
         block.extend_from_slice(&tail);
         tail = block;

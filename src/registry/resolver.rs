@@ -18,7 +18,7 @@ use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, RCODE, TYPE};
 
 use crate::base::fs as files;
-use crate::base::{Context as _, Error, Kind, Result};
+use crate::base::{Context as _, Error, Kind, Result, random};
 
 const LIMIT: u64 = 1 << 20;
 
@@ -276,9 +276,8 @@ fn query(id: u16, name: &str, kind: TYPE) -> Result<Vec<u8>> {
 }
 
 fn random_ids() -> [u16; 2] {
-    let mut bytes = [0_u8; 4];
-    // Early in boot the pool may be empty: the source port is random as well.
-    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    // Without any, the source port is random all the same.
+    let bytes = random::bytes::<4>().unwrap_or_default();
     let first = u16::from_ne_bytes([bytes[0], bytes[1]]);
     [first, first.wrapping_add(1 + u16::from(bytes[2]))]
 }

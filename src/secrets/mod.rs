@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::fs::{self as files, Durability};
 use crate::base::time::Timestamp;
-use crate::base::{Context as _, Error, Kind, Result};
+use crate::base::{Context as _, Error, Kind, Result, random};
 use crate::config::dirs::Dirs;
 use crate::spec::digest;
 use crate::spec::id::ObjectName;
@@ -276,10 +276,7 @@ fn in_use(name: &ObjectName) -> Error {
 }
 
 fn random_id() -> Result<String> {
-    let mut bytes = [0_u8; 13];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .what(|| "cannot get random bytes")?;
-    let mut id = digest::hex(&bytes);
+    let mut id = digest::hex(&random::bytes::<13>()?);
     id.truncate(25);
     Ok(id)
 }

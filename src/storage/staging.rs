@@ -6,7 +6,7 @@
 //! this process has in hand is on a list, for [`super::interrupt`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::failpoint::failpoint;
 use crate::base::fs as files;
-use crate::base::{Context as _, Result};
+use crate::base::{Context as _, Result, random};
 use crate::spec::digest::hex;
 
 /// An entry is made, then locked: one younger than this may not be locked yet.
@@ -82,11 +82,7 @@ pub(super) fn abandon(staging: &Staging) -> impl Sized + use<> {
 
 /// Eight random bytes in hex.
 pub(super) fn random_name() -> Result<String> {
-    let mut bytes = [0; 8];
-    File::open("/dev/urandom")
-        .and_then(|mut f| f.read_exact(&mut bytes))
-        .what(|| "cannot read random bytes")?;
-    Ok(hex(&bytes))
+    Ok(hex(&random::bytes::<8>()?))
 }
 
 impl Staging {

@@ -34,6 +34,7 @@ mod manual;
 mod mounts;
 mod network;
 mod objects;
+mod progress;
 mod registry;
 mod registry_config;
 mod run_flags;

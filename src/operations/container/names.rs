@@ -2,7 +2,7 @@
 //!
 //! Our own word lists: pleasant adjectives, and people who sailed, measured, computed or cured.
 
-use crate::base::{Context as _, Result};
+use crate::base::{Result, random};
 use crate::spec::id::{ContainerId, ObjectName};
 
 const ADJECTIVES: &[&str] = &[
@@ -182,9 +182,7 @@ const SURNAMES: &[&str] = &[
 /// # Errors
 /// What the kernel says.
 pub fn random_id() -> Result<ContainerId> {
-    let mut bytes = [0_u8; 32];
-    fill(&mut bytes)?;
-    Ok(ContainerId::from_random(&bytes))
+    Ok(ContainerId::from_random(&random::bytes()?))
 }
 
 /// A name for attempt number `attempt` (from 0): from the third attempt on with a number behind, since
@@ -193,9 +191,7 @@ pub fn random_id() -> Result<ContainerId> {
 /// # Errors
 /// What the kernel says.
 pub fn random_name(attempt: u32) -> Result<ObjectName> {
-    let mut bytes = [0_u8; 4];
-    fill(&mut bytes)?;
-    name_of(u32::from_le_bytes(bytes), attempt).parse()
+    name_of(u32::from_le_bytes(random::bytes()?), attempt).parse()
 }
 
 fn name_of(random: u32, attempt: u32) -> String {
@@ -208,16 +204,6 @@ fn name_of(random: u32, attempt: u32) -> String {
     } else {
         format!("{adjective}_{surname}{number}")
     }
-}
-
-fn fill(bytes: &mut [u8]) -> Result<()> {
-    let got = rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(std::io::Error::from)
-        .what(|| "cannot get random bytes")?;
-    if got != bytes.len() {
-        return Err(crate::base::Error::internal("too few random bytes"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
