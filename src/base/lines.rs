@@ -64,29 +64,30 @@ mod tests {
     fn whole_lines_come_and_torn_or_endless_ones_do_not() {
         let mut file = tempfile::tempfile().unwrap();
         let mut lines = Lines::default();
-        let mut append = |file: &mut File, bytes: &[u8]| {
+        let append = |file: &mut File, bytes: &[u8]| {
             let at = file.stream_position().unwrap();
             file.seek(SeekFrom::End(0)).unwrap();
             file.write_all(bytes).unwrap();
             file.seek(SeekFrom::Start(at)).unwrap();
         };
-        let mut all = |file: &mut File| {
+        fn all(lines: &mut Lines, file: &mut File) -> Vec<String> {
             let mut found = Vec::new();
             loop {
-                match lines.next_line() {
-                    Some(line) => found.push(String::from_utf8(line.to_vec()).unwrap()),
-                    None if lines.fill(file).unwrap() => {}
-                    None => return found,
+                while let Some(line) = lines.next_line() {
+                    found.push(String::from_utf8(line.to_vec()).unwrap());
+                }
+                if !lines.fill(file).unwrap() {
+                    return found;
                 }
             }
-        };
+        }
         append(&mut file, b"one\n\ntw");
-        assert_eq!(all(&mut file), ["one", ""]);
+        assert_eq!(all(&mut lines, &mut file), ["one", ""]);
         append(&mut file, b"o\n");
-        assert_eq!(all(&mut file), ["two"]);
+        assert_eq!(all(&mut lines, &mut file), ["two"]);
         append(&mut file, &vec![b'x'; LIMIT + CHUNK]);
         append(&mut file, b"\nthree\ntorn");
-        assert_eq!(all(&mut file), ["three"]);
+        assert_eq!(all(&mut lines, &mut file), ["three"]);
         lines.tear();
         let mut next = tempfile::tempfile().unwrap();
         append(&mut next, b"four\n");
