@@ -1,8 +1,8 @@
 //! A container's own user namespace below the shared one: keep-id, nomap, auto, given maps.
 //!
 //! A side process is cloned into it together with the namespaces that it shall own, and ends as
-//! soon as they are held by descriptors. Its maps are written by us: no helper is needed, since all
-//! ids are ours.
+//! soon as they are held by descriptors. Its maps are written by us: no helper is needed where all
+//! ids are ours. (A plain user's bundle has its maps written by newuidmap.)
 
 use std::os::fd::OwnedFd;
 
@@ -86,7 +86,7 @@ pub fn create(maps: &IdMaps, owns: Owns) -> Result<Nested> {
 }
 
 fn take(side: &clone::Child, line: &OwnedFd, maps: IdMaps, owns: Owns) -> Result<Nested> {
-    userns::write_maps(side.pid, &maps)?;
+    userns::give_maps(side.pid, &maps)?;
     let open = |kind: Ns| {
         namespace::of(&side.pidfd, side.pid, kind)
             .what(|| format!("cannot open the new {} namespace", kind.file()))

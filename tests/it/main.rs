@@ -12,8 +12,6 @@
 )]
 
 #[macro_use]
-mod support;
-
 mod architecture;
 mod archives;
 mod container;
@@ -34,11 +32,17 @@ mod manual;
 mod mounts;
 mod network;
 mod objects;
+mod oci_config;
+mod oci_hooks;
+mod oci_linux;
+mod oci_runtime;
 mod progress;
 mod registry;
 mod registry_config;
 mod run_flags;
 mod shells;
 mod streams;
+mod support;
 mod users;
 mod verbs;
+

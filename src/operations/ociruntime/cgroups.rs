@@ -106,10 +106,7 @@ fn v2(place: &Place, given: Option<&str>, resources: &Resources, id: &str) -> Re
         Some(text) if place.systemd_cgroup => of_systemd(mount, text)?,
         Some(text) if text.starts_with('/') => mount.join(text.trim_start_matches('/')),
         _ => match cgroup::probe().base {
-            Some(base) => base.join(given.unwrap_or("coracle")).join(
-                // Without a path of the caller's choosing the id makes it unique.
-                if given.is_some() { "" } else { id },
-            ),
+            Some(base) => base.join(given.map_or_else(|| default_path(id), str::to_owned)),
             None => return nowhere(resources, "no cgroup is delegated to you"),
         },
     };
@@ -133,6 +130,12 @@ fn v2(place: &Place, given: Option<&str>, resources: &Resources, id: &str) -> Re
     made.all.push(path);
     made.born = Some(dir);
     Ok(made)
+}
+
+/// Where a group goes when the configuration does not say: unique on the host, as the id alone is
+/// not (other callers have other roots).
+fn default_path(id: &str) -> String {
+    format!("coracle/{id}-{}", std::process::id())
 }
 
 /// The folder of `slice:prefix:name`.
@@ -373,8 +376,7 @@ fn v1(given: Option<&str>, resources: &Resources, id: &str) -> Result<Made> {
             None => hierarchy
                 .mount
                 .join(hierarchy.own.trim_start_matches('/'))
-                .join("coracle")
-                .join(id),
+                .join(default_path(id)),
         };
         match make_path(&path, &mut made) {
             Err(e) if is_foreign(&e) => continue,

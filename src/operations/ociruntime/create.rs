@@ -146,6 +146,7 @@ fn launched(
         Terminal::Socket(path) => Some(connect(path)?),
         _ => None,
     };
+    let owner = rustix::process::getuid().as_raw();
     let preserve = preserved(request.preserve_fds.saturating_add(request.listen_fds))?;
     let nested = rights::user_namespace(&mut spec)?;
     let mounts = rights::mapped_mounts(&spec, nested.as_ref())?;
@@ -169,7 +170,7 @@ fn launched(
         bundle: path.to_string_lossy().into_owned(),
         rootfs: rootfs.to_string_lossy().into_owned(),
         created: Timestamp::now().rfc3339_nanos(),
-        owner: rustix::process::getuid().as_raw(),
+        owner,
         cgroups: groups.all.clone(),
         own_cgroups: groups.own.clone(),
     };

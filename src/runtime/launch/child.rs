@@ -52,6 +52,14 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         Stdio::Inherit => Some(fd::standard()?),
         _ => None,
     };
+    // Once this process is not dumpable, a plain user may not open it any more.
+    let clocks = if plan.new_time {
+        let path = "/proc/self/timens_offsets";
+        let file = std::fs::OpenOptions::new().write(true).open(path);
+        Some(file.what(|| format!("cannot open {path}"))?)
+    } else {
+        None
+    };
     for group in &manner.groups {
         fd::write_all(group, b"0").what(|| "cannot enter the container's cgroup")?;
     }
@@ -71,7 +79,7 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         make_files_as(maps)?;
     }
     let trees = rootfs::take_sources(&spec, mounts, manner.literal_options)?;
-    own_namespaces(&spec, &plan, manner.slave)?;
+    own_namespaces(&spec, &plan, clocks, manner.slave)?;
     let own_program = if init {
         Some(memfd::own_program().what(|| "cannot prepare the container's init")?)
     } else {
@@ -175,9 +183,14 @@ fn attune(linux: &Linux) -> Result<()> {
 
 /// The namespaces that a process can only make when it is there already. `slave`: the caller's
 /// mounts may send and receive events.
-fn own_namespaces(spec: &Spec, plan: &Namespaces, slave: bool) -> Result<()> {
+fn own_namespaces(
+    spec: &Spec,
+    plan: &Namespaces,
+    clocks: Option<std::fs::File>,
+    slave: bool,
+) -> Result<()> {
     let what = || "cannot make the container's mount namespace";
-    if plan.new_time {
+    if let Some(clocks) = clocks {
         let make = || "cannot make the container's time namespace";
         namespace::unshare(Ns::Time.flag()).what(make)?;
         let mut offsets = String::new();
@@ -185,8 +198,7 @@ fn own_namespaces(spec: &Spec, plan: &Namespaces, slave: bool) -> Result<()> {
             offsets.push_str(&format!("{clock} {} {}\n", offset.secs, offset.nanosecs));
         }
         if !offsets.is_empty() {
-            // One write: the first one that succeeds closes the file for good.
-            std::fs::write("/proc/self/timens_offsets", offsets)
+            fd::write_all(&clocks, offsets.as_bytes())
                 .what(|| "cannot set the clock offsets of the container's time namespace")?;
         }
         // Only children are born in it; this process enters it by itself.

@@ -239,6 +239,32 @@ pub(crate) fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
     Ok(())
 }
 
+/// Gives a process in a user namespace below ours its maps: with our capabilities; without any, by
+/// newuidmap and newgidmap, or alone where only the caller's own ids are mapped.
+pub(super) fn give_maps(pid: i32, maps: &IdMaps) -> Result<()> {
+    if caps::has(caps::SETUID) {
+        return write_maps(pid, maps);
+    }
+    let own =
+        |map: &[IdMapping], id: u32| matches!(map, [one] if one.size == 1 && one.host_id == id);
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    if own(&maps.uids, uid) && own(&maps.gids, gid) {
+        // Without the right over groups, they must be given up before a gid can be mapped.
+        write_proc(&format!("/proc/{pid}/setgroups"), "deny")?;
+        return write_maps(pid, maps).map_err(explain);
+    }
+    run_helpers(pid, maps).map_err(|why| {
+        Error::new(
+            Kind::Denied,
+            format!("cannot map the ids of the user namespace: {why}"),
+        )
+        .hint("the ids must be the caller's own, or subordinate ones (/etc/subuid, /etc/subgid)")
+    })
+}
+
 /// A map must be written by one write(2).
 fn write_proc(path: &str, text: &str) -> Result<()> {
     let file = fs::OpenOptions::new()

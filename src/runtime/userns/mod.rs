@@ -127,9 +127,9 @@ pub(super) fn own_maps() -> Result<IdMaps> {
     create::own_maps()
 }
 
-/// Writes the maps of a process in a user namespace below ours.
-pub(super) fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
-    create::write_maps(pid, maps)
+/// Gives a process in a user namespace below ours its maps.
+pub(super) fn give_maps(pid: i32, maps: &IdMaps) -> Result<()> {
+    create::give_maps(pid, maps)
 }
 
 /// What [`enter`] did in this process, if it did.

@@ -1,5 +1,6 @@
 //! The harness: a root of its own for each test, the program, peers and fixtures.
 
+pub mod bundle;
 pub mod fixture;
 pub mod http;
 pub mod hub;
@@ -8,6 +9,7 @@ pub mod peer;
 pub mod proxy;
 pub mod world;
 
+pub use bundle::Bundle;
 pub use world::{Outcome, World};
 
 /// Whether a missing capability is a failure (`REQUIRE=1`).
