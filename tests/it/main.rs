@@ -45,4 +45,3 @@ mod streams;
 mod support;
 mod users;
 mod verbs;
-
