@@ -12,6 +12,8 @@
 )]
 
 #[macro_use]
+mod support;
+
 mod architecture;
 mod archives;
 mod container;
@@ -42,6 +44,5 @@ mod registry_config;
 mod run_flags;
 mod shells;
 mod streams;
-mod support;
 mod users;
 mod verbs;
