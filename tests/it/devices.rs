@@ -50,7 +50,7 @@ fn a_described_device_brings_nodes_files_and_variables() {
     }
     // containers.conf names the folder; the file is read at every start.
     let conf = w.path().join("c.conf");
-    let text = format!("[engine]\ncdi_spec_dirs=[{:?}]\n", dir);
+    let text = format!("[engine]\ncdi_spec_dirs=[{dir:?}]\n");
     fs::write(&conf, text).unwrap();
     let create = "create --name c --network none --device vendor.com/class=one busybox sh -c";
     let mut args: Vec<&str> = create.split(' ').collect();

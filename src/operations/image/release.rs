@@ -19,7 +19,6 @@ pub fn remove_container(
         volumes: true,
         depend: true,
         time,
-        ..RemoveOptions::default()
     };
     remove(session, container.clone(), &options).map(drop)
 }

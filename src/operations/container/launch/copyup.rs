@@ -38,7 +38,7 @@ pub(super) fn tmpfs(root: &OwnedFd, wanted: &Mount, copy_up: bool) -> Result<Own
         true => copy::stat(root.as_fd(), &wanted.destination, true)?,
         false => None,
     };
-    let Some(there) = there.filter(|s| s.is_dir()) else {
+    let Some(there) = there.filter(copy::PathStat::is_dir) else {
         return context.mount(0).map_err(Into::into);
     };
     if !wanted.options.iter().any(|o| o.starts_with("mode=")) {
