@@ -304,6 +304,15 @@ pub fn detach(path: &CStr) -> Result<()> {
         .call("umount2", || path.to_string_lossy().into_owned())
 }
 
+/// Takes the mount at a path of this process's own choice away.
+///
+/// # Errors
+/// `EBUSY` while somebody works in it.
+pub fn unmount(path: &CStr) -> Result<()> {
+    rustix::mount::unmount(path, UnmountFlags::NOFOLLOW)
+        .call("umount2", || path.to_string_lossy().into_owned())
+}
+
 /// The id of the mount that an opened file is on, unique until the mount is gone.
 ///
 /// # Errors

@@ -532,3 +532,22 @@ fn commits_are_dockers_or_squashed_and_images_are_compared() {
     assert!(!above.contains("squashed"), "{above}");
     world.run(&["commit", "--format", "v9", "c"]).code(125);
 }
+
+#[test]
+fn an_image_is_mounted_inside_unshare_and_nowhere_else() {
+    let world = World::with_busybox();
+    if !crate::support::peer::is_root() {
+        let failed = world.run(&["image", "mount", "busybox"]);
+        failed.code(125).says("coracle unshare");
+    }
+    let program = env!("CARGO_BIN_EXE_coracle");
+    let script = format!(
+        "set -e; at=$({program} image mount busybox); cat $at/data/file; ! touch $at/x 2>/dev/null; \
+         stat -c %u $at/bin/busybox; {program} image mount | grep -c $at; \
+         test $({program} image mount busybox) = $at; (cd $at; ! {program} image unmount busybox); \
+         {program} image unmount --all >/dev/null; {program} image mount; test ! -e $at"
+    );
+    let ran = world.run(&["unshare", "sh", "-c", &script]).code(0);
+    assert_eq!(ran.stdout, "from the image\n0\n1\n");
+    assert!(ran.stderr.contains("cannot unmount"), "{}", ran.stderr);
+}

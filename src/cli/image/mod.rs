@@ -15,6 +15,7 @@ pub mod import;
 pub mod inspect;
 pub mod list;
 pub mod login;
+pub mod mount;
 pub mod prune;
 pub mod pull;
 pub mod push;
@@ -111,6 +112,19 @@ pub const NOUN: &[Entry] = &[
         inspect::run
     ),
     command!("ls", "List images", list::ImagesArgs, list::run).aliases(&["list"]),
+    command!(
+        "mount",
+        "Show images as folders",
+        mount::MountArgs,
+        mount::run
+    ),
+    command!(
+        "unmount",
+        "Take mounts of images away",
+        mount::UnmountArgs,
+        mount::unmount
+    )
+    .aliases(&["umount"]),
     command!(
         "prune",
         "Remove images that nothing uses",

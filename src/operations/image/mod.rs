@@ -10,6 +10,7 @@ pub mod list;
 pub mod load;
 pub mod login;
 pub mod make;
+pub mod mount;
 pub mod policy;
 pub mod pull;
 pub mod push;
