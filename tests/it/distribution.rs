@@ -26,6 +26,21 @@ fn everyone_gets_a_token_to_read_and_only_the_known_one_to_write() {
     assert!(asked("GET /v2/team/app/manifests/1 token:1"), "{log:?}");
     assert_eq!(hub.issued(), 1, "one token for one repository: {log:?}");
 
+    // Pulled by `run`: the monitor is forked behind the threads of the pull, and signals are as before.
+    let fresh = World::new();
+    let script = "grep SigBlk /proc/self/status; echo hi";
+    let ran = fresh.run(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        &name,
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(ran.code(0).stdout, "SigBlk:\t0000000000000000\nhi\n");
+
     let other = hub.image("team/new:1");
     world.run(&["push", &name, &other]).code(125).says("login");
     world
