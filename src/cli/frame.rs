@@ -31,7 +31,7 @@
 //! without `allow_hyphen_values`: then unknown options before the image are refused, and
 //! everything after it is left alone.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -139,6 +139,9 @@ pub fn add(command: Command, table: &[Entry]) -> Command {
 
 /// Adds the options of a command and applies the rules of the frame.
 pub fn augment<A: clap::Args>(command: Command) -> Command {
+    if SCOPE.with_borrow(|scope| matches!(scope, Scope::Line(_))) {
+        return prepare(A::augment_args(command));
+    }
     let line = command.get_about().map(ToString::to_string);
     let command = prepare(super::globals::add_persistent(A::augment_args(command)));
     // The struct's first paragraph gives way to the entry's line.
@@ -159,7 +162,79 @@ pub fn parse<A: clap::Args>(matches: &mut ArgMatches) -> Result<A> {
     A::from_arg_matches_mut(matches).map_err(|e| super::usage::explain(&e))
 }
 
+/// What the tree that is built now must be able to do.
+#[derive(Clone, Debug, Default)]
+enum Scope {
+    /// Everything.
+    #[default]
+    Whole,
+    /// Parse this command line, if it is a good one.
+    Line(Mentioned),
+}
+
+/// The options that a command line may mention: more than it does, never less.
+#[derive(Clone, Debug, Default)]
+struct Mentioned {
+    /// The long ones, and whether a word with a hyphen follows.
+    longs: Vec<(String, bool)>,
+    /// Words of letters, and the same.
+    letters: Vec<(String, bool)>,
+}
+
+impl Mentioned {
+    fn by(words: &[String]) -> Self {
+        let mut mentioned = Self::default();
+        for (at, word) in words.iter().enumerate() {
+            let hyphen = words.get(at + 1).is_some_and(|next| next.starts_with('-'));
+            if let Some(long) = word.strip_prefix("--") {
+                let name = long.split('=').next().unwrap_or_default();
+                mentioned.longs.push((name.to_owned(), hyphen));
+            } else if let Some(letters) = word.strip_prefix('-') {
+                mentioned.letters.push((letters.to_owned(), hyphen));
+            }
+        }
+        mentioned
+    }
+
+    fn long(&self, name: &str) -> bool {
+        self.longs.iter().any(|(l, _)| l == name)
+    }
+
+    /// Whether the line may mention an option, and if so, whether a hyphen may begin its value.
+    fn covers(&self, arg: &Arg) -> Option<bool> {
+        let longs = self.longs.iter().filter(|(l, _)| {
+            arg.get_long() == Some(l)
+                || arg
+                    .get_all_aliases()
+                    .is_some_and(|all| all.into_iter().any(|a| a == l))
+        });
+        let letters = self.letters.iter().filter(|(l, _)| {
+            arg.get_short().is_some_and(|s| l.contains(s))
+                || arg
+                    .get_all_short_aliases()
+                    .is_some_and(|all| all.into_iter().any(|s| l.contains(s)))
+        });
+        longs
+            .chain(letters)
+            .map(|(_, hyphen)| *hyphen)
+            .reduce(|a, b| a | b)
+    }
+
+    /// Whether [`grammar`] changes how the line is read.
+    fn needs_grammar(&self, arg: &Arg, takes_values: bool) -> bool {
+        self.covers(arg)
+            .is_some_and(|hyphen| match arg.get_action() {
+                ArgAction::SetTrue => takes_values,
+                _ if is_bool(arg) => true,
+                // `-e-x` too has a value that begins so.
+                _ => hyphen || arg.get_short().is_some(),
+            })
+    }
+}
+
 thread_local! {
+    static SCOPE: RefCell<Scope> = const { RefCell::new(Scope::Whole) };
+
     /// Whether plain flags also take `=true` and `=false`. Off at first, so that help shows
     /// `--rm` and not `--rm[=…]`; on for the second try at a command line.
     static FLAGS_TAKE_VALUES: Cell<bool> = const { Cell::new(false) };
@@ -170,9 +245,60 @@ pub fn let_flags_take_values(on: bool) {
     FLAGS_TAKE_VALUES.set(on);
 }
 
+/// The part of the tree that a command line needs, so that a start does not pay for hundreds of
+/// options that it does not mention. It parses a good line of a command as the whole tree does;
+/// what it refuses must be asked of the whole one, which also has the help and the suggestions.
+/// `None` when the line does not begin with a command.
+pub fn lean(tables: &[&'static [Entry]], words: &[String]) -> Option<Command> {
+    let name = words.get(1)?;
+    let mentioned = Mentioned::by(words);
+    if super::globals::may_follow(|long| mentioned.long(long)) {
+        return None;
+    }
+    let find = |table: &&'static [Entry]| table.iter().find(|e| e.answers_to(name));
+    let entry = tables.iter().find_map(find)?;
+    let mut command = Command::new(entry.name);
+    for alias in entry.aliases {
+        command = command.alias(*alias);
+    }
+    let command = match entry.action {
+        Action::Group(tables) => {
+            let verb = words.get(2)?;
+            let mut all = tables.iter().copied().flatten();
+            let below = all.find(|e| e.answers_to(verb))?;
+            command.subcommand(below.command())
+        }
+        Action::Run(_) => command.defer(entry.augment),
+    };
+    SCOPE.replace(Scope::Line(mentioned));
+    Some(
+        Command::new("coracle")
+            .bin_name("coracle")
+            .disable_help_subcommand(true)
+            .subcommand(command),
+    )
+}
+
+/// From now on, trees are whole again.
+pub fn whole() {
+    SCOPE.replace(Scope::Whole);
+}
+
 /// Applies the rules of podman's and docker's flag grammar to a command.
 pub fn prepare(mut command: Command) -> Command {
     let takes_values = FLAGS_TAKE_VALUES.get();
+    if let Scope::Line(mentioned) = SCOPE.with_borrow(Scope::clone) {
+        let ids: Vec<clap::Id> = command
+            .get_arguments()
+            .filter(|a| mentioned.needs_grammar(a, takes_values))
+            .map(|a| a.get_id().clone())
+            .collect();
+        for id in ids {
+            command = command.mut_arg(id, |arg| grammar(arg, takes_values));
+        }
+        // Asked for help, it knows no such option, and the whole tree answers.
+        return command.args_override_self(true).disable_help_flag(true);
+    }
     let mut h_is_taken = false;
     command = command
         .args_override_self(true)
@@ -197,14 +323,16 @@ fn grammar(arg: Arg, takes_values: bool) -> Arg {
         ArgAction::SetTrue if takes_values => optional_bool(arg)
             .action(ArgAction::Set)
             .default_value("false"),
-        ArgAction::Set if arg.get_value_parser().type_id() == ValueParser::bool().type_id() => {
-            optional_bool(arg)
-        }
+        ArgAction::Set if is_bool(&arg) => optional_bool(arg),
         ArgAction::Set | ArgAction::Append if arg.get_num_args().is_none() => {
             arg.allow_hyphen_values(true)
         }
         _ => arg,
     }
+}
+
+fn is_bool(arg: &Arg) -> bool {
+    arg.get_value_parser().type_id() == ValueParser::bool().type_id()
 }
 
 fn optional_bool(arg: Arg) -> Arg {
@@ -311,7 +439,7 @@ mod tests {
 
     fn parsed(line: &str) -> Result<RunArgs, clap::Error> {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let mut matches = usage::parse(tree, &words)?;
+        let mut matches = usage::parse(tree, &[TOP], &words)?;
         while let Some((_, below)) = matches.remove_subcommand() {
             matches = below;
         }

@@ -198,6 +198,11 @@ pub fn root() -> Command {
     )
 }
 
+/// Whether one of the options that may follow a command is among the long ones of a line.
+pub fn may_follow(mut among: impl FnMut(&str) -> bool) -> bool {
+    GLOBALS.iter().any(|g| g.everywhere && among(g.long))
+}
+
 /// Adds to a command what may also follow it, hidden, unless it has an option of that name.
 pub fn add_persistent(mut command: Command) -> Command {
     for global in GLOBALS.iter().filter(|g| g.everywhere) {

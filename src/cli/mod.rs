@@ -113,7 +113,7 @@ pub fn main(words: Vec<String>) -> u8 {
 }
 
 fn interpret(words: Vec<String>, out: &mut Out) -> Result<u8> {
-    let matches = match usage::parse(tree, &words) {
+    let matches = match usage::parse(tree, &tables(), &words) {
         Ok(matches) => matches,
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayVersion => {
             let version = env!("CARGO_PKG_VERSION");

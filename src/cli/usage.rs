@@ -7,12 +7,24 @@ use super::frame;
 use super::output::Out;
 use crate::base::{Error, Result};
 
-/// Parses a command line. Flags with a value (`--rm=false`) are rare: only they pay for a second
+/// Parses a command line: with the part of the tree that it needs, and with the whole `tree` of
+/// these `tables` if it is not a good line of a command. Flags with a value (`--rm=false`) are rare: only they pay for a second
 /// tree.
 ///
 /// # Errors
 /// Clap's, of the first try, unless the second one knows better.
-pub fn parse(tree: fn() -> Command, words: &[String]) -> Result<ArgMatches, clap::Error> {
+pub fn parse(
+    tree: fn() -> Command,
+    tables: &[&'static [frame::Entry]],
+    words: &[String],
+) -> Result<ArgMatches, clap::Error> {
+    if let Some(lean) = frame::lean(tables, words) {
+        let matches = lean.try_get_matches_from(words);
+        frame::whole();
+        if let Ok(matches) = matches {
+            return Ok(matches);
+        }
+    }
     let first = match tree().try_get_matches_from(words) {
         Ok(matches) => return Ok(matches),
         Err(error) => error,

@@ -5,6 +5,7 @@
 //!
 //! Spec: containers.conf(5), "APPENDING TO STRING ARRAYS".
 
+use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -30,8 +31,7 @@ impl Layers {
         let Some(bytes) = files::read_if_exists(path, LIMIT)? else {
             return Ok(());
         };
-        let text = String::from_utf8_lossy(&bytes);
-        let table = toml::from_str::<Table>(&text)
+        let table = parse(&bytes)
             .what(|| format!("cannot read {}", path.display()))
             .hint(|| format!("correct {}", path.display()))?;
         merge(&mut self.table, table);
@@ -72,6 +72,38 @@ impl Layers {
         Value::Table(self.table)
             .try_into()
             .what(|| format!("cannot use {}", names.join(", ")))
+    }
+}
+
+/// Reads a file, without the lines that are comments: distributions ship these files as hundreds
+/// of them, which would cost every start a fifth of its own work.
+fn parse(bytes: &[u8]) -> std::result::Result<Table, toml::de::Error> {
+    let bare = without_comments(bytes);
+    let bare = String::from_utf8_lossy(&bare);
+    // Inside a string of several lines a `#` is text.
+    if !bare.contains("\"\"\"")
+        && !bare.contains("'''")
+        && let Ok(table) = toml::from_str(&bare)
+    {
+        return Ok(table);
+    }
+    // What is wrong is told with the file's own line numbers.
+    toml::from_str(&String::from_utf8_lossy(bytes))
+}
+
+/// The lines that are more than a comment.
+fn without_comments(bytes: &[u8]) -> Vec<u8> {
+    let (mut bare, mut rest) = (Vec::new(), bytes);
+    loop {
+        let begin = bare.len();
+        // Reading from a slice does not fail.
+        if !matches!(rest.read_until(b'\n', &mut bare), Ok(1..)) {
+            return bare;
+        }
+        let line = bare.get(begin..).unwrap_or_default();
+        if matches!(line.trim_ascii_start().first(), None | Some(b'#')) {
+            bare.truncate(begin);
+        }
     }
 }
 
@@ -119,6 +151,27 @@ fn strip(table: &mut Table) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comments_cost_nothing_and_change_nothing() {
+        for (text, bare) in [
+            ("# x\na=1 # y\n\n  # z\r\nb=2", "a=1 # y\nb=2"),
+            ("a=[\n# x\n1]\n#", "a=[\n1]\n"),
+            ("", ""),
+        ] {
+            assert_eq!(without_comments(text.as_bytes()), bare.as_bytes());
+            let whole: Table = toml::from_str(text).unwrap();
+            assert_eq!(parse(text.as_bytes()).unwrap(), whole, "{text}");
+        }
+        for text in ["a='''\n# text\n'''", "a=\"\"\"\n# text\n\"\"\""] {
+            assert_eq!(
+                parse(text.as_bytes()).unwrap()["a"].as_str(),
+                Some("# text\n")
+            );
+        }
+        let error = parse(b"# x\n# y\na=\n").unwrap_err();
+        assert!(error.to_string().contains("line 3"), "{error}");
+    }
 
     #[test]
     fn later_files_win_and_arrays_append_only_when_told() {

@@ -35,6 +35,10 @@ use crate::state::container::{Container, ExitRecord};
 use crate::state::options::{PortMapping, RestartPolicy};
 use crate::sys::process::Identity;
 
+/// The second half of a start, uplink included; returns when the process runs. Dropped unused, it
+/// undoes the first half.
+pub type Finish = Box<dyn FnOnce() -> Result<Running>>;
+
 /// Everything that a monitor needs to know.
 ///
 /// The closures run in the monitor: single-threaded, in a session of its own, standard streams on
@@ -42,10 +46,10 @@ use crate::sys::process::Identity;
 pub struct MonitorPlan<'a> {
     /// The container: folders, records, lock.
     pub container: Container,
-    /// Starts the container's first process, uplink included. Called again for every restart, so
-    /// it makes mounts and network anew; on an error it has undone what it did. The child must
-    /// reset its signal mask: the monitor blocks signals.
-    pub launch: Box<dyn FnMut(Attempt) -> Result<Running> + 'a>,
+    /// Begins the start of the container's first process: it sets itself up while the monitor does
+    /// the same. Called again for every restart, so it makes mounts and network anew; on an error
+    /// it has undone what it did. The child must reset its signal mask: the monitor blocks signals.
+    pub launch: Box<dyn FnMut(Attempt) -> Result<Finish> + 'a>,
     /// The process has ended, or could not be started (`error` is set): what must be done before
     /// anybody hears of it, in microseconds. Frees the name with `--rm`, stops the uplink so that
     /// its ports are free. Not called between two starts of a restart policy.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::supervise::Monitor;
+use super::supervise::{self, Monitor};
 use super::{MonitorPlan, Started};
 use crate::base::fs::{Durability, replace};
 use crate::base::time::Timestamp;
@@ -75,6 +75,9 @@ pub(super) fn spawn(plan: MonitorPlan<'_>) -> Result<Started> {
         daemon::close_foreign(&foreign);
         child(plan, Answer(Some(File::from(theirs))), server)
     })?;
+    // The command has nothing to do meanwhile; what it gives back now need not be given back when
+    // it ends, which somebody waits for.
+    daemon::forget_code();
     let report = receive(ours);
     match report {
         Ok(Report::Ready { monitor, pid }) => Ok(Started {
@@ -139,8 +142,8 @@ fn child(plan: MonitorPlan<'_>, mut answer: Answer, owner: Option<UnixStream>) -
 
 fn prepare(mut plan: MonitorPlan<'_>, owner: Option<UnixStream>) -> Result<Monitor<'_>> {
     let monitor = Identity::of(std::process::id().cast_signed())?;
-    // From here on nobody else starts it, though the command and its lock may be killed: the lock
-    // is let go only after the status says so.
+    // Nobody else starts it, though the command and its lock may be killed: the lock is let go only
+    // after the status says so.
     let status = Status {
         version: 1,
         monitor,
@@ -154,6 +157,11 @@ fn prepare(mut plan: MonitorPlan<'_>, owner: Option<UnixStream>) -> Result<Monit
         ip_address: None,
         cgroup: None,
     };
+    // The container's process sets itself up meanwhile; it dies with this one.
+    let begun = plan
+        .container
+        .mark_start(&status)
+        .and_then(|()| supervise::begin(&mut plan, 0));
     plan.container.write_status(&status)?;
     daemon::close_foreign(&plan.foreign);
     plan.foreign.clear();
@@ -161,7 +169,7 @@ fn prepare(mut plan: MonitorPlan<'_>, owner: Option<UnixStream>) -> Result<Monit
     if let Some(path) = &plan.monitor_pidfile {
         write_pid(path, status.monitor.pid)?;
     }
-    Monitor::new(plan, status, listener, owner)
+    Monitor::new(plan, status, listener, owner, begun)
 }
 
 /// Writes a pid file, as scripts read it.

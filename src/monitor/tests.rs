@@ -107,7 +107,10 @@ impl World {
         };
         MonitorPlan {
             container: self.container.clone(),
-            launch: Box::new(move |attempt| shell(&script, attempt)),
+            launch: Box::new(move |attempt| {
+                let running = shell(&script, attempt)?;
+                Ok(Box::new(move || Ok(running)))
+            }),
             on_exit: Box::new(note(self.path("on_exit"))),
             cleanup: Box::new(note(self.path("cleanup"))),
             log: Box::new(FileSink(File::create(self.path("log")).unwrap())),

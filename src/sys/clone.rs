@@ -40,10 +40,10 @@ pub struct Clone<'a> {
 /// Whether this process has one thread. A thread that was joined may be in the kernel for a moment
 /// longer, on its way out: that is waited for, 100 ms at most.
 pub fn is_single_threaded() -> bool {
-    for _ in 0..200 {
+    for _ in 0..2000 {
         match thread_count() {
             Some(1) | None => return true,
-            Some(_) => super::process::pause(std::time::Duration::from_micros(500)),
+            Some(_) => super::process::pause(std::time::Duration::from_micros(50)),
         }
     }
     false

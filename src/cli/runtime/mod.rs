@@ -265,7 +265,7 @@ pub fn words(words: &[String]) -> Option<Vec<String>> {
 
 /// Runs a command line; answers the exit code.
 pub fn main(words: &[String], out: &mut Out) -> u8 {
-    let mut matches = match usage::parse(tree, words) {
+    let mut matches = match usage::parse(tree, &[], words) {
         Ok(matches) => matches,
         Err(e) => {
             return match usage::answer(&e, out).and_then(|code| out.flush().map(|()| code)) {
@@ -376,7 +376,7 @@ mod tests {
             "runc spec --bundle /b --rootless",
         ] {
             let all: Vec<String> = text.split(' ').map(str::to_owned).collect();
-            let matches = usage::parse(tree, &all).unwrap_or_else(|e| panic!("{text}: {e}"));
+            let matches = usage::parse(tree, &[], &all).unwrap_or_else(|e| panic!("{text}: {e}"));
             assert!(matches.subcommand().is_some(), "{text}");
         }
     }

@@ -10,7 +10,7 @@ use super::restart::{Restarts, UplinkRestarts};
 use super::serve::Clients;
 use super::start::{Answer, Report, write_pid};
 use super::streams::{self, Ends, Found, Progress};
-use super::{Attempt, MonitorPlan, Running};
+use super::{Attempt, Finish, MonitorPlan, Running};
 use crate::base::failpoint::failpoint;
 use crate::base::time::Timestamp;
 use crate::base::{Error, Result};
@@ -112,15 +112,31 @@ pub(super) struct Monitor<'a> {
     phase: Phase,
     last: Option<ExitRecord>,
     buffer: Vec<u8>,
+    /// The first start, under way.
+    first: Option<Result<Begun>>,
+}
+
+/// A start under way: our side of the streams, and what ends it.
+pub(super) struct Begun {
+    ends: Ends,
+    finish: Finish,
+}
+
+/// Begins a start.
+pub(super) fn begin(plan: &mut MonitorPlan<'_>, number: u32) -> Result<Begun> {
+    let (ends, stdio) = streams::make(plan.stdio)?;
+    let finish = (plan.launch)(Attempt { number, stdio })?;
+    Ok(Begun { ends, finish })
 }
 
 impl<'a> Monitor<'a> {
-    /// Takes up the signals and the first client; nothing is started yet.
+    /// Takes up the signals and the first client, while the container's process sets itself up.
     pub(super) fn new(
         plan: MonitorPlan<'a>,
         status: Status,
         listener: UnixListener,
         owner: Option<UnixStream>,
+        first: Result<Begun>,
     ) -> Result<Self> {
         let poller = Poller::new()?;
         // Everything that would end it: hang-ups and keyboards are not its business, and the rest
@@ -155,6 +171,7 @@ impl<'a> Monitor<'a> {
             phase: Phase::Over,
             last: None,
             buffer: vec![0; CHUNK],
+            first: Some(first),
         })
     }
 
@@ -186,10 +203,15 @@ impl<'a> Monitor<'a> {
 
     /// Starts the process.
     fn start(&mut self, number: u32) -> Result<i32> {
-        self.status.started = Timestamp::now();
-        self.plan.container.mark_start(&self.status)?;
-        let (mut ends, stdio) = streams::make(self.plan.stdio)?;
-        let mut running = (self.plan.launch)(Attempt { number, stdio })?;
+        let Begun { mut ends, finish } = match self.first.take() {
+            Some(begun) => begun?,
+            None => {
+                self.status.started = Timestamp::now();
+                self.plan.container.mark_start(&self.status)?;
+                begin(&mut self.plan, number)?
+            }
+        };
+        let mut running = finish()?;
         if let Some(master) = running.pty.take() {
             ends = Ends::of_terminal(master)?;
         }
@@ -637,7 +659,10 @@ impl<'a> Monitor<'a> {
         self.clients.stop_listening(&self.poller);
         (self.plan.on_exit)(record);
         let _armed = failpoint("exit::freed");
-        let _gone = self.plan.container.clear_status();
+        // A folder that goes altogether goes after everybody was told.
+        if !self.plan.container.record.options.remove {
+            let _gone = self.plan.container.clear_status();
+        }
         let _armed = failpoint("exit::cleared");
     }
 

@@ -133,6 +133,7 @@ pub(super) fn remove_locked(session: &Session, container: &Container, volumes: b
     let trash = containers.discard(container)?;
     failpoint("remove::discarded")?;
     events::write(session, container, "remove");
+    containers.forget_runtime(container);
     if let Some(trash) = trash {
         crate::state::container::remove_tree(&trash)?;
     }

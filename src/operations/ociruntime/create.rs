@@ -190,6 +190,7 @@ fn launched(
         manner: Manner {
             state: Some(state),
             outlives_parent: true,
+            waits: false,
             no_pivot: request.no_pivot,
             keep_keyring: request.no_new_keyring,
             slave: true,

@@ -116,8 +116,11 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
     };
     let proc_sys = tree.take_proc_sys();
     let mut state = None;
+    if manner.waits && manner.state.is_none() {
+        status::ask_hooks(line)?;
+    }
     if let Some(known) = manner.state {
-        if spec.hooks.is_some() || manner.agent.is_some() {
+        if manner.waits || spec.hooks.is_some() || manner.agent.is_some() {
             let pid = status::ask_hooks(line)?;
             state = Some(State { pid, ..known });
         }

@@ -73,6 +73,8 @@ pub struct Manner {
     pub state: Option<State>,
     /// The process goes on when its parent ends, once it stands at the gate or executed.
     pub outlives_parent: bool,
+    /// The process waits, with its mounts made, until [`Begun::finish`] is called.
+    pub waits: bool,
     /// Change the root without pivoting, for hosts that run from their initial ramfs.
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
@@ -118,7 +120,7 @@ impl Pending {
 /// # Errors
 /// The child's own error, with exit code 126 (not executable) or 127 (not found) where it applies.
 pub fn launch(launch: Launch) -> Result<Launched> {
-    launch_and(launch, |_| Ok(()))
+    begin(launch)?.finish()
 }
 
 /// As [`launch`]; `born` is called with the pid as soon as there is one, while the new process sets
@@ -127,6 +129,61 @@ pub fn launch(launch: Launch) -> Result<Launched> {
 /// # Errors
 /// As [`launch`]; what `born` says, which ends the process.
 pub fn launch_and(launch: Launch, born: impl FnOnce(i32) -> Result<()>) -> Result<Launched> {
+    let begun = begin(launch)?;
+    if let Some((child, _)) = &begun.new {
+        born(child.pid)?;
+    }
+    begun.finish()
+}
+
+/// A first process that sets itself up, beside its parent. One that is dropped is killed.
+#[derive(Debug)]
+pub struct Begun {
+    new: Option<(clone::Child, OwnedFd)>,
+    gated: bool,
+    state: Option<State>,
+    /// The configuration that it was given.
+    pub spec: Spec,
+}
+
+impl Begun {
+    /// Runs the hooks and waits until the process is known to run, to stand at its gate, or to have
+    /// failed.
+    ///
+    /// # Errors
+    /// As [`launch`].
+    pub fn finish(mut self) -> Result<Launched> {
+        let Some((child, line)) = self.new.take() else {
+            return Err(unexpected());
+        };
+        watch(child, line, self.gated, |pid| {
+            let (Some(hooks), Some(state)) = (&self.spec.hooks, &self.state) else {
+                return Ok(());
+            };
+            let state = State {
+                pid,
+                ..state.clone()
+            };
+            hooks::run("prestart", &hooks.prestart, &state)?;
+            hooks::run("createRuntime", &hooks.create_runtime, &state)
+        })
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some((child, _)) = &self.new {
+            end(&child.pidfd);
+        }
+    }
+}
+
+/// The first half of [`launch`]: the process exists and sets itself up while the caller does
+/// something else. With [`Manner::waits`] it does not execute before the second half.
+///
+/// # Errors
+/// A configuration that cannot be had; what the kernel says of the namespaces.
+pub fn begin(launch: Launch) -> Result<Begun> {
     let process = check(&launch)?;
     process::check(process)?;
     let plan = Namespaces::plan(&launch)?;
@@ -158,26 +215,12 @@ pub fn launch_and(launch: Launch, born: impl FnOnce(i32) -> Result<()>) -> Resul
     drop(inside);
     drop(theirs);
     drop(plan);
-    let Launch { spec, manner, .. } = launch;
-    let begun = born(child.pid);
-    let hooks = |pid| match (&spec.hooks, &manner.state) {
-        (Some(hooks), Some(state)) => {
-            let state = State {
-                pid,
-                ..state.clone()
-            };
-            hooks::run("prestart", &hooks.prestart, &state)?;
-            hooks::run("createRuntime", &hooks.create_runtime, &state)
-        }
-        _ => Ok(()),
-    };
-    match begun {
-        Ok(()) => watch(child, mine, gated, hooks),
-        Err(e) => {
-            end(&child.pidfd);
-            Err(e)
-        }
-    }
+    Ok(Begun {
+        new: Some((child, mine)),
+        gated,
+        state: launch.manner.state,
+        spec: launch.spec,
+    })
 }
 
 /// Ends a process that did not get far; no zombie is left to a caller that only gets an error.

@@ -184,7 +184,9 @@ impl Containers {
     /// # Errors
     /// What the kernel says.
     pub fn remove(&self, container: &Container) -> Result<()> {
-        match self.discard(container)? {
+        let trash = self.discard(container)?;
+        self.forget_runtime(container);
+        match trash {
             Some(trash) => remove_tree(&trash),
             None => Ok(()),
         }
@@ -201,7 +203,6 @@ impl Containers {
             files::remove_file_if_exists(&link)?;
         }
         failpoint("container::unnamed")?;
-        drop(fs::remove_dir_all(&container.runtime_dir));
         let trash = self
             .dirs
             .containers()
@@ -213,8 +214,15 @@ impl Containers {
         Ok(Some(trash))
     }
 
+    /// Removes the runtime folder of a container that was discarded.
+    pub fn forget_runtime(&self, container: &Container) {
+        // On a temporary file system, and swept up with the next removal at the latest.
+        drop(fs::remove_dir_all(&container.runtime_dir));
+    }
+
     /// Removes what interrupted removals and creations left: `.removing-*`, folders without a
-    /// record or with one that has not its name, older than a minute, and names that lead nowhere.
+    /// record or with one that has not its name, older than a minute, runtime folders of containers
+    /// that are gone, and names that lead nowhere.
     ///
     /// # Errors
     /// What the kernel says of the folders.
@@ -242,6 +250,16 @@ impl Containers {
                 && !container.has_its_name()
             {
                 self.remove(&container)?;
+            }
+        }
+        for entry in fs::read_dir(self.dirs.runtime_containers())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            // A container has its folder before it has one here.
+            if !dir.join(entry.file_name()).exists() {
+                remove_tree(&entry.path())?;
             }
         }
         for entry in fs::read_dir(self.dirs.names())

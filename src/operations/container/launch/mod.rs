@@ -16,7 +16,6 @@ mod mounts;
 mod prepare;
 mod secrets;
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -34,7 +33,7 @@ use crate::config::dirs::Dirs;
 use crate::handoff::control::AttachRequest;
 use crate::image::ImageRecord;
 use crate::monitor::{
-    Attempt, AttemptStdio, MonitorPlan, Running, Started, StdioPlan, Uplink as Connection,
+    Attempt, AttemptStdio, Finish, MonitorPlan, Running, Started, StdioPlan, Uplink as Connection,
     spawn as spawn_monitor,
 };
 use crate::network::namespace::Namespace;
@@ -42,7 +41,7 @@ use crate::network::plan::{Kind as NetworkKind, NetworkPlan};
 use crate::network::uplink;
 use crate::operations::session::Session;
 use crate::runtime::Stdio;
-use crate::runtime::launch::{Launch, Manner, launch};
+use crate::runtime::launch::{self as launch, Launch, Manner};
 use crate::runtime::userns::{Entered, Want, enter};
 use crate::spec::idmap::{IdMaps, to_host};
 use crate::spec::runtime::{ConsoleSize, NamespaceKind};
@@ -220,7 +219,7 @@ fn run_monitor(
     };
     let foreign: Vec<BorrowedFd<'_>> = vec![lock.as_fd()];
     let mut first = Some(prepared);
-    let launch = move |attempt: Attempt| -> Result<Running> {
+    let launch = move |attempt: Attempt| -> Result<Finish> {
         let prepared = match first.take() {
             Some(prepared) => prepared,
             None => prepare(&kit)?,
@@ -254,8 +253,10 @@ pub(super) fn stop_signal(container: &Container) -> i32 {
     }
 }
 
-/// One start, in the monitor.
-fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running> {
+/// One start, in the monitor: the container's process is made first, so that it sets itself up
+/// while the uplink starts and the monitor does the rest. With an uplink it waits for it: the
+/// network is there when the program runs.
+fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> {
     let Prepared {
         generated,
         owner,
@@ -269,13 +270,6 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
         cgroup,
         ..
     } = prepared;
-    let uplink = match (&plan.kind, &netns) {
-        (NetworkKind::Uplink, Some(netns)) => {
-            Some(uplink::start(&plan, netns, kit.container.runtime_dir())?)
-        }
-        _ => None,
-    };
-    failpoint("start::uplink")?;
     let stdio = match stdio {
         AttemptStdio::Fds(fds) => {
             for fd in &fds {
@@ -295,27 +289,10 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
         },
     };
     let mut join: Vec<(NamespaceKind, OwnedFd)> = joins.fds;
-    let mut held: Vec<Box<dyn Any>> = Vec::new();
-    let network = uplink
-        .as_ref()
-        .map_or_else(|| plan.name().to_owned(), |u| u.name.to_owned());
-    let has_own_network = netns.is_some();
-    let mut connected = None;
-    if let Some(netns) = netns {
-        if nested.is_none() {
-            join.push((NamespaceKind::Network, again(&netns.fd)?));
-        }
-        // Without an uplink the container itself is all that keeps its network.
-        connected = uplink.map(|u| keep_connected(u, netns, &plan, kit.container.runtime_dir()));
+    if let Some(netns) = netns.as_ref().filter(|_| nested.is_none()) {
+        join.push((NamespaceKind::Network, again(&netns.fd)?));
     }
-    held.push(Box::new(rootfs.lock));
-    held.push(Box::new(sources.held));
-    let spec_path = kit.container.runtime_dir().join("spec.json");
-    crate::state::container::write_json(
-        &spec_path,
-        &generated.spec,
-        crate::base::fs::Durability::Volatile,
-    )?;
+    let connects = plan.kind == NetworkKind::Uplink && netns.is_some();
     let preserve = kit.preserve.iter().map(again).collect::<Result<Vec<_>>>()?;
     let cgroup = prepare::make_group(kit, cgroup)?;
     let group = cgroup.as_ref().map(|c| c.0.directory()).transpose()?;
@@ -323,11 +300,11 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
         .as_ref()
         .map(|c| c.0.path().to_string_lossy().into_owned());
     let mut spec = generated.spec;
-    if let Some(linux) = spec.linux.as_mut().filter(|_| has_own_network) {
+    if let Some(linux) = spec.linux.as_mut().filter(|_| netns.is_some()) {
         // Set already, by the thread that made the network.
         linux.sysctl.retain(|name, _| !name.starts_with("net."));
     }
-    let launched = launch(Launch {
+    let begun = launch::begin(Launch {
         spec,
         rootfs: rootfs.tree,
         join,
@@ -340,28 +317,52 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Running>
         init: kit.container.record.options.init,
         preserve,
         gate: None,
-        manner: Manner::default(),
+        manner: Manner {
+            waits: connects,
+            ..Manner::default()
+        },
     })?;
-    failpoint("start::launched")?;
-    let mut running = Running::new(launched.pid, launched.pidfd);
-    running.pty = launched.pty;
-    running.uplink = connected;
-    running.network = network;
-    running.ip_address = plan
-        .addresses
-        .filter(|_| plan.kind == NetworkKind::Uplink)
-        .map(|a| a.container.to_string());
-    running.ports = plan.ports;
-    running.cgroup = cgroup_path;
-    if let Some(group) = cgroup {
-        let path = group.0.path().to_string_lossy().into_owned();
-        running.oom_killed = Some(Box::new(move || {
-            Group::open(&path).is_ok_and(|g| g.was_out_of_memory())
-        }));
-        held.push(Box::new(group));
-    }
-    running.held = held;
-    Ok(running)
+    let runtime_dir = kit.container.runtime_dir().to_owned();
+    Ok(Box::new(move || {
+        crate::state::container::write_json(
+            &runtime_dir.join("spec.json"),
+            &begun.spec,
+            crate::base::fs::Durability::Volatile,
+        )?;
+        let mut network = plan.name().to_owned();
+        // Without an uplink the container itself is all that keeps its network.
+        let connected = match netns.filter(|_| connects) {
+            Some(netns) => {
+                let uplink = uplink::start(&plan, &netns, &runtime_dir)?;
+                network = uplink.name.to_owned();
+                Some(keep_connected(uplink, netns, &plan, &runtime_dir))
+            }
+            None => None,
+        };
+        failpoint("start::uplink")?;
+        let launched = begun.finish()?;
+        failpoint("start::launched")?;
+        let mut running = Running::new(launched.pid, launched.pidfd);
+        running.pty = launched.pty;
+        running.uplink = connected;
+        running.network = network;
+        running.ip_address = plan
+            .addresses
+            .filter(|_| plan.kind == NetworkKind::Uplink)
+            .map(|a| a.container.to_string());
+        running.ports = plan.ports;
+        running.cgroup = cgroup_path;
+        running.held.push(Box::new(rootfs.lock));
+        running.held.push(Box::new(sources.held));
+        if let Some(group) = cgroup {
+            let path = group.0.path().to_string_lossy().into_owned();
+            running.oom_killed = Some(Box::new(move || {
+                Group::open(&path).is_ok_and(|g| g.was_out_of_memory())
+            }));
+            running.held.push(Box::new(group));
+        }
+        Ok(running)
+    }))
 }
 
 /// What the monitor needs to start an uplink again.
@@ -415,6 +416,7 @@ pub(super) fn forget_run(dirs: &Dirs, container: &Container) {
 
 /// After the exit of a `--rm` container was delivered: its files, its anonymous volumes, its image.
 pub(super) fn remove_rest(session: &Session, container: &Container, trash: Option<PathBuf>) {
+    Containers::new(&session.dirs).forget_runtime(container);
     if let Some(trash) = trash {
         drop(remove_tree(&trash));
     }
