@@ -1,7 +1,11 @@
 //! What the host has and what of it is ours.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::base::fs as files;
+
+/// The kernel's files are shorter; hosts with thousands of mounts have the longest.
+const LIMIT: u64 = 16 << 20;
 
 /// The layout of `/sys/fs/cgroup`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,13 +54,37 @@ impl Support {
 
 /// Looks at this process's place. Writes nothing.
 pub fn probe() -> Support {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let layout = usual_layout().unwrap_or_else(|| layout(&read(Path::new("/proc/self/mountinfo"))));
     probe_with(
-        &read("/proc/self/mountinfo"),
-        &read("/proc/self/cgroup"),
-        &|path| is_writable(path),
-        &|path| fs::read_to_string(path).unwrap_or_default(),
+        layout,
+        &read(Path::new("/proc/self/cgroup")),
+        &is_writable,
+        &read,
     )
+}
+
+/// A file of the kernel's, whose size nobody knows, in one piece; empty when it cannot be read.
+fn read(path: &Path) -> String {
+    files::read(path, LIMIT).map_or_else(
+        |_| String::new(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
+}
+
+/// Where systemd mounts them, told by the file systems there: every start asks, and the list of all
+/// mounts can be long.
+fn usual_layout() -> Option<(Version, Option<PathBuf>)> {
+    const ROOT: &str = "/sys/fs/cgroup";
+    const BESIDE: &str = "/sys/fs/cgroup/unified";
+    let is_cgroup2 =
+        |path: &str| Some(rustix::fs::statfs(path).ok()?.f_type == libc::CGROUP2_SUPER_MAGIC);
+    if is_cgroup2(ROOT)? {
+        return Some((Version::V2, Some(PathBuf::from(ROOT))));
+    }
+    if is_cgroup2(BESIDE)? {
+        return Some((Version::Hybrid, Some(PathBuf::from(BESIDE))));
+    }
+    None
 }
 
 fn is_writable(path: &Path) -> bool {
@@ -65,12 +93,11 @@ fn is_writable(path: &Path) -> bool {
 }
 
 fn probe_with(
-    mountinfo: &str,
+    (version, mount): (Version, Option<PathBuf>),
     own: &str,
     is_writable: &dyn Fn(&Path) -> bool,
     read: &dyn Fn(&Path) -> String,
 ) -> Support {
-    let (version, mount) = layout(mountinfo);
     let own = own
         .lines()
         .find_map(|l| l.strip_prefix("0::"))
@@ -161,7 +188,7 @@ mod tests {
     fn run(mountinfo: &str, own: &str, writable: &str) -> Support {
         let writable = writable.to_owned();
         probe_with(
-            mountinfo,
+            layout(mountinfo),
             own,
             &move |p| !writable.is_empty() && p.to_string_lossy().starts_with(&writable),
             &|p| match p.file_name().and_then(|n| n.to_str()) {

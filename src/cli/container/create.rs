@@ -34,9 +34,14 @@ pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         ..Manner::default()
     };
     let (options, run) = ask(args.flags, &manner, &args.words, session, out)?;
-    let created = operation::create(session, options, &run, Durability::Durable, &mut |text| {
-        out.warn(text);
-    })?;
+    let created = operation::create(
+        session,
+        options,
+        &run,
+        Durability::Durable,
+        &mut |text| out.warn(text),
+        &mut |_, _| Ok(()),
+    )?;
     out.line(created.container.id().as_str())?;
     Ok(0)
 }

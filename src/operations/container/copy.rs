@@ -70,7 +70,8 @@ pub fn clone(
     options.resources = super::alter::merge(&options.resources, &wanted.resources);
     options.create_command.clone_from(&session.command_line);
     let run = RunOptions::default();
-    let made = create::create(session, options, &run, Durability::Durable, warn)?.container;
+    let inside = &mut |_: &_, _: &_| Ok(());
+    let made = create::create(session, options, &run, Durability::Durable, warn, inside)?.container;
     if wanted.destroy {
         let how = RemoveOptions {
             force: wanted.force,

@@ -17,6 +17,7 @@ use crate::operations::session::Session;
 use crate::runtime::generate;
 use crate::runtime::userns::{self, Want};
 use crate::spec::id::ObjectName;
+use crate::spec::idmap::IdMaps;
 use crate::state::container::{
     BoundVolume, Container, ContainerImage, ContainerRecord, Containers,
 };
@@ -36,7 +37,8 @@ pub struct Created {
 }
 
 /// Makes a container: finds or pulls the image, makes its volumes, writes its record. `run` does
-/// not wait for the disk here (`Volatile`) but after the start.
+/// not wait for the disk here (`Volatile`) but after the start; it begins what takes long in
+/// `inside`, as soon as the options are settled and the user namespace is entered.
 ///
 /// # Errors
 /// `NotFound` without the image, `Exists` when the name or the cidfile is taken, `Invalid` for
@@ -47,6 +49,7 @@ pub fn create(
     run: &RunOptions,
     durability: Durability,
     warn: &mut dyn FnMut(&str),
+    inside: &mut dyn FnMut(&ContainerOptions, &IdMaps) -> Result<()>,
 ) -> Result<Created> {
     for notice in &run.notices {
         warn(notice);
@@ -84,6 +87,7 @@ pub fn create(
     {
         replace(session, &containers, name)?;
     }
+    inside(&options, &entered.maps)?;
     let config = found.as_ref().map(|f| &f.record.config);
     let command = generate::argv(&options, config)?;
     let stop_signal = generate::stop_signal(

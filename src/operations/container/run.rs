@@ -53,7 +53,18 @@ pub fn run(
     warn: &mut dyn FnMut(&str),
 ) -> Result<Ran> {
     let detach_keys = options.detach_keys.clone();
-    let Created { container, image } = create(session, options, run, Durability::Volatile, warn)?;
+    let mut network = None;
+    let Created { container, image } = create(
+        session,
+        options,
+        run,
+        Durability::Volatile,
+        warn,
+        &mut |options, maps| {
+            network = launch::ahead(options, maps)?;
+            Ok(())
+        },
+    )?;
     let relay = Relay {
         streams: run.attach,
         sig_proxy: run.sig_proxy,
@@ -71,7 +82,10 @@ pub fn run(
         container.clone(),
         &lock,
         image,
-        How { attach: request },
+        How {
+            attach: request,
+            network,
+        },
         warn,
     );
     let started = match started {
@@ -192,7 +206,10 @@ fn start_locked(
         container.clone(),
         lock,
         image,
-        How { attach },
+        How {
+            attach,
+            network: None,
+        },
         warn,
     )
 }

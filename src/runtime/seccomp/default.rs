@@ -142,6 +142,15 @@ fn equal(index: u32, value: u64) -> SeccompArg {
     }
 }
 
+/// Whether the profile is the same for two bounding sets: most capabilities have no say in it.
+pub(super) fn is_same<S: AsRef<str>, T: AsRef<str>>(one: &[S], other: &[T]) -> bool {
+    let gates = WITH_CAPABILITY.iter().flat_map(|(caps, _)| caps.iter());
+    let mut gates = gates.chain(&["CAP_SYS_ADMIN", "CAP_AUDIT_WRITE"]);
+    gates.all(|gate| {
+        one.iter().any(|c| c.as_ref() == *gate) == other.iter().any(|c| c.as_ref() == *gate)
+    })
+}
+
 /// The profile for a container that has `caps` in its bounding set.
 pub(super) fn profile<S: AsRef<str>>(caps: &[S]) -> Seccomp {
     let has = |wanted: &[&str]| caps.iter().any(|c| wanted.contains(&c.as_ref()));

@@ -160,7 +160,7 @@ pub fn filter(
     let profile = match security.seccomp.as_deref() {
         Some("unconfined") => return Ok(None),
         None if privileged => return Ok(None),
-        None if !PREPARED.is_empty() && caps == capabilities::DEFAULT => {
+        None if !PREPARED.is_empty() && default::is_same(caps, &capabilities::DEFAULT) => {
             return Ok(Some(Filter {
                 program: decode(PREPARED),
                 flags: 0,

@@ -5,6 +5,24 @@ use super::compile::{Machine, audit, compile, verdict};
 use super::profile::{Situation, parse, version};
 use super::table::{Abi, TABLE, number, row};
 use super::*;
+
+#[test]
+fn the_same_profile_is_recognised() {
+    for cap in capabilities::NAMES {
+        let mut caps: Vec<&str> = capabilities::DEFAULT.to_vec();
+        match caps.iter().position(|c| *c == cap) {
+            Some(at) => drop(caps.remove(at)),
+            None => caps.push(cap),
+        }
+        let same = default_profile(&caps) == default_profile(&capabilities::DEFAULT);
+        assert_eq!(
+            default::is_same(&caps, &capabilities::DEFAULT),
+            same,
+            "{cap}"
+        );
+    }
+}
+
 use crate::runtime::capabilities;
 use crate::spec::runtime::{SeccompArg, SeccompRule};
 

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-pub(super) use prepare::imagined;
+pub(super) use prepare::{Making, ahead, imagined};
 use prepare::{Prepared, prepare};
 
 use super::events;
@@ -70,6 +70,8 @@ pub(super) struct Kit<'a> {
 pub(super) struct How {
     /// The command becomes a client from the first byte on.
     pub attach: Option<AttachRequest>,
+    /// The network namespace, under way.
+    pub network: Option<Making>,
 }
 
 /// Enters the user namespace that this container needs.
@@ -95,12 +97,12 @@ pub(super) fn start(
     container: Container,
     lock: &ContainerLock,
     image: Option<ImageRecord>,
-    how: How,
+    mut how: How,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Started> {
     let mut kit = equip(session, container, image)?;
     failpoint("start::entered")?;
-    let prepared = prepare(&kit)?;
+    let prepared = prepare(&kit, how.network.take())?;
     failpoint("start::prepared")?;
     for notice in &prepared.notices {
         warn(notice);
@@ -128,7 +130,7 @@ pub(super) fn rehearse(
     warn: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let kit = equip(session, container.clone(), image)?;
-    let notices = prepare(&kit).map(|prepared| prepared.notices);
+    let notices = prepare(&kit, None).map(|prepared| prepared.notices);
     forget_run(&session.dirs, container);
     notices?.iter().for_each(|notice| warn(notice));
     Ok(())
@@ -222,7 +224,7 @@ fn run_monitor(
     let launch = move |attempt: Attempt| -> Result<Finish> {
         let prepared = match first.take() {
             Some(prepared) => prepared,
-            None => prepare(&kit)?,
+            None => prepare(&kit, None)?,
         };
         go(&kit, prepared, attempt.stdio)
     };

@@ -48,7 +48,38 @@ pub(super) struct Prepared {
 }
 
 /// The thread that makes the network namespace; waited for in every case.
-struct Making(Option<JoinHandle<Result<Namespace>>>);
+#[derive(Debug)]
+pub(in crate::operations::container) struct Making(Option<JoinHandle<Result<Namespace>>>);
+
+/// Begins to make the network namespace of a container that is about to be recorded and started:
+/// the kernel takes as long for it as everything else until the fork. `None` when the start needs
+/// this process single-threaded before it, or makes the namespace elsewhere.
+///
+/// # Errors
+/// What the kernel says of the thread.
+pub(in crate::operations::container) fn ahead(
+    options: &ContainerOptions,
+    maps: &IdMaps,
+) -> Result<Option<Making>> {
+    let joins = [&options.pid, &options.ipc, &options.uts, &options.cgroupns]
+        .into_iter()
+        .any(|mode| matches!(mode, NamespaceMode::Container(_) | NamespaceMode::Path(_)));
+    if joins || options.userns != UsernsMode::Host || !has_own_network(options) {
+        return Ok(None);
+    }
+    let settings = namespace::Settings::new(&options.sysctls, last_id(maps));
+    Ok(Some(Making(Some(namespace::spawn(settings)?))))
+}
+
+fn has_own_network(options: &ContainerOptions) -> bool {
+    matches!(
+        options.network.mode,
+        NetworkMode::Default
+            | NetworkMode::None
+            | NetworkMode::Pasta(_)
+            | NetworkMode::Slirp4netns(_)
+    )
+}
 
 impl Making {
     fn finish(mut self) -> Result<Option<Namespace>> {
@@ -69,20 +100,14 @@ impl Drop for Making {
 ///
 /// # Errors
 /// The first thing that could not be had; what was made until then goes with its descriptors.
-pub(super) fn prepare(kit: &Kit<'_>) -> Result<Prepared> {
+pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> {
     let options = &*super::cdi::apply(&kit.container.record.options)?;
     let image = kit.image.as_ref().map(|i| &i.config);
     let containers = Containers::new(&kit.session.dirs);
     let joins = joins::open(&containers, options)?;
     let mut shm = joins.ipc_of.map(mounts::shared_shm).transpose()?;
 
-    let own_network = matches!(
-        options.network.mode,
-        NetworkMode::Default
-            | NetworkMode::None
-            | NetworkMode::Pasta(_)
-            | NetworkMode::Slirp4netns(_)
-    );
+    let own_network = has_own_network(options);
     let maps = kit.nested.as_ref().unwrap_or(&kit.entered.maps);
     let settings = namespace::Settings::new(&options.sysctls, last_id(maps));
     let mut nested = match &kit.nested {
@@ -96,10 +121,13 @@ pub(super) fn prepare(kit: &Kit<'_>) -> Result<Prepared> {
         )?),
         None => None,
     };
-    let making = Making(match &nested {
-        None if own_network => Some(namespace::spawn(settings.clone())?),
-        _ => None,
-    });
+    let making = match ahead {
+        Some(making) => making,
+        None => Making(match &nested {
+            None if own_network => Some(namespace::spawn(settings.clone())?),
+            _ => None,
+        }),
+    };
 
     let rootfs = mount_rootfs(kit)?;
     failpoint("start::mounted")?;
