@@ -606,14 +606,17 @@ fn requests_without_a_meaning_are_refused_by_name() {
 }
 
 #[test]
-fn starting_is_recorded_before_anything_runs() {
+fn starting_is_recorded_before_it_is_finished() {
     let world = World::new();
     let container = world.container.clone();
     let mut plan = world.plan("");
     plan.launch = Box::new(move |_| {
-        // Whoever looks now sees that somebody is at it.
-        let state = container.state().unwrap();
-        Err(Error::internal(format!("{state:?}")))
+        let container = container.clone();
+        Ok(Box::new(move || {
+            // Whoever looks now sees that somebody is at it.
+            let state = container.state().unwrap();
+            Err(Error::internal(format!("{state:?}")))
+        }))
     });
     assert_eq!(spawn(plan).unwrap_err().what(), "Restarting");
 }
