@@ -237,6 +237,22 @@ fn mount_handle(tree: &OwnedFd) -> sys::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(tree, 3).call("fcntl", || "F_DUPFD_CLOEXEC".into())
 }
 
+/// Opens what is mounted at a path below a mount of ours, in a folder of that mount itself.
+fn mounted(tree: &OwnedFd, rest: &Path) -> sys::Result<OwnedFd> {
+    let target = || rest.display().to_string();
+    let name = rest.file_name().unwrap_or(OsStr::new("."));
+    let dir = match rest.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(parent) => resolve::beneath(tree, parent, OFlags::PATH | OFlags::DIRECTORY)?,
+        None => mount_handle(tree)?,
+    };
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(&dir, name, flags, Mode::empty()).call("openat", target)?;
+    match resolve::kind(&fd)? {
+        FileType::Symlink => Err(sys::Error::new("openat", target(), libc::ELOOP)),
+        _ => Ok(fd),
+    }
+}
+
 /// Opens a path below a mount of ours, making what is missing, following nothing.
 fn below_ours(tree: &OwnedFd, rest: &Path, leaf: Leaf) -> sys::Result<OwnedFd> {
     if rest.as_os_str().is_empty() {
@@ -244,6 +260,8 @@ fn below_ours(tree: &OwnedFd, rest: &Path, leaf: Leaf) -> sys::Result<OwnedFd> {
     }
     match resolve::beneath(tree, rest, OFlags::PATH) {
         Err(e) if e.errno == libc::ENOENT => {}
+        // A node that was bound there already: what is asked for goes over it.
+        Err(e) if e.errno == libc::EXDEV && leaf == Leaf::File => return mounted(tree, rest),
         other => return other,
     }
     let mut dir = mount_handle(tree)?;
