@@ -14,155 +14,233 @@ use crate::spec::image::Healthcheck;
 use crate::spec::platform::Platform;
 use crate::spec::runtime::{IdMapping, Rlimit};
 
+/// What was not given is not stored: records stay short, and listing many containers quick.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// The options of one container. Every field's default is "not given".
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ContainerOptions {
     /// `--name`.
+    #[serde(skip_serializing_if = "is_default")]
     pub name: Option<String>,
     /// The image as typed; empty with `rootfs`.
+    #[serde(skip_serializing_if = "is_default")]
     pub image: String,
     /// `--rootfs DIR[:O]` in place of an image.
+    #[serde(skip_serializing_if = "is_default")]
     pub rootfs: Option<RootfsOption>,
     /// Words after the image.
+    #[serde(skip_serializing_if = "is_default")]
     pub command: Vec<String>,
     /// `--entrypoint`; an empty list clears the image's.
+    #[serde(skip_serializing_if = "is_default")]
     pub entrypoint: Option<Vec<String>>,
     /// `--env-file` then `--env`, in order, as `KEY=VALUE` (host values already looked up).
+    #[serde(skip_serializing_if = "is_default")]
     pub env: Vec<String>,
     /// `--env-host`: the caller's environment at creation, `KEY=VALUE`.
+    #[serde(skip_serializing_if = "is_default")]
     pub env_host: Vec<String>,
     /// `--http-proxy` (default on): the caller's proxy variables at creation, `KEY=VALUE`.
+    #[serde(skip_serializing_if = "is_default")]
     pub env_proxy: Vec<String>,
     /// `--env-merge`, `KEY=VALUE` with `$NAME` of the image's variables in the value.
+    #[serde(skip_serializing_if = "is_default")]
     pub env_merge: Vec<String>,
     /// `--unsetenv`.
+    #[serde(skip_serializing_if = "is_default")]
     pub unset_env: Vec<String>,
     /// `--unsetenv-all`.
+    #[serde(skip_serializing_if = "is_default")]
     pub unset_env_all: bool,
     /// `--workdir`.
+    #[serde(skip_serializing_if = "is_default")]
     pub workdir: Option<String>,
     /// `--user`, `name|uid[:group|gid]`.
+    #[serde(skip_serializing_if = "is_default")]
     pub user: Option<String>,
     /// `--group-add`, names or ids.
+    #[serde(skip_serializing_if = "is_default")]
     pub groups: Vec<String>,
     /// `--group-add keep-groups`.
+    #[serde(skip_serializing_if = "is_default")]
     pub keep_groups: bool,
     /// `--passwd` (default true): add an entry for an unknown user.
+    #[serde(skip_serializing_if = "is_default")]
     pub passwd: Option<bool>,
     /// `--passwd-entry`, with its placeholders.
+    #[serde(skip_serializing_if = "is_default")]
     pub passwd_entry: Option<String>,
     /// `--group-entry`, with its placeholders.
+    #[serde(skip_serializing_if = "is_default")]
     pub group_entry: Option<String>,
     /// `--hostuser`: accounts of the host that the container's passwd gets.
+    #[serde(skip_serializing_if = "is_default")]
     pub host_users: Vec<HostUser>,
     /// `--no-hostname`: `/etc/hostname` stays the image's.
+    #[serde(skip_serializing_if = "is_default")]
     pub no_hostname: bool,
     /// `--hostname`.
+    #[serde(skip_serializing_if = "is_default")]
     pub hostname: Option<String>,
     /// `--domainname`.
+    #[serde(skip_serializing_if = "is_default")]
     pub domainname: Option<String>,
     /// `--tty`.
+    #[serde(skip_serializing_if = "is_default")]
     pub tty: bool,
     /// `--interactive`: keep standard input open.
+    #[serde(skip_serializing_if = "is_default")]
     pub interactive: bool,
     /// `--detach-keys`.
+    #[serde(skip_serializing_if = "is_default")]
     pub detach_keys: Option<String>,
     /// `--label`, `--label-file`.
+    #[serde(skip_serializing_if = "is_default")]
     pub labels: BTreeMap<String, String>,
     /// `--annotation`.
+    #[serde(skip_serializing_if = "is_default")]
     pub annotations: BTreeMap<String, String>,
     /// `-v`, `--mount`, `--tmpfs`, in the order given.
+    #[serde(skip_serializing_if = "is_default")]
     pub mounts: Vec<MountOption>,
     /// `--volumes-from`, `container[:options]`.
+    #[serde(skip_serializing_if = "is_default")]
     pub volumes_from: Vec<String>,
     /// `--image-volume`.
+    #[serde(skip_serializing_if = "is_default")]
     pub image_volume: ImageVolume,
     /// `--device`.
+    #[serde(skip_serializing_if = "is_default")]
     pub devices: Vec<DeviceOption>,
     /// `--device vendor/class=name`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cdi_devices: Vec<String>,
     /// `--gpus`: names without a vendor.
+    #[serde(skip_serializing_if = "is_default")]
     pub gpus: Vec<String>,
     /// Folders that describe them; empty means the usual ones.
+    #[serde(skip_serializing_if = "is_default")]
     pub cdi_dirs: Vec<PathBuf>,
     /// `--secret`.
+    #[serde(skip_serializing_if = "is_default")]
     pub secrets: Vec<SecretOption>,
     /// `--cap-add`, without `CAP_`, upper case, or `ALL`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cap_add: Vec<String>,
     /// `--cap-drop`, as `cap_add`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cap_drop: Vec<String>,
     /// `--privileged`.
+    #[serde(skip_serializing_if = "is_default")]
     pub privileged: bool,
     /// `--security-opt`.
+    #[serde(skip_serializing_if = "is_default")]
     pub security: SecurityOptions,
     /// `--personality`.
+    #[serde(skip_serializing_if = "is_default")]
     pub personality: Option<String>,
     /// `--read-only`.
+    #[serde(skip_serializing_if = "is_default")]
     pub read_only: bool,
     /// `--read-only-tmpfs` (default true).
+    #[serde(skip_serializing_if = "is_default")]
     pub read_only_tmpfs: Option<bool>,
     /// `--shm-size`, bytes; absent means 64 MiB (`65536k`).
+    #[serde(skip_serializing_if = "is_default")]
     pub shm_size: Option<u64>,
     /// `--init`.
+    #[serde(skip_serializing_if = "is_default")]
     pub init: bool,
     /// `--init-path`.
+    #[serde(skip_serializing_if = "is_default")]
     pub init_path: Option<String>,
     /// `--systemd`.
+    #[serde(skip_serializing_if = "is_default")]
     pub systemd: SystemdMode,
     /// `--pid`.
+    #[serde(skip_serializing_if = "is_default")]
     pub pid: NamespaceMode,
     /// `--ipc`.
+    #[serde(skip_serializing_if = "is_default")]
     pub ipc: NamespaceMode,
     /// `--uts`.
+    #[serde(skip_serializing_if = "is_default")]
     pub uts: NamespaceMode,
     /// `--cgroupns`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cgroupns: NamespaceMode,
     /// `--userns`, `--uidmap`, `--gidmap`.
+    #[serde(skip_serializing_if = "is_default")]
     pub userns: UsernsMode,
     /// `--network` and everything about it.
+    #[serde(skip_serializing_if = "is_default")]
     pub network: NetworkOptions,
     /// `--ulimit`; `host` becomes the caller's limits at creation.
+    #[serde(skip_serializing_if = "is_default")]
     pub ulimits: Vec<Rlimit>,
     /// `--sysctl`.
+    #[serde(skip_serializing_if = "is_default")]
     pub sysctls: BTreeMap<String, String>,
     /// `--oom-score-adj`.
+    #[serde(skip_serializing_if = "is_default")]
     pub oom_score_adj: Option<i32>,
     /// `--umask`, default 0022.
+    #[serde(skip_serializing_if = "is_default")]
     pub umask: Option<u32>,
     /// `--tz`: a zone name, or `local`.
+    #[serde(skip_serializing_if = "is_default")]
     pub timezone: Option<String>,
     /// `--preserve-fds N`: descriptors 3 to 3+N-1 go through.
+    #[serde(skip_serializing_if = "is_default")]
     pub preserve_fds: u32,
     /// Limits of the cgroup.
+    #[serde(skip_serializing_if = "is_default")]
     pub resources: Resources,
     /// `--cgroups` other than the default: `disabled`, `no-conmon`, …
+    #[serde(skip_serializing_if = "is_default")]
     pub cgroups: Option<String>,
     /// `--cgroup-parent`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cgroup_parent: Option<String>,
     /// `--log-driver`, `--log-opt`.
+    #[serde(skip_serializing_if = "is_default")]
     pub log: LogOptions,
     /// `--stop-signal`, a number; absent means the image's, else 15.
+    #[serde(skip_serializing_if = "is_default")]
     pub stop_signal: Option<i32>,
     /// `--stop-timeout`, seconds; absent means 10.
+    #[serde(skip_serializing_if = "is_default")]
     pub stop_timeout: Option<u32>,
     /// `--timeout`, seconds; 0 means none.
+    #[serde(skip_serializing_if = "is_default")]
     pub timeout: u32,
     /// `--restart`.
+    #[serde(skip_serializing_if = "is_default")]
     pub restart: RestartPolicy,
     /// `--rm`.
+    #[serde(skip_serializing_if = "is_default")]
     pub remove: bool,
     /// `--rmi`.
+    #[serde(skip_serializing_if = "is_default")]
     pub remove_image: bool,
     /// `--health-*` and `--no-healthcheck`, merged over the image's.
+    #[serde(skip_serializing_if = "is_default")]
     pub healthcheck: Option<Healthcheck>,
     /// `--platform`, `--arch`, `--os`, `--variant`.
+    #[serde(skip_serializing_if = "is_default")]
     pub platform: Option<Platform>,
     /// `--cidfile`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cidfile: Option<PathBuf>,
     /// `--pidfile`.
+    #[serde(skip_serializing_if = "is_default")]
     pub pidfile: Option<PathBuf>,
     /// The whole command line, for `inspect`'s `Config.CreateCommand`.
+    #[serde(skip_serializing_if = "is_default")]
     pub create_command: Vec<String>,
 }
 
@@ -332,18 +410,25 @@ pub enum SecretTarget {
 #[serde(default)]
 pub struct SecurityOptions {
     /// `seccomp=`: a profile's path, or `unconfined`; absent means the built-in profile.
+    #[serde(skip_serializing_if = "is_default")]
     pub seccomp: Option<String>,
     /// `no-new-privileges`.
+    #[serde(skip_serializing_if = "is_default")]
     pub no_new_privileges: bool,
     /// `apparmor=`.
+    #[serde(skip_serializing_if = "is_default")]
     pub apparmor: Option<String>,
     /// `label=` values.
+    #[serde(skip_serializing_if = "is_default")]
     pub label: Vec<String>,
     /// `mask=` paths.
+    #[serde(skip_serializing_if = "is_default")]
     pub mask: Vec<String>,
     /// `unmask=` paths, or `ALL`.
+    #[serde(skip_serializing_if = "is_default")]
     pub unmask: Vec<String>,
     /// `proc-opts=`.
+    #[serde(skip_serializing_if = "is_default")]
     pub proc_opts: Vec<String>,
 }
 
@@ -425,26 +510,37 @@ pub enum UsernsMode {
 #[serde(default)]
 pub struct NetworkOptions {
     /// `--network`.
+    #[serde(skip_serializing_if = "is_default")]
     pub mode: NetworkMode,
     /// `-p`.
+    #[serde(skip_serializing_if = "is_default")]
     pub publish: Vec<PortMapping>,
     /// `-P`.
+    #[serde(skip_serializing_if = "is_default")]
     pub publish_all: bool,
     /// `--expose`, `port[-port][/proto]`.
+    #[serde(skip_serializing_if = "is_default")]
     pub expose: Vec<String>,
     /// `--dns`.
+    #[serde(skip_serializing_if = "is_default")]
     pub dns: Vec<IpAddr>,
     /// `--dns none`.
+    #[serde(skip_serializing_if = "is_default")]
     pub dns_none: bool,
     /// `--dns-search`; a single `.` clears.
+    #[serde(skip_serializing_if = "is_default")]
     pub dns_search: Vec<String>,
     /// `--dns-option`.
+    #[serde(skip_serializing_if = "is_default")]
     pub dns_options: Vec<String>,
     /// `--add-host NAME[;NAME]:IP`; the address text may be `host-gateway`.
+    #[serde(skip_serializing_if = "is_default")]
     pub add_hosts: Vec<(Vec<String>, String)>,
     /// `--no-hosts`.
+    #[serde(skip_serializing_if = "is_default")]
     pub no_hosts: bool,
     /// `--hosts-file`: `none`, `image`, or a path.
+    #[serde(skip_serializing_if = "is_default")]
     pub hosts_file: Option<String>,
 }
 
@@ -512,30 +608,43 @@ impl Protocol {
 #[serde(default)]
 pub struct Resources {
     /// `--memory`.
+    #[serde(skip_serializing_if = "is_default")]
     pub memory: Option<u64>,
     /// `--memory-reservation`.
+    #[serde(skip_serializing_if = "is_default")]
     pub memory_reservation: Option<u64>,
     /// `--memory-swap`; -1 means unlimited.
+    #[serde(skip_serializing_if = "is_default")]
     pub memory_swap: Option<i64>,
     /// `--memory-swappiness`.
+    #[serde(skip_serializing_if = "is_default")]
     pub memory_swappiness: Option<u64>,
     /// `--cpus`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cpus: Option<f64>,
     /// `--cpu-period`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cpu_period: Option<u64>,
     /// `--cpu-quota`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cpu_quota: Option<i64>,
     /// `--cpu-shares`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cpu_shares: Option<u64>,
     /// `--cpuset-cpus`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cpuset_cpus: Option<String>,
     /// `--cpuset-mems`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cpuset_mems: Option<String>,
     /// `--pids-limit`; -1 or 0 mean unlimited.
+    #[serde(skip_serializing_if = "is_default")]
     pub pids_limit: Option<i64>,
     /// `--blkio-weight`.
+    #[serde(skip_serializing_if = "is_default")]
     pub blkio_weight: Option<u16>,
     /// `--oom-kill-disable`.
+    #[serde(skip_serializing_if = "is_default")]
     pub oom_kill_disable: bool,
 }
 
@@ -544,14 +653,19 @@ pub struct Resources {
 #[serde(default)]
 pub struct LogOptions {
     /// Which.
+    #[serde(skip_serializing_if = "is_default")]
     pub driver: LogDriver,
     /// `path=`.
+    #[serde(skip_serializing_if = "is_default")]
     pub path: Option<PathBuf>,
     /// `max-size=`, bytes.
+    #[serde(skip_serializing_if = "is_default")]
     pub max_size: Option<u64>,
     /// `max-file=`.
+    #[serde(skip_serializing_if = "is_default")]
     pub max_file: Option<u32>,
     /// `tag=`.
+    #[serde(skip_serializing_if = "is_default")]
     pub tag: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::base::time::{Timestamp, human_duration};
-use crate::base::{Error, Result, size};
+use crate::base::{Error, Result, parallel, size};
 use crate::cli::output::{Listing, Out, docker};
 use crate::operations::container::filter::network_name;
 use crate::operations::container::list::{self, ListOptions};
@@ -120,17 +120,18 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
         }
         return Ok(());
     }
-    let rows: Vec<Value> = shown
-        .iter()
-        .enumerate()
-        .map(|(i, s)| {
-            let row = row(s, sizes.get(i), args);
-            match out.is_docker() {
-                true => as_docker(row, s, sizes.get(i), args.no_trunc),
-                false => row,
-            }
-        })
-        .collect();
+    let docker = out.is_docker();
+    let numbered: Vec<(usize, &Summary)> = shown.iter().enumerate().collect();
+    let rows: Vec<Value> = parallel::map(numbered, |(i, s)| {
+        let sizes = sizes.get(i);
+        if docker {
+            as_docker(row(s, sizes, args), s, sizes, args.no_trunc)
+        } else if args.format.is_none() && !args.ns {
+            table_row(s, sizes, args)
+        } else {
+            row(s, sizes, args)
+        }
+    });
     let mut default = if args.ns {
         "table {{.ID}}\t{{.Names}}\t{{.Pid}}\t{{.CGROUPNS}}\t{{.IPC}}\t{{.MNT}}\t{{.NET}}\t{{.PIDNS}}\t{{.USERNS}}\t{{.UTS}}".to_owned()
     } else {
@@ -204,7 +205,7 @@ fn sort(shown: &mut Vec<Summary>, sizes: &mut Vec<Sizes>, key: &str) -> Result<(
     };
     match key {
         // Newest first is the order that they come in.
-        "created" => {}
+        "created" => return Ok(()),
         "runningfor" => order.sort_by_key(|i| shown[*i].started()),
         "size" => order.sort_by_key(|i| sizes.get(*i).map(|s| s.virtual_size)),
         "command" | "id" | "image" | "names" | "status" => {
@@ -276,6 +277,23 @@ fn network(s: &Summary) -> String {
         Some(status) if !status.network.is_empty() => status.network.clone(),
         _ => network_name(&s.container.record.options.network.mode),
     }
+}
+
+/// The columns of the table: thousands of containers need no more.
+fn table_row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs) -> Value {
+    let record = &s.container.record;
+    json!({
+        "ID": id(s, args.no_trunc),
+        "Names": record.name,
+        "Image": image(s),
+        "Command": command_text(s, args.no_trunc),
+        "Created": ago(Some(record.created)),
+        "Status": s.status_text(),
+        "Ports": ports_text(s.ports()),
+        "Size": size_text(sizes),
+        "Pod": "",
+        "PodName": "",
+    })
 }
 
 /// The fields that templates may name.

@@ -46,8 +46,10 @@ impl Sitting {
             let (inner, theirs) = terminal();
             // As `exec` does: the first size is there before the program.
             Size::of(&slave).unwrap().apply(&inner).unwrap();
-            let child = Command::new("setsid")
-                .args(["--ctty", "--wait", "/bin/sh", "-c", script])
+            // A caller may ignore the signal, and a shell cannot trap what it found ignored.
+            let child = Command::new("env")
+                .args(["--default-signal=INT", "setsid", "--ctty", "--wait"])
+                .args(["/bin/sh", "-c", script])
                 .stdin(theirs.try_clone().unwrap())
                 .stdout(theirs.try_clone().unwrap())
                 .stderr(theirs)

@@ -32,11 +32,12 @@ impl Summary {
     /// # Errors
     /// `Corrupt` for damaged records.
     pub fn of(container: Container) -> Result<Self> {
-        let (mut state, mut status) = container.state_and_status()?;
-        let mut exit = container.exit()?;
+        let (mut state, mut status, mut exit) = container.situation()?;
         if state == State::Lost {
             // The monitor writes the exit record, then takes the status away: look again.
-            (state, status) = container.state_and_status()?;
+            (state, status, exit) = container.situation()?;
+        }
+        if exit.is_none() && !matches!(state, State::Created | State::Exited) {
             exit = container.exit()?;
         }
         Ok(Self {

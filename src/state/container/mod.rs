@@ -154,6 +154,14 @@ impl Container {
     /// # Errors
     /// `Corrupt` for a damaged record.
     pub fn state_and_status(&self) -> Result<(State, Option<Status>)> {
+        self.situation().map(|(state, status, _)| (state, status))
+    }
+
+    /// As [`Container::state_and_status`], with the exit record where it had a say.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged record.
+    pub fn situation(&self) -> Result<(State, Option<Status>, Option<ExitRecord>)> {
         let Some(status) = self.status()? else {
             return self.without_status();
         };
@@ -168,16 +176,16 @@ impl Container {
         } else {
             State::Restarting
         };
-        Ok((state, Some(status)))
+        Ok((state, Some(status), None))
     }
 
     /// Without a status it ended, was never started, or lost its runtime folder while it ran: to
     /// a power cut or to whoever empties that folder at logout.
-    fn without_status(&self) -> Result<(State, Option<Status>)> {
+    fn without_status(&self) -> Result<(State, Option<Status>, Option<ExitRecord>)> {
         let exit = self.exit()?;
         let mark = Mark::read(&self.dir);
-        Ok(match (mark, exit) {
-            (Some(mark), Some(exit)) if mark.is_settled_by(&exit) => (State::Exited, None),
+        let (state, status) = match (mark, &exit) {
+            (Some(mark), Some(exit)) if mark.is_settled_by(exit) => (State::Exited, None),
             (None, Some(_)) => (State::Exited, None),
             (None, None) => (State::Created, None),
             (Some(mark), _) => {
@@ -188,7 +196,8 @@ impl Container {
                 };
                 (state, Some(status))
             }
-        })
+        };
+        Ok((state, status, exit))
     }
 
     /// Notes for good that `status` begins a run. The monitor only, before the process runs.
