@@ -135,7 +135,7 @@ const GLOBALS: &[Global] = &[
     refused!("runtime", "PATH", OWN_RUNTIME),
     refused!("runtime-flag", "FLAG", OWN_RUNTIME),
     refused!("conmon", "PATH", "coracle has its own monitor"),
-    refused!("hooks-dir", "DIR", "coracle runs no OCI hooks"),
+    works!("hooks-dir", "DIR", "Folder of hook files (oci-hooks(5))"),
     refused!(
         "network-config-dir",
         "DIR",
@@ -349,6 +349,11 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
                 .collect(),
             cgroup_manager: given.last("cgroup-manager").map(str::to_owned),
             events_backend: given.last("events-backend").map(str::to_owned),
+            hooks_dirs: given
+                .all("hooks-dir")
+                .into_iter()
+                .map(PathBuf::from)
+                .collect(),
             tmpdir: given.path("tmpdir"),
             registries_conf: given.path("registries-conf"),
             docker_config: given.path("config"),

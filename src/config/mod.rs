@@ -5,6 +5,7 @@ pub mod containers_conf;
 pub mod dirs;
 pub mod env;
 pub mod limits;
+pub mod oci_hooks;
 pub mod storage_conf;
 pub mod subid;
 mod tables;

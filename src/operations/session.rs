@@ -23,6 +23,8 @@ pub struct GlobalOptions {
     pub cgroup_manager: Option<String>,
     /// `--events-backend`: `file` or `none`.
     pub events_backend: Option<String>,
+    /// `--hooks-dir`: folders of hook files in place of the usual ones.
+    pub hooks_dirs: Vec<PathBuf>,
     /// `--tmpdir`: scratch space in place of the store's own.
     pub tmpdir: Option<PathBuf>,
     /// `--registries-conf FILE` (hidden, as in podman).

@@ -185,6 +185,7 @@ fn set_up(
         init: None,
         agent,
         gate: None,
+        hooks: None,
     })
 }
 

@@ -39,26 +39,21 @@ pub(crate) struct Last<'a> {
     /// A seccomp agent's connection, and what it is told.
     pub(crate) agent: Option<(OwnedFd, Vec<u8>)>,
     /// What holds the program back.
-    pub(crate) gate: Option<Gate<'a>>,
-}
-
-/// The place where a created container waits for its start.
-pub(crate) struct Gate<'a> {
-    /// Who connects here starts the program, and hears how that went.
-    pub(crate) listener: OwnedFd,
-    /// Run when the start is called for.
+    pub(crate) gate: Option<Gate>,
+    /// Run inside, just before the program.
     pub(crate) hooks: Option<(&'a [Hook], State)>,
 }
 
-impl Gate<'_> {
+/// The place where a created container waits for its start: whoever connects here starts the
+/// program, and hears how that went.
+pub(crate) struct Gate(pub(crate) OwnedFd);
+
+impl Gate {
     /// Tells the parent that all is set up, waits, and makes the starter the one who is told of
     /// failures.
     fn wait(self, status: &mut OwnedFd) -> Result<()> {
         status::send_ready(status)?;
-        *status = fd::accept(&self.listener).what(|| "cannot wait for the start")?;
-        if let Some((hooks, state)) = self.hooks {
-            hooks::run("startContainer", hooks, &state.at("created"))?;
-        }
+        *status = fd::accept(&self.0).what(|| "cannot wait for the start")?;
         Ok(())
     }
 }
@@ -217,10 +212,7 @@ pub(crate) fn finish(last: Last<'_>) -> Result<Infallible> {
     let end = 3 + i32::try_from(last.preserve.len()).unwrap_or(i32::MAX);
     *last.status = fd::dup_at_least(&*last.status, end + 1)?;
     let gate = match last.gate {
-        Some(gate) => Some(Gate {
-            listener: fd::dup_at_least(&gate.listener, end + 1)?,
-            ..gate
-        }),
+        Some(Gate(listener)) => Some(Gate(fd::dup_at_least(&listener, end + 1)?)),
         None => None,
     };
     let agent = match last.agent {
@@ -236,6 +228,9 @@ pub(crate) fn finish(last: Last<'_>) -> Result<Infallible> {
     }
     if let Some(gate) = gate {
         gate.wait(last.status)?;
+    }
+    if let Some((hooks, state)) = last.hooks {
+        hooks::run("startContainer", hooks, &state.at("created"))?;
     }
 
     let load = || match (last.seccomp, &agent) {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Bundle, peer};
+use crate::support::{Bundle, World, peer};
 
 const KINDS: [&str; 6] = [
     "prestart",
@@ -218,4 +218,46 @@ fn bad_hooks_are_refused() {
         json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}]}),
     );
     b.refused().says("took more than 1 s");
+}
+
+#[test]
+fn hooks_run_around_containers_of_our_own() {
+    let world = World::with_busybox();
+    let folder = world.path().join("hooks.d");
+    std::fs::create_dir(&folder).unwrap();
+    let log = world.path().join("log");
+    let write = |name: &str, when: Value, script: &str| {
+        let text = json!({
+            "version": "1.0.0",
+            "hook": hook(&format!("s=$(cat); s=${{s#*status\\\":\\\"}}; {script}")),
+            "when": when,
+            "stages": ["prestart", "createContainer", "poststart", "poststop"],
+        });
+        std::fs::write(folder.join(name), text.to_string()).unwrap();
+    };
+    let note = format!("echo ${{s%%\\\"*}} >> {}", log.display());
+    write(
+        "one.json",
+        json!({"annotations": {"^wanted$": "^yes$"}}),
+        &note,
+    );
+    let dir = folder.to_str().unwrap().to_owned();
+    let run = ["--hooks-dir", dir.as_str(), "run", "--rm", "--network", "none"];
+    let with = |more: &[&'static str]| [&run[..], more].concat();
+    world.ok(&with(&["busybox", "true"]));
+    assert!(!log.exists());
+    world.ok(&with(&["--annotation", "wanted=yes", "busybox", "true"]));
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    peer::wait_for("poststop", || read().lines().count() == 4);
+    assert_eq!(read(), "creating\ncreating\nrunning\nstopped\n");
+    // One that fails is the container's end.
+    write("two.json", json!({"always": true}), "exit 3");
+    world
+        .run(&with(&["busybox", "true"]))
+        .code(125)
+        .says("error running prestart hook");
+    world
+        .run(&["--hooks-dir", "/nowhere", "run", "--rm", "busybox", "true"])
+        .code(125)
+        .says("/nowhere");
 }

@@ -163,13 +163,11 @@ fn set_up(launch: Launch, plan: Namespaces, line: &mut OwnedFd) -> Result<Infall
         keep_keyring: manner.keep_keyring,
         init: own_program,
         agent: agent(manner.agent, state.as_ref(), &spec),
-        gate: gate.map(|listener| Gate {
-            listener,
-            hooks: match (&spec.hooks, state) {
-                (Some(hooks), Some(state)) => Some((hooks.start_container.as_slice(), state)),
-                _ => None,
-            },
-        }),
+        gate: gate.map(Gate),
+        hooks: match (&spec.hooks, state) {
+            (Some(hooks), Some(state)) => Some((hooks.start_container.as_slice(), state)),
+            _ => None,
+        },
     })
 }
 

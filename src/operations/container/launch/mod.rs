@@ -10,12 +10,14 @@ mod cdi;
 mod chown;
 mod copyup;
 mod files;
+mod hooks;
 pub(super) mod idmaps;
 pub(super) mod joins;
 mod mounts;
 mod prepare;
 mod secrets;
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -46,7 +48,7 @@ use crate::runtime::userns::{Entered, Want, enter};
 use crate::spec::idmap::{IdMaps, to_host};
 use crate::spec::runtime::{ConsoleSize, NamespaceKind};
 use crate::state::container::{Container, ContainerLock, Containers, ExitRecord, remove_tree};
-use crate::state::options::LogDriver;
+use crate::state::options::{LogDriver, MountSource};
 use crate::storage::Store;
 use crate::storage::rootfs::View;
 use crate::storage::volume::Volumes;
@@ -306,6 +308,18 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         // Set already, by the thread that made the network.
         linux.sysctl.retain(|name, _| !name.starts_with("net."));
     }
+    spec.hooks = hooks::of(kit.session, &spec, has_binds(&kit.container))?;
+    let state = spec
+        .hooks
+        .as_ref()
+        .map(|_| hooks::state(&kit.container, &spec));
+    let poststop = match (&spec.hooks, &state) {
+        (Some(hooks), Some(state)) => Some(hooks::Poststop {
+            hooks: hooks.poststop.clone(),
+            state: state.clone(),
+        }),
+        _ => None,
+    };
     let begun = launch::begin(Launch {
         spec,
         rootfs: rootfs.tree,
@@ -321,6 +335,7 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         gate: None,
         manner: Manner {
             waits: connects,
+            state,
             ..Manner::default()
         },
     })?;
@@ -342,8 +357,12 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
             None => None,
         };
         failpoint("start::uplink")?;
+        let poststart = begun.spec.hooks.as_ref().map(|h| h.poststart.clone());
         let launched = begun.finish()?;
         failpoint("start::launched")?;
+        if let (Some(list), Some(poststop)) = (poststart, &poststop) {
+            hooks::poststart(&list, &poststop.state, &launched)?;
+        }
         let mut running = Running::new(launched.pid, launched.pidfd);
         running.pty = launched.pty;
         running.uplink = connected;
@@ -354,6 +373,10 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
             .map(|a| a.container.to_string());
         running.ports = plan.ports;
         running.cgroup = cgroup_path;
+        // The first that goes: the hooks may want to look at the rest.
+        running
+            .held
+            .extend(poststop.map(|p| Box::new(p) as Box<dyn Any>));
         running.held.push(Box::new(rootfs.lock));
         running.held.push(Box::new(sources.held));
         if let Some(group) = cgroup {
@@ -365,6 +388,17 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         }
         Ok(running)
     }))
+}
+
+/// Whether the person gave it binds or volumes, as oci-hooks(5) asks.
+fn has_binds(container: &Container) -> bool {
+    let mounts = &container.record.options.mounts;
+    mounts.iter().any(|m| {
+        matches!(
+            m.source,
+            MountSource::Bind { .. } | MountSource::Overlay { .. } | MountSource::Volume { .. }
+        )
+    })
 }
 
 /// What the monitor needs to start an uplink again.
