@@ -242,7 +242,14 @@ fn hooks_run_around_containers_of_our_own() {
         &note,
     );
     let dir = folder.to_str().unwrap().to_owned();
-    let run = ["--hooks-dir", dir.as_str(), "run", "--rm", "--network", "none"];
+    let run = [
+        "--hooks-dir",
+        dir.as_str(),
+        "run",
+        "--rm",
+        "--network",
+        "none",
+    ];
     let with = |more: &[&'static str]| [&run[..], more].concat();
     world.ok(&with(&["busybox", "true"]));
     assert!(!log.exists());
