@@ -19,6 +19,7 @@ pub mod event;
 pub mod exec;
 pub mod fd;
 pub mod interface;
+pub mod link;
 pub mod memfd;
 pub mod mount;
 pub mod namespace;

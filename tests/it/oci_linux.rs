@@ -339,8 +339,46 @@ fn clocks_have_their_offsets() {
 #[test]
 fn network_devices_move_or_are_refused() {
     let mut b = Bundle::new();
-    b.set("/linux/netDevices", json!({"no-such-device0": {}}));
-    b.refused().says("no-such-device0");
+    b.set("/linux/netDevices", json!({"no-such-dev0": {}}));
+    b.refused().says("no-such-dev0");
+    b.namespace("network", None);
+    b.refused().says("network namespace");
+    if !peer::is_root() {
+        // A plain user has no device to give.
+        return;
+    }
+    let ip = |args: &[&str]| {
+        let done = std::process::Command::new("ip")
+            .args(args)
+            .status()
+            .unwrap();
+        assert!(done.success(), "ip {args:?}");
+    };
+    let (first, second) = ("cor-it-a", "cor-it-b");
+    ip(&["link", "add", first, "type", "veth", "peer", "name", second]);
+    ip(&["addr", "add", "10.99.7.1/24", "dev", first]);
+    let mut b = Bundle::new();
+    b.set(
+        "/linux/netDevices",
+        json!({first: {"name": "eth0"}, second: {}}),
+    );
+    let seen = b.output("ip -o addr show; ip link show");
+    // With the namespace the devices go.
+    assert!(
+        seen.contains("eth0") && seen.contains("10.99.7.1/24"),
+        "{seen}"
+    );
+    assert!(seen.contains(second) && seen.contains("UP"), "{seen}");
+    let mut b = Bundle::new();
+    ip(&["link", "add", first, "type", "veth", "peer", "name", second]);
+    b.set(
+        "/linux/netDevices",
+        json!({first: {"name": "same"}, second: {"name": "same"}}),
+    );
+    b.refused().says("cannot be called");
+    b.set("/linux/netDevices", json!({first: {"name": "lo"}}));
+    b.refused().says(first);
+    ip(&["link", "del", first]);
 }
 
 #[test]

@@ -192,7 +192,7 @@ mod tests {
                         0 => access << 16 | kind,
                         4 => major,
                         _ => minor,
-                    })
+                    });
                 }
                 0xbf => registers[to] = registers[from],
                 0xb7 => registers[to] = i64::from(number),

@@ -159,11 +159,6 @@ fn check(spec: &Spec) -> Result<()> {
             )));
         }
     }
-    if let Some(name) = linux.net_devices.keys().next() {
-        return Err(Error::unsupported(format!(
-            "linux.netDevices is not supported: {name} cannot be moved"
-        )));
-    }
     if let Some(rdt) = linux.intel_rdt.as_ref().filter(|v| !v.is_null()) {
         let resctrl = Path::new("/sys/fs/resctrl/schemata");
         let why = if resctrl.exists() {

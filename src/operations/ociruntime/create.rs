@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::bundle::{self, Bundle};
 use super::cgroups::{self, Made};
 use super::record::{self, Fresh, Record};
-use super::{Place, rights};
+use super::{Place, netdevices, rights};
 use crate::base::fs as files;
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Result};
@@ -149,6 +149,7 @@ fn launched(
     let owner = rustix::process::getuid().as_raw();
     let preserve = preserved(request.preserve_fds.saturating_add(request.listen_fds))?;
     let nested = rights::user_namespace(&mut spec)?;
+    let devices = netdevices::plan(&spec, nested.as_ref())?;
     let mounts = rights::mapped_mounts(&spec, nested.as_ref())?;
     let root = root_of(&spec, &rootfs)?;
     let dir = record::open_dir(fresh.dir())?;
@@ -205,7 +206,8 @@ fn launched(
     };
     let launched = launch_and(launch, |pid| {
         record.process = Identity::of(pid)?;
-        fresh.write(&record, &text)
+        fresh.write(&record, &text)?;
+        devices.apply(pid)
     })?;
     let handed = hand_over(&launched, socket, request);
     if let Err(e) = handed {

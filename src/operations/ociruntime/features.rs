@@ -130,7 +130,7 @@ pub fn features() -> Value {
                 ],
             },
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": {"enabled": false},
+            "netDevices": {"enabled": true},
         },
         "annotations": {
             "io.coracle.runtime.version": env!("CARGO_PKG_VERSION"),

@@ -25,6 +25,7 @@ pub mod freeze;
 pub mod kill;
 pub mod limits;
 pub mod list;
+pub mod netdevices;
 pub mod process;
 pub mod record;
 pub mod rights;
