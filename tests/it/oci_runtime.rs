@@ -408,6 +408,41 @@ fn delete_undoes_create_and_nothing_else() {
 }
 
 #[test]
+fn a_killed_create_leaves_nothing_that_stands_in_the_way() {
+    let mut b = Bundle::new();
+    let mark = b.path().join("mark");
+    let script = format!("touch {}; sleep 100", mark.display());
+    b.set(
+        "/hooks",
+        json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]}),
+    );
+    b.write();
+    let mut creating = b
+        .command(&["create", "c"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .stdin(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    crate::support::peer::wait_for("the hook", || mark.exists());
+    assert_eq!(b.status(), "creating");
+    b.runtime(&["start", "c"]).code(1).says("being created");
+    let pid = b.state()["pid"].as_i64().unwrap();
+    creating.kill().unwrap();
+    creating.wait().unwrap();
+    // The half-made process went with it.
+    b.wait_stopped();
+    assert!(pid > 0);
+    b.runtime(&["delete", "c"]).ok();
+    // So does a folder without a record.
+    std::fs::create_dir(b.path().join("state/c")).unwrap();
+    b.set("/hooks", json!({}));
+    b.create();
+    b.runtime(&["start", "c"]).ok();
+    b.wait_stopped();
+}
+
+#[test]
 fn only_the_descriptors_asked_for_are_open() {
     let mut b = Bundle::new();
     // ls opens one more, to read the folder.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::base::fs as files;
 use crate::base::{Context as _, Error, Result};
 use crate::runtime::capabilities;
-use crate::spec::runtime::{Capabilities, Process, Spec};
+use crate::spec::runtime::{Capabilities, NamespaceKind, Process, Spec};
+use crate::sys::caps;
 
 /// A configuration is not larger.
 const LIMIT: u64 = 8 << 20;
@@ -55,6 +56,7 @@ pub fn read(folder: &Path, config: Option<&Path>) -> Result<Bundle> {
     if let Some(process) = spec.process.as_mut() {
         settle(process);
     }
+    warn_of_missing(&spec);
     for mount in &mut spec.mounts {
         let bind = mount.kind.as_deref() == Some("bind")
             || mount.options.iter().any(|o| o == "bind" || o == "rbind");
@@ -72,6 +74,29 @@ pub fn read(folder: &Path, config: Option<&Path>) -> Result<Bundle> {
         spec,
         rootfs,
     })
+}
+
+/// Warns of capabilities that this process does not have, so that the container cannot get them;
+/// in a user namespace of its own it gets any.
+///
+/// Spec: config, "Linux Process".
+fn warn_of_missing(spec: &Spec) {
+    let user = |l: &crate::spec::runtime::Linux| {
+        l.namespaces.iter().any(|n| n.kind == NamespaceKind::User)
+    };
+    if spec.linux.as_ref().is_some_and(user) {
+        return;
+    }
+    let wanted = spec.process.as_ref().and_then(|p| p.capabilities.as_ref());
+    let (Some(wanted), Ok(own)) = (wanted, caps::get()) else {
+        return;
+    };
+    for name in &wanted.permitted {
+        let had = capabilities::number(name).is_some_and(|n| own.permitted & (1 << n) != 0);
+        if !had {
+            log::warn!("the capability {name} cannot be given: the caller does not have it");
+        }
+    }
 }
 
 /// Drops what no kernel and no process of ours can have: capabilities that this kernel does not
@@ -95,7 +120,6 @@ pub fn settle(process: &mut Process) {
             });
         }
     }
-    // Programs are looked for along PATH, which a terminal's programs expect as well.
     process.env.retain(|entry| {
         let good = entry.find('=').is_some_and(|at| at > 0);
         if !good {

@@ -81,6 +81,7 @@ pub fn create(place: &Place, request: &Request) -> Result<Created> {
         process.env.push("LISTEN_PID=1".to_owned());
     }
     let fresh = Fresh::make(place, &request.id)?;
+    let dir = fresh.claimed()?;
     let state = State {
         oci_version: bundle.spec.oci_version.clone(),
         id: request.id.clone(),
@@ -91,9 +92,11 @@ pub fn create(place: &Place, request: &Request) -> Result<Created> {
     };
     let poststop = bundle.spec.hooks.as_ref().map(|h| h.poststop.clone());
     let groups = cgroups::make(place, &bundle.spec, &request.id)?;
-    let created = launched(&fresh, bundle, request, &groups, state.clone());
+    let created = launched(&fresh, &dir, bundle, request, &groups, state.clone());
     match created {
         Ok(created) => {
+            // The new process has a copy of the descriptor, which would hold the lock on.
+            record::release(&dir)?;
             fresh.keep()?;
             groups.keep();
             Ok(created)
@@ -128,6 +131,7 @@ fn check_terminal(terminal: bool, given: &Terminal) -> Result<()> {
 
 fn launched(
     fresh: &Fresh,
+    dir: &OwnedFd,
     bundle: Bundle,
     request: &Request,
     groups: &Made,
@@ -152,8 +156,7 @@ fn launched(
     let devices = netdevices::plan(&spec, nested.as_ref())?;
     let mounts = rights::mapped_mounts(&spec, nested.as_ref())?;
     let root = root_of(&spec, &rootfs)?;
-    let dir = record::open_dir(fresh.dir())?;
-    let gate = fd::listen_packets(&record::short(&dir, ".start"))?;
+    let gate = fd::listen_packets(&record::short(dir, ".start"))?;
     let stdio = match spec.process.as_ref().filter(|p| p.terminal) {
         Some(process) => Stdio::Pty {
             size: process.console_size,

@@ -17,20 +17,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// `NotFound`; `InUse` when it is not stopped.
 pub fn delete(place: &Place, id: &str, force: bool) -> Result<()> {
     let container = match Container::open(place, id) {
+        Err(e) if force && e.kind() == Kind::NotFound => {
+            super::record::sweep(place, id)?;
+            return Ok(());
+        }
+        other => other?,
+    };
+    if container.status() == Status::Creating {
+        if !force {
+            return Err(not_stopped(id, Status::Creating));
+        }
+        // `create` has the lock; it fails now, and clears up.
+        drop(kill::kill(place, id, libc::SIGKILL, kill::Whom::First));
+    }
+    let lock = match container.lock() {
         Err(e) if force && e.kind() == Kind::NotFound => return Ok(()),
         other => other?,
     };
-    let lock = container.lock()?;
     let status = container.status();
     if status != Status::Stopped {
         if !force {
-            return Err(Error::new(
-                Kind::InUse,
-                format!(
-                    "cannot delete container {id} that is not stopped: {}",
-                    status.word()
-                ),
-            ));
+            return Err(not_stopped(id, status));
         }
         end(place, &container, status)?;
     }
@@ -45,6 +52,16 @@ pub fn delete(place: &Place, id: &str, force: bool) -> Result<()> {
         log::warn!("{}", failure.one_line());
     }
     Ok(())
+}
+
+fn not_stopped(id: &str, status: Status) -> Error {
+    Error::new(
+        Kind::InUse,
+        format!(
+            "cannot delete container {id} that is not stopped: {}",
+            status.word()
+        ),
+    )
 }
 
 fn end(place: &Place, container: &Container, status: Status) -> Result<()> {

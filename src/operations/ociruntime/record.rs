@@ -129,10 +129,17 @@ impl Fresh {
         };
         match made {
             Ok(()) => Ok(Self { dir, kept: false }),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::new(
-                Kind::Exists,
-                format!("container with given ID already exists: {id}"),
-            )),
+            // What a `create` that was killed left behind is nobody's.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                if sweep(place, id)? {
+                    make().what(|| format!("cannot make {}", dir.display()))?;
+                    return Ok(Self { dir, kept: false });
+                }
+                Err(Error::new(
+                    Kind::Exists,
+                    format!("container with given ID already exists: {id}"),
+                ))
+            }
             Err(e) => Err(e).what(|| format!("cannot make {}", dir.display())),
         }
     }
@@ -140,6 +147,16 @@ impl Fresh {
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The folder, opened and claimed for this `create`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn claimed(&self) -> Result<OwnedFd> {
+        let dir = open_dir(&self.dir)?;
+        claim(&dir).what(|| "cannot lock the container")?;
+        Ok(dir)
     }
 
     /// Writes the record.
@@ -183,6 +200,45 @@ fn remove(dir: &Path) {
         // A record that was being written when its writer was killed.
         drop(fs::remove_dir_all(dir));
     }
+}
+
+/// Removes a folder without a record that no `create` works on; whether there was one.
+///
+/// # Errors
+/// What the kernel says.
+pub fn sweep(place: &Place, id: &str) -> Result<bool> {
+    check_id(id)?;
+    let dir = place.root.join(id);
+    if !dir.is_dir() || dir.join("record").exists() {
+        return Ok(false);
+    }
+    let opened = open_dir(&dir)?;
+    match claim(&opened) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(e) => Err(e).what(|| "cannot lock the container"),
+        Ok(()) if dir.join("record").exists() => Ok(false),
+        Ok(()) => {
+            remove(&dir);
+            Ok(true)
+        }
+    }
+}
+
+/// Keeps others from taking a folder for a leftover, until it is closed.
+fn claim(dir: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::fs::flock(
+        dir.as_fd(),
+        rustix::fs::FlockOperation::NonBlockingLockExclusive,
+    )
+}
+
+/// Gives up what [`Fresh::claimed`] took, whoever has copies of the descriptor.
+///
+/// # Errors
+/// What the kernel says.
+pub fn release(dir: &OwnedFd) -> Result<()> {
+    rustix::fs::flock(dir.as_fd(), rustix::fs::FlockOperation::Unlock)
+        .what(|| "cannot unlock the container")
 }
 
 /// The path of a file in an opened folder, short enough for a socket's address.
@@ -350,6 +406,7 @@ mod tests {
             ..Place::default()
         };
         let first = Fresh::make(&place, "x").unwrap();
+        let claimed = first.claimed().unwrap();
         let e = Fresh::make(&place, "x").unwrap_err();
         assert_eq!(e.kind(), Kind::Exists);
         assert_eq!(
@@ -368,6 +425,7 @@ mod tests {
             own_cgroups: Vec::new(),
         };
         first.write(&record, br#"{"hostname":"h"}"#).unwrap();
+        drop(claimed);
         fs::write(first.dir().join(".start"), "").unwrap();
         let open = || Container::open(&place, "x").unwrap();
         assert_eq!(open().status(), Status::Creating);
@@ -382,5 +440,13 @@ mod tests {
         assert!(Container::all(&place).unwrap().is_empty());
         drop(Fresh::make(&place, "x").unwrap());
         assert!(!place.root.join("x").exists());
+        // A folder that a killed `create` left is taken over, one that is in work is not.
+        fs::create_dir(place.root.join("x")).unwrap();
+        let second = Fresh::make(&place, "x").unwrap();
+        let claimed = second.claimed().unwrap();
+        assert!(Fresh::make(&place, "x").is_err());
+        assert!(!sweep(&place, "x").unwrap());
+        drop(claimed);
+        assert!(sweep(&place, "x").unwrap());
     }
 }

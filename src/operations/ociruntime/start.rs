@@ -12,6 +12,13 @@ use crate::sys::fd;
 /// `NotFound`; `Invalid` when it is not created; what the program's execution says.
 pub fn start(place: &Place, id: &str) -> Result<()> {
     let container = Container::open(place, id)?;
+    if container.status() == Status::Creating {
+        // `create` has the lock: this is no time to wait for it.
+        return Err(Error::new(
+            Kind::InUse,
+            "cannot start a container that is still being created",
+        ));
+    }
     let dir = container.lock()?;
     match container.status() {
         Status::Created => {}
