@@ -1,18 +1,41 @@
 //! One container's group.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::limits::Settings;
-use super::probe::Support;
+use super::manager::{CONTAINER, Manager, Scope};
+use super::place::{OURS, Place};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::spec::id::ContainerId;
 use crate::sys::process::pause;
 
-/// The folder of all our groups, below the base.
-const OURS: &str = "coracle";
+/// What our units' names and our groups' among others' begin with.
+const PREFIX: &str = "coracle-";
+
+/// The group of everything but the container, under `--cgroups=split`.
+pub(super) const SUPERVISOR: &str = "supervisor";
+
+/// What a scope has from the start, so that `stats` has figures and `update` can set limits.
+const COUNTERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
+
+/// `systemctl stop` of a scope waits so much longer than the container may take: its monitor then
+/// has the time to record the end.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// Whose group it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'a> {
+    /// The container.
+    pub id: &'a ContainerId,
+    /// Its name, for people.
+    pub name: &'a str,
+    /// How long it may take to stop.
+    pub stop_timeout: Duration,
+}
 
 /// A group that exists.
 #[derive(Debug)]
@@ -44,23 +67,18 @@ pub struct Stats {
 
 impl Group {
     /// Makes the group of a container and applies its limits; `None` where no group can be made,
-    /// which [`super::check`] has then found acceptable.
+    /// which [`super::check`] has then found acceptable. For a scope and for `--cgroups=split` this
+    /// process moves, too: it must be the one that starts the container.
     ///
     /// # Errors
-    /// What the kernel says, with the file.
-    pub fn create(
-        support: &Support,
-        id: &ContainerId,
-        settings: &Settings,
-    ) -> Result<Option<Self>> {
-        let Some(base) = &support.base else {
-            return Ok(None);
-        };
-        match Self::create_in(base, id.as_str(), settings) {
-            Ok(group) => Ok(Some(group)),
+    /// What the kernel or systemd says, with the file or the unit.
+    pub fn create(place: &Place, who: &Who<'_>, settings: &Settings) -> Result<Option<Self>> {
+        match Self::create_in(place, who, settings) {
+            Ok(group) => Ok(group),
             // Nothing was promised: a read-only or foreign hierarchy is then as good as none.
             Err(e)
-                if settings.controllers.iter().all(|c| *c == "pids")
+                if matches!(place, Place::Folder(parent) if parent.ends_with(OURS))
+                    && settings.controllers.iter().all(|c| c == "pids")
                     && matches!(e.kind(), Kind::Denied | Kind::InUse | Kind::Unsupported) =>
             {
                 log::info!("{}", e.one_line());
@@ -70,28 +88,36 @@ impl Group {
         }
     }
 
-    fn create_in(base: &Path, name: &str, settings: &Settings) -> Result<Self> {
-        let parent = base.join(OURS);
-        let path = parent.join(name);
-        let make = |path: &Path| match fs::create_dir(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                Err(e).what(|| format!("cannot make the cgroup {}", path.display()))
+    fn create_in(place: &Place, who: &Who<'_>, settings: &Settings) -> Result<Option<Self>> {
+        let path = match place {
+            Place::Nowhere => return Ok(None),
+            Place::Folder(parent) if parent.ends_with(OURS) => parent.join(who.id.as_str()),
+            Place::Folder(parent) => parent.join(unit_stem(who.id)),
+            Place::Split(own) => {
+                let supervisor = own.join(SUPERVISOR);
+                let mut list = Vec::new();
+                collect(own, &mut list, DEPTH)?;
+                move_to(&supervisor, &list)?;
+                own.join(unit_stem(who.id))
             }
-            _ => Ok(()),
+            Place::Scope(manager, slice) => manager
+                .enter(&Scope {
+                    unit: unit_of(who.id),
+                    slice: slice.clone(),
+                    description: format!("coracle container {}", who.name),
+                    stop_timeout: who.stop_timeout + MARGIN,
+                })?
+                .join(CONTAINER),
         };
-        make(&parent)?;
-        for folder in [base, &parent] {
-            for controller in &settings.controllers {
-                enable(folder, controller)?;
-            }
-        }
-        make(&path)?;
-        let dir = File::open(&path)
-            .what(|| format!("cannot open the cgroup {}", path.display()))?
-            .into();
-        let group = Self { path, dir };
-        match group.apply(settings) {
-            Ok(()) => Ok(group),
+        fs::create_dir_all(&path).what(|| format!("cannot make the cgroup {}", path.display()))?;
+        let group = Self::at(&path)?;
+        let counters: &[&str] = match place {
+            // A scope was asked for: then with its counters, where they are to be had.
+            Place::Scope(..) => &COUNTERS,
+            _ => &[],
+        };
+        match group.apply_with(settings, counters) {
+            Ok(()) => Ok(Some(group)),
             Err(e) => {
                 drop(fs::remove_dir(&group.path));
                 Err(e)
@@ -106,8 +132,11 @@ impl Group {
     pub fn open(path: &str) -> Result<Self> {
         let what = || format!("cannot open the cgroup {path}");
         let path = PathBuf::from(path);
+        let ours = |name: Option<&std::ffi::OsStr>| {
+            name.is_some_and(|n| n == OURS || n.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+        };
         let is_ours = path.is_absolute()
-            && path.parent().and_then(Path::file_name) == Some(OURS.as_ref())
+            && (ours(path.file_name()) || ours(path.parent().and_then(Path::file_name)))
             && !path.components().any(|c| c.as_os_str() == "..");
         if !is_ours {
             return Err(Error::invalid(what()));
@@ -148,15 +177,82 @@ impl Group {
     /// # Errors
     /// With the file and the value that the kernel refused.
     pub fn apply(&self, settings: &Settings) -> Result<()> {
+        self.apply_with(settings, &[])
+    }
+
+    fn apply_with(&self, settings: &Settings, counters: &[&str]) -> Result<()> {
+        for controller in counters {
+            if !settings.controllers.iter().any(|c| c == controller) {
+                // Without, there are no figures for `stats`, but the container runs.
+                drop(enable(&self.path, controller));
+            }
+        }
+        for controller in &settings.controllers {
+            enable(&self.path, controller)?;
+        }
         for (file, value) in &settings.files {
-            let written = fs::write(self.path.join(file), value);
+            // Not created: the kernel would say that this is forbidden, not that there is no file.
+            let written = OpenOptions::new()
+                .write(true)
+                .open(self.path.join(file))
+                .and_then(|mut f| f.write_all(value.as_bytes()));
             match written {
                 // No swap accounting, or no swap: the memory limit holds all the same.
-                Err(e) if *file == "memory.swap.max" && e.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(e) if file == "memory.swap.max" && e.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+                    return Err(Error::unsupported(format!(
+                        "cannot set {file} to {value:?}: this kernel has no such file"
+                    ))
+                    .hint(format!("`ls {}` lists what there is", self.path.display())));
+                }
                 other => other.what(|| format!("cannot set {file} to {value:?}"))?,
             }
         }
         Ok(())
+    }
+
+    /// Gives the group to somebody who makes groups below it: a systemd inside.
+    ///
+    /// Spec: cgroup-v2.rst, "Delegation": the folder and what moves processes and hands controllers
+    /// down, but no limit.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn delegate(&self, (uid, gid): (u32, u32)) -> Result<()> {
+        for file in [
+            "",
+            "cgroup.procs",
+            "cgroup.subtree_control",
+            "cgroup.threads",
+            "memory.oom.group",
+        ] {
+            match std::os::unix::fs::chown(self.path.join(file), Some(uid), Some(gid)) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.what(|| format!("cannot give {file:?} of the cgroup away"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the caller to where it may have children born in the group, if it is not there: a
+    /// command in a login session cannot reach into a scope by itself.
+    ///
+    /// # Errors
+    /// As [`super::Manager::attach`].
+    pub fn approach(&self, manager: impl FnOnce() -> Option<Manager>) -> Result<()> {
+        let Some(scope) = self.scope() else {
+            return Ok(());
+        };
+        match manager() {
+            Some(manager) => manager.attach(scope),
+            None => Ok(()),
+        }
+    }
+
+    /// The scope's name, when the group is the container's part of one.
+    fn scope(&self) -> Option<&str> {
+        let name = self.path.parent()?.file_name()?.to_str()?;
+        (name.starts_with(PREFIX) && name.ends_with(".scope")).then_some(name)
     }
 
     /// Freezes every process and waits until they are.
@@ -309,22 +405,65 @@ impl AsFd for Group {
     }
 }
 
-/// Lets groups below `folder` have a controller.
-fn enable(folder: &Path, controller: &str) -> Result<()> {
-    let file = folder.join("cgroup.subtree_control");
-    let is_on = fs::read_to_string(&file)
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-        .any(|c| c == controller);
-    if is_on {
-        return Ok(());
+/// Lets a group have a controller: all groups above it hand it down, from the highest that does
+/// not.
+fn enable(group: &Path, controller: &str) -> Result<()> {
+    let has = |folder: &Path, file: &str| {
+        fs::read_to_string(folder.join(file))
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+            .any(|c| c == controller)
+    };
+    let mut above: Vec<&Path> = Vec::new();
+    for folder in group.ancestors().skip(1) {
+        if has(folder, "cgroup.subtree_control") || !folder.join("cgroup.procs").exists() {
+            break;
+        }
+        above.push(folder);
     }
-    fs::write(&file, format!("+{controller}")).what(|| {
-        format!(
-            "cannot turn the {controller} controller on below {}",
-            folder.display()
+    for folder in above.iter().rev() {
+        fs::write(
+            folder.join("cgroup.subtree_control"),
+            format!("+{controller}"),
         )
-    })
+        .what(|| {
+            format!(
+                "cannot turn the {controller} controller on below {}",
+                folder.display()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Moves processes to a group, made if need be; 0 is this one.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn move_to(folder: &Path, pids: &[i32]) -> Result<()> {
+    let what = || format!("cannot move to the cgroup {}", folder.display());
+    match fs::create_dir(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).what(what),
+        _ => {}
+    }
+    for pid in pids {
+        match fs::write(folder.join("cgroup.procs"), pid.to_string()) {
+            // It has ended meanwhile.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            other => other.what(what)?,
+        }
+    }
+    Ok(())
+}
+
+/// The name of a container's group where others are, too.
+fn unit_stem(id: &ContainerId) -> String {
+    format!("{PREFIX}{id}")
+}
+
+/// The name of a container's scope.
+fn unit_of(id: &ContainerId) -> String {
+    format!("{PREFIX}{id}.scope")
 }
 
 /// How deep a container may nest groups before we stop looking.

@@ -6,10 +6,6 @@ use std::process::{Command, Stdio};
 use super::*;
 use crate::cgroup::probe;
 
-fn name() -> String {
-    format!("unit-test-{}", std::process::id())
-}
-
 #[test]
 fn a_group_freezes_kills_and_goes_away() {
     let support = probe();
@@ -17,7 +13,16 @@ fn a_group_freezes_kills_and_goes_away() {
         eprintln!("skipped: no writable cgroup v2 here");
         return;
     };
-    let group = Group::create_in(&base, &name(), &Settings::default()).unwrap();
+    let id: ContainerId = format!("{:064x}", std::process::id()).parse().unwrap();
+    let who = Who {
+        id: &id,
+        name: "test",
+        stop_timeout: Duration::ZERO,
+    };
+    let place = Place::Folder(base.join(OURS));
+    let group = Group::create_in(&place, &who, &Settings::default())
+        .unwrap()
+        .unwrap();
     let mut child = Command::new("sleep")
         .arg("60")
         .stdin(Stdio::null())

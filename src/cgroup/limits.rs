@@ -1,7 +1,7 @@
-//! From limits as a person gives them to the files of a group. Pure.
+//! From limits as a person gives them to the files of a group. Only devices are looked at.
 
 use super::probe::{Support, Version};
-use crate::base::{Error, Result};
+use crate::base::{Context as _, Error, Result};
 use crate::state::options::Resources;
 
 /// How many processes a container may have where nothing else is said, as in podman.
@@ -11,19 +11,22 @@ pub const DEFAULT_PIDS: i64 = 2048;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Controllers that must be on.
-    pub controllers: Vec<&'static str>,
+    pub controllers: Vec<String>,
     /// File name and content.
-    pub files: Vec<(&'static str, String)>,
+    pub files: Vec<(String, String)>,
 }
 
 impl Settings {
-    fn set(&mut self, controller: &'static str, file: &'static str, value: impl Into<String>) {
-        if !self.controllers.contains(&controller) {
-            self.controllers.push(controller);
+    fn set(&mut self, controller: &str, file: &str, value: impl Into<String>) {
+        if !self.controllers.iter().any(|c| c == controller) {
+            self.controllers.push(controller.to_owned());
         }
-        self.files.push((file, value.into()));
+        self.files.push((file.to_owned(), value.into()));
     }
 }
+
+/// Told of an option and the controller that it needs.
+type Need<'a> = &'a mut dyn FnMut(&str, &str);
 
 /// Checks every limit against what the host allows, and gives the files that make them true.
 ///
@@ -34,7 +37,7 @@ pub fn check(support: &Support, resources: &Resources) -> Result<Settings> {
     let r = resources;
     let mut settings = Settings::default();
     let mut refuse = None;
-    let mut need = |option: &str, controller: &'static str| {
+    let mut need = |option: &str, controller: &str| {
         if refuse.is_none() && !(support.is_usable() && support.has(controller)) {
             refuse = Some(missing(support, option, controller));
         }
@@ -82,9 +85,11 @@ pub fn check(support: &Support, resources: &Resources) -> Result<Settings> {
             )));
         }
         need("--blkio-weight", "io");
-        let weight = 1 + (u32::from(weight) - 10) * 9999 / 990;
+        let weight = io_weight(weight.into());
         settings.set("io", "io.weight", format!("default {weight}"));
     }
+    devices(r, &mut settings, &mut need)?;
+    unified(r, &mut settings, &mut need)?;
     if let Some(error) = refuse {
         return Err(error);
     }
@@ -102,11 +107,82 @@ pub fn check(support: &Support, resources: &Resources) -> Result<Settings> {
     Ok(settings)
 }
 
-fn swap(
-    r: &Resources,
-    settings: &mut Settings,
-    need: &mut dyn FnMut(&str, &'static str),
-) -> Result<()> {
+/// The line between 10..1000 and 1..10000, as runc and crun draw it.
+fn io_weight(weight: u64) -> u64 {
+    1 + (weight.clamp(10, 1000) - 10) * 9999 / 990
+}
+
+/// Limits of single devices.
+fn devices(r: &Resources, settings: &mut Settings, need: Need<'_>) -> Result<()> {
+    for limit in &r.devices {
+        let option = limit.kind.option();
+        need(option, "io");
+        let device = device_number(&limit.path, option)?;
+        match limit.kind.key() {
+            None => settings.set(
+                "io",
+                "io.weight",
+                format!("{device} {}", io_weight(limit.value)),
+            ),
+            // A rate of 0 is none, as in the kernel's old interface.
+            Some(key) if limit.value == 0 => {
+                settings.set("io", "io.max", format!("{device} {key}=max"));
+            }
+            Some(key) => settings.set("io", "io.max", format!("{device} {key}={}", limit.value)),
+        }
+    }
+    Ok(())
+}
+
+/// `MAJOR:MINOR` of a block device; of the whole disk for a partition, as the kernel counts no
+/// other.
+fn device_number(path: &str, option: &str) -> Result<String> {
+    let what = || format!("{option} cannot be applied to {path:?}");
+    let stat = rustix::fs::stat(path).what(what)?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::BlockDevice {
+        return Err(Error::invalid(what())
+            .because(Error::invalid("it is no block device"))
+            .hint("`lsblk -p` lists them"));
+    }
+    let number = format!(
+        "{}:{}",
+        rustix::fs::major(stat.st_rdev),
+        rustix::fs::minor(stat.st_rdev)
+    );
+    let folder = std::path::Path::new("/sys/dev/block").join(&number);
+    if folder.join("partition").exists()
+        && let Ok(disk) = std::fs::read_to_string(folder.join("../dev"))
+    {
+        return Ok(disk.trim().to_owned());
+    }
+    Ok(number)
+}
+
+/// `--cgroup-conf`: files of cgroup v2 by their names.
+fn unified(r: &Resources, settings: &mut Settings, need: Need<'_>) -> Result<()> {
+    for (file, value) in &r.unified {
+        let (controller, rest) = file.split_once('.').unwrap_or((file, ""));
+        if rest.is_empty() || file.contains('/') {
+            return Err(Error::invalid(format!(
+                "--cgroup-conf {file:?} is not the name of a cgroup file"
+            ))
+            .hint("e.g. --cgroup-conf memory.high=512M"));
+        }
+        if controller == "cgroup" {
+            return Err(Error::unsupported(format!(
+                "--cgroup-conf {file:?} cannot be applied: cgroup.* files are not settings of a container"
+            ))
+            .hint("`coracle pause` freezes, `--pids-limit` limits processes"));
+        }
+        need(&format!("--cgroup-conf {file}"), controller);
+        for line in value.lines() {
+            settings.set(controller, file, line);
+        }
+    }
+    Ok(())
+}
+
+fn swap(r: &Resources, settings: &mut Settings, need: Need<'_>) -> Result<()> {
     let memory = r.memory.filter(|m| *m > 0);
     match (r.memory_swap, memory) {
         (Some(-1), _) => {
@@ -134,11 +210,7 @@ fn swap(
     Ok(())
 }
 
-fn cpu(
-    r: &Resources,
-    settings: &mut Settings,
-    need: &mut dyn FnMut(&str, &'static str),
-) -> Result<()> {
+fn cpu(r: &Resources, settings: &mut Settings, need: Need<'_>) -> Result<()> {
     let period = r.cpu_period.filter(|p| *p > 0).unwrap_or(100_000);
     if !(1000..=1_000_000).contains(&period) {
         return Err(Error::invalid(format!(
@@ -196,16 +268,11 @@ fn missing(support: &Support, option: &str, controller: &str) -> Error {
                 "boot with `systemd.unified_cgroup_hierarchy=1` on the kernel's command line; without, use `--ulimit`",
             )
         }
-        Version::V2 if !support.is_usable() && support.is_outside_user_manager => say(format!(
-            "this login session ({}) is not below your user manager, so no group is yours",
-            support.own
-        ))
-        .hint("run it as `systemd-run --user --scope coracle …`"),
         Version::V2 if !support.is_usable() => say(format!(
-            "no cgroup is delegated to you (this process is in {})",
+            "no cgroup is delegated to you (this process is in {}), and you have no user manager that could",
             support.own
         ))
-        .hint("run it as `systemd-run --user --scope coracle …`, or ask for a unit with Delegate=yes"),
+        .hint("log in by ssh, on a console or with `machinectl shell` (su and sudo start no user manager), or run it as the command of a unit with Delegate=yes"),
         Version::V2 if !support.host_controllers.iter().any(|c| c == controller) => say(format!(
             "this kernel, or the container we are in, has no {controller} controller"
         ))
@@ -220,6 +287,7 @@ fn missing(support: &Support, option: &str, controller: &str) -> Error {
 mod tests {
     use super::*;
     use crate::base::Kind;
+    use crate::state::options::{DeviceLimit, DeviceLimitKind};
 
     fn support(controllers: &[&str]) -> Support {
         Support {
@@ -232,7 +300,6 @@ mod tests {
                 .iter()
                 .map(|c| (*c).to_owned())
                 .collect(),
-            is_outside_user_manager: false,
         }
     }
 
@@ -297,9 +364,61 @@ mod tests {
             let files: Vec<(&str, &str)> = settings
                 .files
                 .iter()
-                .map(|(f, v)| (*f, v.as_str()))
+                .map(|(f, v)| (f.as_str(), v.as_str()))
                 .collect();
             assert_eq!(files, expected);
+        }
+    }
+
+    #[test]
+    fn raw_settings_ask_for_their_controller() {
+        let of = |pairs: &[(&str, &str)]| Resources {
+            unified: pairs
+                .iter()
+                .map(|(f, v)| ((*f).to_owned(), (*v).to_owned()))
+                .collect(),
+            pids_limit: Some(0),
+            ..Resources::default()
+        };
+        let settings = check(
+            &all(),
+            &of(&[("io.max", "8:0 rbps=1\n8:0 wbps=2"), ("memory.high", "5M")]),
+        )
+        .unwrap();
+        assert_eq!(settings.controllers, ["io", "memory"]);
+        let expected = [
+            ("io.max", "8:0 rbps=1"),
+            ("io.max", "8:0 wbps=2"),
+            ("memory.high", "5M"),
+        ];
+        assert!(
+            settings
+                .files
+                .iter()
+                .map(|(f, v)| (f.as_str(), v.as_str()))
+                .eq(expected)
+        );
+        for bad in ["memory", "memory/../../x.y", "cgroup.procs", "../x.y"] {
+            assert!(check(&all(), &of(&[(bad, "1")])).is_err(), "{bad}");
+        }
+        let e = check(&all(), &of(&[("hugetlb.2MB.max", "0")])).unwrap_err();
+        assert!(e.what().contains("no hugetlb controller"), "{e:?}");
+    }
+
+    #[test]
+    fn only_block_devices_have_limits() {
+        for (path, expected) in [("/dev/null", "no block device"), ("/dev/none", "/dev/none")] {
+            let limit = DeviceLimit {
+                kind: DeviceLimitKind::ReadBps,
+                path: path.to_owned(),
+                value: 5,
+            };
+            let resources = Resources {
+                devices: vec![limit],
+                ..Resources::default()
+            };
+            let e = check(&all(), &resources).unwrap_err();
+            assert!(e.one_line().contains(expected), "{e:?}");
         }
     }
 
@@ -316,7 +435,6 @@ mod tests {
         let nothing = Support {
             version: Version::V2,
             own: "/user.slice/user-1000.slice/session-1.scope".into(),
-            is_outside_user_manager: true,
             ..Support::default()
         };
         let cases = [
@@ -333,7 +451,7 @@ mod tests {
                 &memory,
                 "cgroup v1",
             ),
-            (nothing, &memory, "not below your user manager"),
+            (nothing, &memory, "no cgroup is delegated to you"),
             (
                 support(&["memory", "pids"]),
                 &cpus,

@@ -6,14 +6,20 @@
 //!
 //! Where a container's group goes: `coracle/<id>` below the highest group that the caller may
 //! write on the way from its own to the root: `/` for root, `user@UID.service` for a process below
-//! the user manager, the delegated group in other cases.
+//! the user manager, the delegated group in other cases. Where there is none (a login session) and
+//! something is asked that only a group can give, systemd makes a scope `coracle-<id>.scope`, with
+//! the monitor and the container in groups of their own below it ([`choose`]).
 //!
 //! Kernel: Documentation/admin-guide/cgroup-v2.rst.
 
 mod group;
 mod limits;
+mod manager;
+mod place;
 mod probe;
 
-pub use group::{Group, Stats};
+pub use group::{Group, Stats, Who};
 pub use limits::{DEFAULT_PIDS, Settings, check};
-pub use probe::{Support, Version, probe};
+pub use manager::{Manager, Scope};
+pub use place::{Place, Wish, choose, usual};
+pub use probe::{Support, Version, probe, probe_at};

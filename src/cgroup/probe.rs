@@ -36,8 +36,6 @@ pub struct Support {
     pub controllers: Vec<String>,
     /// Controllers that the host has, delegated or not.
     pub host_controllers: Vec<String>,
-    /// The caller has the user manager's subtree, but does not run below it (an ssh session).
-    pub is_outside_user_manager: bool,
 }
 
 impl Support {
@@ -61,6 +59,17 @@ pub fn probe() -> Support {
         &is_writable,
         &read,
     )
+}
+
+/// The same as if this process were in that group: what can be done for a container that runs.
+pub fn probe_at(group: &Path) -> Support {
+    let mut support = probe();
+    if let Ok(below) = group.strip_prefix(&support.mount) {
+        let own = format!("0::/{}\n", below.display());
+        let layout = (support.version, Some(support.mount.clone()));
+        support = probe_with(layout, &own, &is_writable, &read);
+    }
+    support
 }
 
 /// A file of the kernel's, whose size nobody knows, in one piece; empty when it cannot be read.
@@ -87,7 +96,8 @@ fn usual_layout() -> Option<(Version, Option<PathBuf>)> {
     None
 }
 
-fn is_writable(path: &Path) -> bool {
+/// Whether the caller may change a folder's entries, or a file.
+pub(super) fn is_writable(path: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD};
     rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
@@ -142,9 +152,6 @@ fn probe_with(
         } else {
             enabled
         };
-    } else {
-        support.is_outside_user_manager = support.own.contains("/session-")
-            || (support.own.contains("/user-") && !support.own.contains("/user@"));
     }
     support.mount = mount;
     support
@@ -208,13 +215,13 @@ mod tests {
         let base = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service";
         let s = run(UNIFIED, user, base);
         assert_eq!(s.base.as_deref(), Some(Path::new(base)));
-        assert!(s.has("memory") && !s.is_outside_user_manager);
+        assert!(s.has("memory"));
         let s = run(
             UNIFIED,
             "0::/user.slice/user-1000.slice/session-3.scope\n",
             base,
         );
-        assert!(!s.is_usable() && s.is_outside_user_manager && s.version == Version::V2);
+        assert!(!s.is_usable() && s.version == Version::V2);
         let s = run(
             UNIFIED,
             "0::/system.slice/ci.service\n",

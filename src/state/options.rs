@@ -206,6 +206,8 @@ pub struct ContainerOptions {
     /// `--cgroup-parent`.
     #[serde(skip_serializing_if = "is_default")]
     pub cgroup_parent: Option<String>,
+    /// `--cgroup-manager`.
+    pub cgroup_manager: CgroupManager,
     /// `--log-driver`, `--log-opt`.
     #[serde(skip_serializing_if = "is_default")]
     pub log: LogOptions,
@@ -646,6 +648,78 @@ pub struct Resources {
     /// `--oom-kill-disable`.
     #[serde(skip_serializing_if = "is_default")]
     pub oom_kill_disable: bool,
+    /// `--device-read-bps` and its like, `--blkio-weight-device`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceLimit>,
+    /// `--cgroup-conf`: file of cgroup v2 and its content.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unified: BTreeMap<String, String>,
+}
+
+/// A limit of one block device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceLimit {
+    /// What is limited.
+    pub kind: DeviceLimitKind,
+    /// The device's path on the host.
+    pub path: String,
+    /// Bytes or operations a second, or a weight of 10 to 1000.
+    pub value: u64,
+}
+
+/// What can be limited of a block device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceLimitKind {
+    /// `--device-read-bps`.
+    ReadBps,
+    /// `--device-write-bps`.
+    WriteBps,
+    /// `--device-read-iops`.
+    ReadIops,
+    /// `--device-write-iops`.
+    WriteIops,
+    /// `--blkio-weight-device`.
+    Weight,
+}
+
+impl DeviceLimitKind {
+    /// The option that asks for it.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::ReadBps => "--device-read-bps",
+            Self::WriteBps => "--device-write-bps",
+            Self::ReadIops => "--device-read-iops",
+            Self::WriteIops => "--device-write-iops",
+            Self::Weight => "--blkio-weight-device",
+        }
+    }
+
+    /// The key in `io.max`; a weight has none.
+    pub fn key(self) -> Option<&'static str> {
+        match self {
+            Self::ReadBps => Some("rbps"),
+            Self::WriteBps => Some("wbps"),
+            Self::ReadIops => Some("riops"),
+            Self::WriteIops => Some("wiops"),
+            Self::Weight => None,
+        }
+    }
+}
+
+/// Who makes a container's cgroup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupManager {
+    /// coracle where the tree is the caller's; systemd where it is not and a limit is asked for.
+    #[default]
+    Auto,
+    /// coracle.
+    Cgroupfs,
+    /// systemd.
+    Systemd,
+    /// systemd where it runs: as `containers.conf` has it, which is made for many hosts.
+    SystemdIfAny,
 }
 
 /// `--log-driver`, `--log-opt`.

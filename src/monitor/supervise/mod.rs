@@ -599,6 +599,9 @@ impl<'a> Monitor<'a> {
     }
 
     fn over_or_again(&mut self, record: ExitRecord, ran: Duration) {
+        if record.oom_killed {
+            self.event("oom", None);
+        }
         self.event("died", Some(record.code));
         let stopped = self.stopping || self.ending;
         let again = self.restarts.after(record.code, ran, stopped);

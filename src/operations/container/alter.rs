@@ -6,7 +6,7 @@ use crate::cgroup::{self, Group};
 use crate::handoff::control::{Control, Request};
 use crate::operations::session::Session;
 use crate::state::container::{Container, ContainerLock};
-use crate::state::options::{Resources, RestartPolicy};
+use crate::state::options::{DeviceLimit, Resources, RestartPolicy};
 
 fn locked(session: &Session, container: &mut Container) -> Result<ContainerLock> {
     reap::lock(session, container)?
@@ -90,12 +90,13 @@ pub fn update(session: &Session, container: &Container, changes: &Changes) -> Re
     let limits_change = changes.resources != Resources::default();
     let merged = merge(&container.record.options.resources, &changes.resources);
     if limits_change {
-        let settings = cgroup::check(&cgroup::probe(), &merged)?;
         let (state, status) = container.state_and_status()?;
         if state.is_active()
             && let Some(path) = status.and_then(|s| s.cgroup)
         {
-            Group::open(&path)?.apply(&settings)?;
+            let group = Group::open(&path)?;
+            let settings = cgroup::check(&cgroup::probe_at(group.path()), &merged)?;
+            group.apply(&settings)?;
         } else if state.is_active() {
             return Err(Error::unsupported(format!(
                 "container {:?} runs without a control group, so its limits cannot change now",
@@ -153,6 +154,19 @@ pub(super) fn merge(old: &Resources, new: &Resources) -> Resources {
         pids_limit: new.pids_limit.or(old.pids_limit),
         blkio_weight: new.blkio_weight.or(old.blkio_weight),
         oom_kill_disable: new.oom_kill_disable || old.oom_kill_disable,
+        devices: {
+            let same = |a: &DeviceLimit, b: &DeviceLimit| a.kind == b.kind && a.path == b.path;
+            let kept = old
+                .devices
+                .iter()
+                .filter(|o| !new.devices.iter().any(|n| same(n, o)));
+            kept.chain(&new.devices).cloned().collect()
+        },
+        unified: {
+            let mut all = old.unified.clone();
+            all.extend(new.unified.clone());
+            all
+        },
     }
 }
 

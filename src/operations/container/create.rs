@@ -21,7 +21,9 @@ use crate::spec::idmap::IdMaps;
 use crate::state::container::{
     BoundVolume, Container, ContainerImage, ContainerRecord, Containers,
 };
-use crate::state::options::{ContainerOptions, ImageVolume, MountOption, MountSource};
+use crate::state::options::{
+    CgroupManager, ContainerOptions, ImageVolume, MountOption, MountSource,
+};
 use crate::storage::volume::{VolumeSpec, Volumes};
 
 /// How many names are tried before giving up.
@@ -53,6 +55,11 @@ pub fn create(
 ) -> Result<Created> {
     for notice in &run.notices {
         warn(notice);
+    }
+    match session.options.cgroup_manager.as_deref() {
+        Some("systemd") => options.cgroup_manager = CgroupManager::Systemd,
+        Some(_) => options.cgroup_manager = CgroupManager::Cgroupfs,
+        None => {}
     }
     check(&options)?;
     let name: Option<ObjectName> = options.name.as_deref().map(str::parse).transpose()?;

@@ -7,7 +7,7 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 use super::launch::joins;
 use super::{events, look, names};
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::cgroup::Group;
+use crate::cgroup::{self, Group, Manager};
 use crate::handoff::keys::{self, DetachKeys};
 use crate::handoff::relay::{self, Caller, Local, Outcome};
 use crate::handoff::terminal::{Size, is_terminal};
@@ -56,7 +56,13 @@ pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
         .map(|n| inherited(n).what(what))
         .collect::<Result<Vec<_>>>()?;
     let cgroup = match &status.cgroup {
-        Some(path) => Some(Group::open(path)?.directory()?),
+        Some(path) => {
+            let group = Group::open(path)?;
+            group
+                .approach(|| Manager::find(&session.env, &cgroup::probe(), session.user.uid == 0))
+                .what(what)?;
+            Some(group.directory()?)
+        }
         None => None,
     };
     let id = names::random_id()?.to_string();

@@ -135,7 +135,7 @@ pub(super) fn gather(session: &Session) -> Result<Facts> {
         network: host,
         configuration,
         ping_groups: range(&text("/proc/sys/net/ipv4/ping_group_range")),
-        cgroup: cgroup::probe(),
+        cgroup: cgroup::usual(&session.env, session.user.uid == 0).0,
         has_systemd: Path::new("/run/systemd/system").is_dir(),
         lingers: Path::new("/var/lib/systemd/linger")
             .join(&user.name)

@@ -454,7 +454,7 @@ fn limits(facts: &Facts) -> Finding {
             "no cgroup is delegated to us (we are in {})",
             c.own
         ))
-        .mend("systemd-run --user --scope coracle …"),
+        .mend("sudo loginctl enable-linger $USER"),
         Version::V2 => {
             let missing: Vec<&str> = ["cpu", "memory", "pids"]
                 .into_iter()

@@ -264,7 +264,7 @@ fn each_lack_is_found_priced_and_mended() {
         (
             "limits",
             Grade::Warn,
-            "systemd-run --user",
+            "enable-linger",
             Box::new(|f| f.cgroup.base = None),
         ),
         (

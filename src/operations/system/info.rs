@@ -106,7 +106,7 @@ fn gather(session: &Session, conf: &ContainersConf) -> Result<Facts> {
             _ => counts.stopped += 1,
         }
     }
-    let cgroup = cgroup::probe();
+    let (cgroup, place) = cgroup::usual(&session.env, session.user.uid == 0);
     let host = facts::probe(&session.env, conf, &NetworkOptions::default());
     Ok(Facts {
         counts,
@@ -114,7 +114,7 @@ fn gather(session: &Session, conf: &ContainersConf) -> Result<Facts> {
         network: network(&host),
         host,
         storage: None,
-        cgroups: cgroups(&cgroup),
+        cgroups: cgroups(&cgroup, &place),
         cgroup,
     })
 }
@@ -148,8 +148,16 @@ fn network(facts: &facts::HostFacts) -> Choice {
     }
 }
 
-fn cgroups(support: &cgroup::Support) -> Choice {
+fn cgroups(support: &cgroup::Support, place: &cgroup::Place) -> Choice {
     let (name, why) = match (&support.base, support.version) {
+        (Some(_), _) if matches!(place, cgroup::Place::Scope(..)) => (
+            "systemd",
+            format!(
+                "this session has no group of its own: a container with limits gets a scope, with \
+                 the controllers {}",
+                support.controllers.join(" ")
+            ),
+        ),
         (Some(base), _) => (
             "cgroupfs",
             format!(
@@ -167,13 +175,8 @@ fn cgroups(support: &cgroup::Support) -> Choice {
         ),
         (None, Version::V2) => (
             "none",
-            if support.is_outside_user_manager {
-                "this session is not below your user manager; \
-                 `systemd-run --user --scope coracle …` is"
-            } else {
-                "no cgroup on the way to ours is delegated to this user"
-            }
-            .to_owned(),
+            "no cgroup on the way to ours is delegated to this user, and there is no user manager"
+                .to_owned(),
         ),
     };
     Choice {
@@ -226,7 +229,10 @@ fn host(session: &Session, conf: &ContainersConf, facts: &Facts) -> Value {
             .cgroup_manager
             .as_deref()
             .or(conf.engine.cgroup_manager.as_deref())
-            .unwrap_or("cgroupfs"),
+            .unwrap_or(match facts.cgroups.name.as_str() {
+                "systemd" => "systemd",
+                _ => "cgroupfs",
+            }),
         "cgroupVersion": match facts.cgroup.version {
             Version::V2 => "v2",
             Version::V1 | Version::Hybrid => "v1",

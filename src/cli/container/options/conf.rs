@@ -7,6 +7,7 @@ use crate::base::Result;
 use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
 use crate::runtime::capabilities::{self, ALL};
+use crate::state::options::CgroupManager;
 
 /// Fills what was not given.
 ///
@@ -133,6 +134,11 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf, env: &Env) ->
     limits.oom_score_adj = limits.oom_score_adj.or(file.oom_score_adj);
     limits.pids_limit = limits.pids_limit.or(file.pids_limit.filter(|n| *n > 0));
     text(&mut limits.cgroups, &file.cgroups);
+    limits.cgroup_manager = match engine.cgroup_manager.as_deref() {
+        Some("systemd") => CgroupManager::SystemdIfAny,
+        Some("cgroupfs") => CgroupManager::Cgroupfs,
+        _ => CgroupManager::Auto,
+    };
     text(&mut image.pull, &engine.pull_policy);
     image.retry = image.retry.or(engine.retry);
     text(&mut image.retry_delay, &engine.retry_delay);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::refused::Refused;
+use crate::state::options::CgroupManager;
 
 /// Every shared flag, in groups.
 #[derive(Debug, Args)]
@@ -331,6 +332,27 @@ pub(in crate::cli::container) struct Limits {
     /// Disk weight, 10 to 1000
     #[arg(long, value_name = "N")]
     pub blkio_weight: Option<u16>,
+    /// Disk weight for one device, PATH:N
+    #[arg(long, value_name = "PATH:N")]
+    pub blkio_weight_device: Vec<String>,
+    /// Bytes to read from a device each second, PATH:SIZE
+    #[arg(long, value_name = "PATH:SIZE")]
+    pub device_read_bps: Vec<String>,
+    /// Bytes to write to a device each second, PATH:SIZE
+    #[arg(long, value_name = "PATH:SIZE")]
+    pub device_write_bps: Vec<String>,
+    /// Reads from a device each second, PATH:N
+    #[arg(long, value_name = "PATH:N")]
+    pub device_read_iops: Vec<String>,
+    /// Writes to a device each second, PATH:N
+    #[arg(long, value_name = "PATH:N")]
+    pub device_write_iops: Vec<String>,
+    /// Content of a cgroup v2 file, FILE=VALUE
+    #[arg(long, value_name = "FILE=VALUE")]
+    pub cgroup_conf: Vec<String>,
+    /// Who makes cgroups, by containers.conf
+    #[arg(skip)]
+    pub cgroup_manager: CgroupManager,
     /// Do not kill it when memory runs out (cgroup v1)
     #[arg(long)]
     pub oom_kill_disable: bool,

@@ -1,10 +1,12 @@
 //! Memory, CPU, processes, `--ulimit`.
 
+use std::collections::BTreeMap;
+
 use super::{Host, flags};
 use crate::base::{Error, Result, size};
 use crate::config::limits::KINDS;
 use crate::spec::runtime::Rlimit;
-use crate::state::options::Resources;
+use crate::state::options::{DeviceLimit, DeviceLimitKind, Resources};
 
 /// Less memory than this starts nothing; Docker's bound.
 const LEAST_MEMORY: u64 = 6 << 20;
@@ -122,7 +124,69 @@ pub(in crate::cli::container) fn resources(flags: &flags::Limits) -> Result<Reso
         pids_limit: flags.pids_limit,
         blkio_weight: flags.blkio_weight.filter(|w| *w != 0),
         oom_kill_disable: flags.oom_kill_disable,
+        devices: devices(flags)?,
+        unified: unified(&flags.cgroup_conf)?,
     })
+}
+
+/// `PATH:RATE` of each option, in its own unit.
+fn devices(flags: &flags::Limits) -> Result<Vec<DeviceLimit>> {
+    use DeviceLimitKind::{ReadBps, ReadIops, Weight, WriteBps, WriteIops};
+    let mut all = Vec::new();
+    for (kind, words) in [
+        (ReadBps, &flags.device_read_bps),
+        (WriteBps, &flags.device_write_bps),
+        (ReadIops, &flags.device_read_iops),
+        (WriteIops, &flags.device_write_iops),
+        (Weight, &flags.blkio_weight_device),
+    ] {
+        for word in words {
+            let option = kind.option();
+            let bad = |why: &str| {
+                Error::invalid(format!("invalid {option} {word:?}: {why}")).hint(match kind {
+                    ReadBps | WriteBps => format!("e.g. {option} /dev/sda:10mb"),
+                    ReadIops | WriteIops => format!("e.g. {option} /dev/sda:1000"),
+                    Weight => format!("e.g. {option} /dev/sda:200"),
+                })
+            };
+            let (path, value) = word
+                .rsplit_once(':')
+                .ok_or_else(|| bad("there is no value"))?;
+            if !path.starts_with("/dev/") {
+                return Err(bad("the device is not below /dev"));
+            }
+            let value = match kind {
+                ReadBps | WriteBps => size::parse(value).map_err(|e| bad(e.what()))?,
+                _ => value
+                    .parse::<u64>()
+                    .map_err(|_| bad("the value is no number"))?,
+            };
+            if kind == Weight && !(10..=1000).contains(&value) {
+                return Err(bad("a weight is 10 to 1000"));
+            }
+            all.push(DeviceLimit {
+                kind,
+                path: path.to_owned(),
+                value,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// `FILE=VALUE`.
+fn unified(words: &[String]) -> Result<BTreeMap<String, String>> {
+    words
+        .iter()
+        .map(|word| {
+            let pair = word.split_once('=').filter(|(file, _)| !file.is_empty());
+            let (file, value) = pair.ok_or_else(|| {
+                Error::invalid(format!("invalid --cgroup-conf {word:?}"))
+                    .hint("e.g. --cgroup-conf memory.high=512M")
+            })?;
+            Ok((file.to_owned(), value.to_owned()))
+        })
+        .collect()
 }
 
 fn named(flag: &str, error: &Error) -> Error {

@@ -301,7 +301,8 @@ fn options(
         preserve_fds: manner.preserve_fds,
         resources: limits::resources(limits)?,
         cgroups: cgroups(limits.cgroups.as_deref())?,
-        cgroup_parent: limits.cgroup_parent.clone(),
+        cgroup_parent: limits.cgroup_parent.clone().filter(|p| !p.is_empty()),
+        cgroup_manager: limits.cgroup_manager,
         log,
         stop_signal: general
             .stop_signal

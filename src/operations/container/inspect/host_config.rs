@@ -5,7 +5,20 @@ use serde_json::{Map, Value, json};
 use super::Context;
 use crate::operations::container::filter::{network_name, policy_name};
 use crate::operations::container::summary::Summary;
-use crate::state::options::{LogDriver, MountSource, NamespaceMode, RestartPolicy, UsernsMode};
+use crate::state::options::{
+    CgroupManager, DeviceLimitKind, LogDriver, MountSource, NamespaceMode, Resources,
+    RestartPolicy, UsernsMode,
+};
+
+/// The limits of single devices of one kind, as podman shows them.
+fn devices(r: &Resources, kind: DeviceLimitKind) -> Vec<Value> {
+    let key = match kind {
+        DeviceLimitKind::Weight => "weight",
+        _ => "rate",
+    };
+    let own = r.devices.iter().filter(|d| d.kind == kind);
+    own.map(|d| json!({"path": d.path, key: d.value})).collect()
+}
 
 pub(super) fn host_config(s: &Summary, cx: &Context<'_>) -> Value {
     let record = &s.container.record;
@@ -27,10 +40,23 @@ pub(super) fn host_config(s: &Summary, cx: &Context<'_>) -> Value {
         RestartPolicy::OnFailure(n) => n.unwrap_or(0),
         _ => 0,
     };
+    let is_scope = |path: &str| path.contains(".scope/");
+    let manager = match o.cgroup_manager {
+        CgroupManager::Systemd => "systemd",
+        _ if s
+            .status
+            .as_ref()
+            .and_then(|st| st.cgroup.as_deref())
+            .is_some_and(is_scope) =>
+        {
+            "systemd"
+        }
+        _ => "cgroupfs",
+    };
     // In two halves: the macro recurses once for each key.
     let mut value = json!({
         "Binds": binds(s),
-        "CgroupManager": "cgroupfs",
+        "CgroupManager": manager,
         "CgroupMode": namespace(&o.cgroupns, "private"),
         "ContainerIDFile": o.cidfile.as_ref().map_or_else(String::new, |p| p.display().to_string()),
         "LogConfig": {
@@ -82,11 +108,11 @@ pub(super) fn host_config(s: &Summary, cx: &Context<'_>) -> Value {
         "NanoCpus": nano_cpus,
         "CgroupParent": o.cgroup_parent.clone().unwrap_or_default(),
         "BlkioWeight": r.blkio_weight.unwrap_or(0),
-        "BlkioWeightDevice": null,
-        "BlkioDeviceReadBps": null,
-        "BlkioDeviceWriteBps": null,
-        "BlkioDeviceReadIOps": null,
-        "BlkioDeviceWriteIOps": null,
+        "BlkioWeightDevice": devices(r, DeviceLimitKind::Weight),
+        "BlkioDeviceReadBps": devices(r, DeviceLimitKind::ReadBps),
+        "BlkioDeviceWriteBps": devices(r, DeviceLimitKind::WriteBps),
+        "BlkioDeviceReadIOps": devices(r, DeviceLimitKind::ReadIops),
+        "BlkioDeviceWriteIOps": devices(r, DeviceLimitKind::WriteIops),
         "CpuPeriod": r.cpu_period.unwrap_or(0),
         "CpuQuota": r.cpu_quota.unwrap_or(0),
         "CpuRealtimePeriod": 0,
@@ -112,7 +138,7 @@ pub(super) fn host_config(s: &Summary, cx: &Context<'_>) -> Value {
         "CpuPercent": 0,
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
-        "CgroupConf": null,
+        "CgroupConf": r.unified,
     });
     if let (Some(all), Value::Object(more)) = (value.as_object_mut(), limits) {
         all.extend(more);

@@ -240,7 +240,7 @@ fn run_monitor(
         restart: options.restart,
         timeout: (options.timeout > 0).then(|| Duration::from_secs(options.timeout.into())),
         stop_signal: stop_signal(&container),
-        stop_timeout: Duration::from_secs(options.stop_timeout.unwrap_or(10).into()),
+        stop_timeout: stop_timeout(&container),
         pidfile: options.pidfile.clone(),
         monitor_pidfile: None,
         events: events::journal(session).map(|j| (j, events::event(&container, "start"))),
@@ -255,6 +255,12 @@ pub(super) fn stop_signal(container: &Container) -> i32 {
         0 => libc::SIGTERM,
         signal => signal,
     }
+}
+
+/// How long it may take to.
+fn stop_timeout(container: &Container) -> Duration {
+    let seconds = container.record.options.stop_timeout.unwrap_or(10);
+    Duration::from_secs(seconds.into())
 }
 
 /// One start, in the monitor: the container's process is made first, so that it sets itself up
@@ -298,7 +304,8 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
     }
     let connects = plan.kind == NetworkKind::Uplink && netns.is_some();
     let preserve = kit.preserve.iter().map(again).collect::<Result<Vec<_>>>()?;
-    let cgroup = prepare::make_group(kit, cgroup)?;
+    let delegated = generated.systemd.then_some(owner);
+    let cgroup = prepare::make_group(kit, &cgroup, delegated)?;
     let group = cgroup.as_ref().map(|c| c.0.directory()).transpose()?;
     let cgroup_path = cgroup
         .as_ref()

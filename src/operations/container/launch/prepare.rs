@@ -23,7 +23,7 @@ use crate::spec::idmap::{IdMaps, to_container};
 use crate::spec::image::ImageConfig;
 use crate::spec::runtime::Rlimit;
 use crate::state::container::Containers;
-use crate::state::options::{ContainerOptions, NamespaceMode, NetworkMode, UsernsMode};
+use crate::state::options::{ContainerOptions, NamespaceMode, NetworkMode, Resources, UsernsMode};
 use crate::storage::rootfs::{Mode, Rootfs, RootfsRequest, Scratch};
 use crate::storage::volume::Volumes;
 
@@ -42,7 +42,7 @@ pub(super) struct Prepared {
     pub plan: NetworkPlan,
     pub sources: Sources,
     pub seccomp: Option<seccomp::Filter>,
-    pub cgroup: Option<(cgroup::Support, cgroup::Settings)>,
+    pub cgroup: (cgroup::Place, cgroup::Settings),
     pub driver: &'static str,
     pub notices: Vec<String>,
 }
@@ -159,7 +159,7 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
         .and_then(|p| p.capabilities.as_ref())
         .map_or_else(Vec::new, |c| c.bounding.clone());
     let seccomp = seccomp::filter(&options.security, options.privileged, &caps)?;
-    let cgroup = check_limits(kit)?;
+    let cgroup = check_limits(kit, generated.systemd)?;
     let mut netns = making.finish()?;
     if let Some(nested) = &mut nested
         && let Some(net) = &nested.net
@@ -484,32 +484,53 @@ fn caller_oom_score_adj() -> i32 {
 
 /// What the container's own group will be; limits that cannot be had are refused here, before
 /// anything runs.
-fn check_limits(kit: &Kit<'_>) -> Result<Option<(cgroup::Support, cgroup::Settings)>> {
+fn check_limits(kit: &Kit<'_>, systemd: bool) -> Result<(cgroup::Place, cgroup::Settings)> {
     let options = &kit.container.record.options;
-    if options.cgroups.as_deref() == Some("disabled") {
-        return Ok(None);
-    }
-    let support = cgroup::probe();
-    let settings = cgroup::check(&support, &options.resources)?;
-    Ok(Some((support, settings)))
+    let limits = Resources {
+        // "No limit" asks for nothing.
+        pids_limit: options.resources.pids_limit.filter(|n| *n > 0),
+        ..options.resources.clone()
+    };
+    let mut support = cgroup::probe();
+    let wish = cgroup::Wish {
+        mode: options.cgroups.as_deref(),
+        manager: options.cgroup_manager,
+        parent: options.cgroup_parent.as_deref(),
+        limits: limits != Resources::default(),
+        wanted: systemd,
+        is_root: kit.session.user.uid == 0,
+    };
+    let place = cgroup::choose(&mut support, &wish, &kit.session.env)?;
+    let settings = match options.cgroups.as_deref() {
+        Some("disabled") => cgroup::Settings::default(),
+        _ => cgroup::check(&support, &options.resources)?,
+    };
+    Ok((place, settings))
 }
 
 /// The container's own group, where this host allows one. Made by the monitor: it alone removes it.
 pub(super) fn make_group(
     kit: &Kit<'_>,
-    checked: Option<(cgroup::Support, cgroup::Settings)>,
+    (place, settings): &(cgroup::Place, cgroup::Settings),
+    owner: Option<(u32, u32)>,
 ) -> Result<Option<OwnGroup>> {
-    let Some((support, settings)) = checked else {
-        return Ok(None);
+    let container = &kit.container;
+    let what = || {
+        format!(
+            "cannot make the control group of container {:?}",
+            container.name()
+        )
     };
-    Group::create(&support, kit.container.id(), &settings)
-        .map(|group| group.map(OwnGroup))
-        .what(|| {
-            format!(
-                "cannot make the control group of container {:?}",
-                kit.container.name()
-            )
-        })
+    let who = cgroup::Who {
+        id: container.id(),
+        name: container.name(),
+        stop_timeout: super::stop_timeout(container),
+    };
+    let group = Group::create(place, &who, settings).what(what)?;
+    if let (Some(group), Some(owner)) = (&group, owner) {
+        group.delegate(owner).what(what)?;
+    }
+    Ok(group.map(OwnGroup))
 }
 
 /// What `exec` and `inspect` take from a container that does not run: the specification it would
