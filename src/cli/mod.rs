@@ -94,8 +94,14 @@ pub(crate) fn groups() -> String {
     text
 }
 
+/// What a start needs of the heap, bytes; measured.
+const START_HEAP: usize = 416 << 10;
+
 /// Runs a command line and answers the exit code of the process.
 pub fn main(words: Vec<String>) -> u8 {
+    if matches!(words.get(1).map(String::as_str), Some("run" | "start")) {
+        crate::sys::memory::warm(START_HEAP);
+    }
     if let Some(words) = runtime::words(&words) {
         // Other engines' way in: nothing of ours is looked up for it.
         return runtime::main(&words, &mut Out::standard());
@@ -134,4 +140,47 @@ fn interpret(words: Vec<String>, out: &mut Out) -> Result<u8> {
 fn called_as(words: &[String]) -> &str {
     let name = words.first().map_or("", String::as_str);
     name.rsplit('/').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The arguments of `run` as one of the two trees reads them.
+    fn read(command: Command, words: &[String]) -> Option<String> {
+        let mut matches = command.try_get_matches_from(words).ok()?;
+        while let Some((_, below)) = matches.remove_subcommand() {
+            matches = below;
+        }
+        let args = frame::parse::<container::run::RunArgs>(&mut matches).unwrap();
+        Some(format!("{args:?}"))
+    }
+
+    #[test]
+    fn the_part_of_the_tree_reads_a_line_as_the_whole_one_does() {
+        for line in [
+            "c run x",
+            "c run --rm --network none x true",
+            "c run -it --rm -v /a:/b -e A=1 -eB --env=C=2 x sh -c --rm",
+            "c container run -dp 80:80 --name -odd --memory-swap -1 -- x -y",
+            "c run --pull always --tls-verify --label a=-b --label -c -h box -u0 x",
+            "c run --net host --read-only --init --userns keep-id:uid=3 x -- -z",
+            "c create-nothing x",
+            "c run --bogus x",
+            "c run --rm=false x",
+            "c run --help",
+            "c run",
+        ] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let lean = frame::lean(&tables(), &words).map(|lean| read(lean, &words));
+            frame::whole();
+            // What the part refuses is asked of the whole.
+            if let Some(Some(lean)) = lean {
+                assert_eq!(Some(lean), read(tree(), &words), "{line}");
+            } else {
+                let good = read(tree(), &words);
+                assert!(good.is_none() || line.contains("=false"), "{line}: {good:?}");
+            }
+        }
+    }
 }

@@ -21,6 +21,7 @@ pub mod fd;
 pub mod interface;
 pub mod link;
 pub mod memfd;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

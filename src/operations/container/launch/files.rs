@@ -26,14 +26,22 @@ const LIMIT: u64 = 4 << 20;
 pub(super) fn write(dir: &Path, name: &str, text: &[u8], root: (u32, u32)) -> Result<PathBuf> {
     let path = dir.join(name);
     let what = || format!("cannot write {}", path.display());
-    // A restart replaces the content of the same file: the old one may still be bound somewhere.
-    drop(fs::remove_file(&path));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&path)
-        .what(what)?;
+    let make = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&path)
+    };
+    let mut file = match make() {
+        // A restart makes another file: the old one may still be bound somewhere.
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            drop(fs::remove_file(&path));
+            make()
+        }
+        other => other,
+    }
+    .what(what)?;
     file.write_all(text).what(what)?;
     // The caller's umask must not hide it from the container's users.
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
