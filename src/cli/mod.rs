@@ -179,7 +179,10 @@ mod tests {
                 assert_eq!(Some(lean), read(tree(), &words), "{line}");
             } else {
                 let good = read(tree(), &words);
-                assert!(good.is_none() || line.contains("=false"), "{line}: {good:?}");
+                assert!(
+                    good.is_none() || line.contains("=false"),
+                    "{line}: {good:?}"
+                );
             }
         }
     }
