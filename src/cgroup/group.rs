@@ -172,6 +172,26 @@ impl Group {
         self.dir.try_clone().what(|| "cannot copy a descriptor")
     }
 
+    /// The folder in which another process of the container is born: the group, or where its first
+    /// process is when a systemd inside hands controllers down, which leaves no place for processes
+    /// in the group itself.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn birthplace(&self, init: i32) -> Result<OwnedFd> {
+        let control = fs::read_to_string(self.path.join("cgroup.subtree_control"));
+        if control.unwrap_or_default().trim().is_empty() {
+            return self.directory();
+        }
+        let own = fs::read_to_string(format!("/proc/{init}/cgroup")).unwrap_or_default();
+        let own = own.lines().find_map(|l| l.strip_prefix("0::/"));
+        let mount = super::probe().mount;
+        match own.map(|own| mount.join(own)) {
+            Some(path) if path.starts_with(&self.path) => Self::at(&path)?.directory(),
+            _ => self.directory(),
+        }
+    }
+
     /// Writes limits, for a new group and for `update`.
     ///
     /// # Errors

@@ -20,6 +20,6 @@ mod probe;
 
 pub use group::{Group, Stats, Who};
 pub use limits::{DEFAULT_PIDS, Settings, check};
-pub use manager::{Manager, Scope};
+pub use manager::{CONTAINER, Manager, Scope};
 pub use place::{Place, Wish, choose, usual};
 pub use probe::{Support, Version, probe, probe_at};

@@ -61,7 +61,7 @@ pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
             group
                 .approach(|| Manager::find(&session.env, &cgroup::probe(), session.user.uid == 0))
                 .what(what)?;
-            Some(group.directory()?)
+            Some(group.birthplace(init.pid).what(what)?)
         }
         None => None,
     };

@@ -1,20 +1,22 @@
 //! Where a container's cgroup is, making it, and removing it.
 //!
 //! On v2 one group, in which the process is born; on v1 one a hierarchy, which the process enters
-//! first of all. Groups are made through the file system: a `slice:prefix:name` of the systemd form
-//! is the folder that systemd would give it.
+//! first of all. Groups are made through the file system, but for a `slice:prefix:name` of the
+//! systemd form: that is a scope, or where no systemd can be asked, the folder that it would have.
 //!
 //! Spec: config-linux, "Control groups".
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::limits::{self, Files};
 use super::record::Record;
 use super::{Place, bpf};
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::cgroup::{self, Group};
+use crate::cgroup::{self, CONTAINER, Group, Manager, Scope};
+use crate::config::env::Env;
 use crate::spec::resources::{DeviceRule, Resources};
 use crate::spec::runtime::Spec;
 use crate::sys;
@@ -26,6 +28,9 @@ const MOUNT: &str = "/sys/fs/cgroup";
 
 /// Controllers that are turned on where they can be, so that there are counters to be read.
 const COUNTERS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+
+/// How long `systemctl stop` of a scope waits before it kills.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Groups of a container that is being created; those that were made go with the value unless
 /// kept.
@@ -103,7 +108,10 @@ fn is_foreign(e: &Error) -> bool {
 fn v2(place: &Place, given: Option<&str>, resources: &Resources, id: &str) -> Result<Made> {
     let mount = Path::new(MOUNT);
     let path = match given {
-        Some(text) if place.systemd_cgroup => of_systemd(mount, text)?,
+        Some(text) if place.systemd_cgroup => match scope(text)? {
+            Some(path) => path,
+            None => of_systemd(mount, text)?,
+        },
         Some(text) if text.starts_with('/') => mount.join(text.trim_start_matches('/')),
         _ => match cgroup::probe().base {
             Some(base) => base.join(given.map_or_else(|| default_path(id), str::to_owned)),
@@ -138,8 +146,8 @@ fn default_path(id: &str) -> String {
     format!("coracle/{id}-{}", std::process::id())
 }
 
-/// The folder of `slice:prefix:name`.
-fn of_systemd(mount: &Path, text: &str) -> Result<PathBuf> {
+/// `slice:prefix:name`, taken apart: the slice and the unit.
+fn unit_of(text: &str) -> Result<(&str, String)> {
     let mut parts = text.split(':');
     let (Some(slice), Some(prefix), Some(name), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -148,17 +156,54 @@ fn of_systemd(mount: &Path, text: &str) -> Result<PathBuf> {
             "linux.cgroupsPath {text:?} is not slice:prefix:name, as --systemd-cgroup expects"
         )));
     };
-    let root_user = is_first_user_namespace();
-    let mut path = if root_user {
+    let unit = match (prefix, name) {
+        (_, name) if name.ends_with(".slice") => name.to_owned(),
+        ("", name) => format!("{name}.scope"),
+        (prefix, name) => format!("{prefix}-{name}.scope"),
+    };
+    let slice = match slice {
+        "" if is_first_user_namespace() => "system.slice",
+        "" => "user.slice",
+        other => other,
+    };
+    Ok((slice, unit))
+}
+
+/// The container's folder below a scope that systemd makes around this process. Absent for a slice
+/// and where no systemd can be asked.
+fn scope(text: &str) -> Result<Option<PathBuf>> {
+    let (slice, unit) = unit_of(text)?;
+    let (env, support) = (Env::process(), cgroup::probe());
+    let Some(manager) = Manager::find(&env, &support, is_first_user_namespace()) else {
+        return Ok(None);
+    };
+    if unit.ends_with(".slice") {
+        return Ok(None);
+    }
+    let scope = Scope {
+        description: format!("container {}", unit.trim_end_matches(".scope")),
+        unit,
+        slice: Some(slice.to_owned()),
+        stop_timeout: STOP_TIMEOUT,
+    };
+    match manager.enter(&scope) {
+        Ok(folder) => Ok(Some(folder.join(CONTAINER))),
+        Err(e) if e.kind() == Kind::Unavailable => {
+            log::info!("{}", e.one_line());
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// The folder of `slice:prefix:name`, where systemd does not make it.
+fn of_systemd(mount: &Path, text: &str) -> Result<PathBuf> {
+    let (slice, unit) = unit_of(text)?;
+    let mut path = if is_first_user_namespace() {
         mount.to_owned()
     } else {
         // The user manager's subtree.
         cgroup::probe().base.unwrap_or_else(|| mount.to_owned())
-    };
-    let slice = match slice {
-        "" if root_user => "system.slice",
-        "" => "user.slice",
-        other => other,
     };
     // `a-b-c.slice` is a.slice/a-b.slice/a-b-c.slice.
     let stem = slice
@@ -171,11 +216,7 @@ fn of_systemd(mount: &Path, text: &str) -> Result<PathBuf> {
             path.push(format!("{part}.slice"));
         }
     }
-    path.push(match (prefix, name) {
-        (_, name) if name.ends_with(".slice") => name.to_owned(),
-        ("", name) => format!("{name}.scope"),
-        (prefix, name) => format!("{prefix}-{name}.scope"),
-    });
+    path.push(unit);
     Ok(path)
 }
 
@@ -536,7 +577,7 @@ pub fn remove(record: &Record) -> Result<()> {
             for pid in group.processes()? {
                 drop(sys::signal::send(pid, libc::SIGKILL));
             }
-            pause(std::time::Duration::from_millis(1));
+            pause(Duration::from_millis(1));
         }
         group.remove()?;
     }
