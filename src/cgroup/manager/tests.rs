@@ -84,11 +84,14 @@ fn welcome(stream: &mut UnixStream) {
     stream.write_all(b"34\r\n").unwrap();
 }
 
+/// The members called, with their bodies.
+type Calls = Vec<(String, Vec<u8>)>;
+
 /// A manager that answers each call with what the closure gives; the calls it saw come back.
 fn serve(
     dir: &Path,
     mut answer: impl FnMut(u32, &Message) -> Vec<u8> + Send + 'static,
-) -> (Manager, JoinHandle<Vec<(String, Vec<u8>)>>) {
+) -> (Manager, JoinHandle<Calls>) {
     let path = dir.join("bus");
     let listener = UnixListener::bind(&path).unwrap();
     let thread = std::thread::spawn(move || {
