@@ -115,6 +115,18 @@ else
   skip "io: no controller or no disk ($disk)"
 fi
 
+echo "# again and again, and killed"
+ok "a restart policy inside one scope" 'run -d --name again --restart on-failure:2 --memory 32m busybox sh -c "exit 3" && soon "[ \"\$(coracle inspect --format \"{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}\" again)\" = \"exited 2 3\" ]"'
+coracle rm -f again >/dev/null
+for where in "" "systemd-run --user --scope -q"; do
+  $where coracle run -d --name lost --network none --memory 32m busybox sleep 1000 >/dev/null
+  path=$(coracle inspect --format '{{.State.CgroupPath}}' lost)
+  ok "a group below ${path#"$user"/}" '[ -d "$path" ]'
+  kill -9 "$(coracle inspect --format '{{.State.ConmonPid}}' lost)"
+  is "a killed monitor is seen" "exited -1" 'soon "coracle ps -a | grep -q Exited"; coracle inspect --format "{{.State.Status}} {{.State.ExitCode}}" lost'
+  ok "its group goes" 'coracle rm -f lost; soon "! [ -e $path ]"'
+done
+
 echo "# other places"
 ok "a slice of one's own" 'run -d --name sliced --cgroup-parent work.slice busybox sleep 100 && [ -d $user/work.slice/coracle-$(id_of sliced).scope ]'
 coracle rm -f -t 0 sliced >/dev/null

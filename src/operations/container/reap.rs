@@ -6,6 +6,7 @@ use super::events;
 use crate::base::Result;
 use crate::base::failpoint::failpoint;
 use crate::base::time::Timestamp;
+use crate::cgroup::Group;
 use crate::handoff::ended::wait_ended;
 use crate::operations::session::Session;
 use crate::state::container::{Container, ContainerLock, ExitRecord, State};
@@ -59,6 +60,10 @@ fn reap_locked(session: &Session, container: &Container) -> Result<bool> {
         .flatten()
     {
         kill(session, identity)?;
+    }
+    // What it left running outside its own PID namespace goes, too, and the folder with it.
+    if let Some(group) = status.cgroup.as_deref().and_then(|p| Group::open(p).ok()) {
+        drop(group.kill().and_then(|()| group.remove()));
     }
     failpoint("reap::killed")?;
     let recorded = container
