@@ -213,7 +213,7 @@ fn values(arg: &Arg) -> Wanted {
         "volumes-from" => Wanted::Objects(Kind::Containers),
         "secret" => Wanted::Objects(Kind::Secrets),
         "network" | "net" => words(&["none", "host", "pasta", "slirp4netns", "container:", "ns:"]),
-        "userns" => words(&["host", "keep-id", "nomap", "auto", "container:"]),
+        "userns" => words(&["host", "nested", "keep-id", "nomap", "auto", "container:"]),
         "pid" | "ipc" | "uts" | "cgroupns" => words(&["host", "private", "container:"]),
         "pull" => words(&["always", "missing", "never", "newer"]),
         "restart" => words(&["no", "always", "on-failure", "unless-stopped"]),

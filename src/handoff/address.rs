@@ -3,8 +3,9 @@
 //! A socket address holds 107 bytes, and `/run/user/1000/coracle/containers/<64 digits>/…` is
 //! longer: the folder is opened and the address goes through `/proc/self/fd`.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -20,20 +21,22 @@ fn short(path: &Path) -> std::io::Result<(File, PathBuf)> {
     Ok((dir, short))
 }
 
-/// Listens at `path`; a socket that is already there is replaced.
+/// Listens at `path`, for this user alone; a socket that is already there is replaced.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn listen(path: &Path) -> Result<UnixListener> {
-    let listen = || {
+    let listen = || -> std::io::Result<UnixListener> {
         let (_dir, short) = short(path)?;
-        match UnixListener::bind(&short) {
+        let listener = match UnixListener::bind(&short) {
             Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
                 std::fs::remove_file(path)?;
-                UnixListener::bind(&short)
+                UnixListener::bind(&short)?
             }
-            other => other,
-        }
+            other => other?,
+        };
+        std::fs::set_permissions(&short, Permissions::from_mode(0o600))?;
+        Ok(listener)
     };
     listen().what(|| format!("cannot listen on {}", path.display()))
 }

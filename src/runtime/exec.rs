@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use rustix::fs::OFlags;
 
 use super::hooks::Agent;
-use super::launch::{BornIn, child, watch};
+use super::launch::{child, watch};
 use super::process::{self, Last};
 use super::{Launched, Stdio, schedule, status};
 use crate::base::{Context as _, Error, Kind, Result};
@@ -20,7 +20,7 @@ use crate::sys::clone::{self, Clone as CloneRequest, Fork};
 use crate::sys::namespace::{self, Kind as Ns};
 use crate::sys::process::Identity;
 use crate::sys::seccomp::Instruction;
-use crate::sys::{self, fd, mount, pty};
+use crate::sys::{self, attributes, fd, mount, pty};
 
 /// A further process for a running container.
 #[derive(Debug)]
@@ -88,7 +88,15 @@ pub fn exec(request: ExecRequest) -> Result<Launched> {
         ));
     }
     let (mine, theirs) = fd::packet_pair()?;
-    let born = BornIn::enter(pid.as_ref())?;
+    if let Some(pid) = &pid {
+        // For good: a plain user may not go back. No other child of this process comes after it.
+        namespace::join(pid, Ns::Pid.flag())
+            .what_kind(Kind::Denied, || "cannot join the pid namespace")?;
+    }
+    // The child is seen by the container's processes from its birth on (CVE-2016-9962): what needs
+    // a readable process is done here.
+    process::oom_score(&request.process)?;
+    attributes::set_dumpable(false)?;
     let cloned = clone::clone(CloneRequest {
         flags: 0,
         cgroup: request.cgroup.as_ref().map(std::os::fd::AsFd::as_fd),
@@ -104,7 +112,7 @@ pub fn exec(request: ExecRequest) -> Result<Launched> {
         Err(e) if e.errno == libc::ENOMEM && pid.is_some() => return Err(e).what(ended),
         Err(e) => return Err(e).what(|| "cannot make a process in the container"),
     };
-    drop(born);
+    attributes::set_dumpable(true)?;
     drop(theirs);
     drop(request);
     watch(new, mine, false, |_| Ok(()))

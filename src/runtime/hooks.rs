@@ -115,6 +115,11 @@ pub fn run(kind: &str, hooks: &[Hook], state: &State) -> Result<()> {
         return Ok(());
     }
     let text = text(state)?;
+    if kind != "startContainer" {
+        // What our caller has open is none of a hook's business either. (There the program's own
+        // are in their places already, and nothing else.)
+        fd::cloexec_from(3)?;
+    }
     for hook in hooks {
         one(kind, hook, &text)?;
     }
@@ -130,6 +135,7 @@ pub fn run_all(kind: &str, hooks: &[Hook], state: &State) -> Result<Vec<Error>> 
         return Ok(Vec::new());
     }
     let text = text(state)?;
+    fd::cloexec_from(3)?;
     let failed = hooks.iter().filter_map(|hook| one(kind, hook, &text).err());
     Ok(failed.collect())
 }

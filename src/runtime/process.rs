@@ -85,7 +85,9 @@ pub(crate) fn check(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Done first of all in a new process: what needs /proc of the host and a readable process.
+/// Done first of all in a new process: what needs /proc of the host and a readable process. One
+/// that others could see at its birth is not readable, but for a moment when there is something to
+/// be written.
 ///
 /// # Errors
 /// What the kernel says.
@@ -94,20 +96,30 @@ pub(crate) fn begin(process: &Process, status: &OwnedFd, die_with_parent: bool) 
         attributes::set_death_signal(libc::SIGKILL)?;
         parent_lives(status)?;
     }
-    if let Some(score) = process.oom_score_adj {
-        let path = "/proc/self/oom_score_adj";
-        let now = std::fs::read_to_string(path).unwrap_or_default();
-        if now.trim() != score.to_string() {
-            std::fs::write(path, score.to_string())
-                .what(|| format!("cannot set the out-of-memory score to {score}"))
-                .map_err(|e| e.hint("without privileges it can only be raised"))?;
-        }
-    }
+    oom_score(process)?;
     schedule::apply(process)?;
     security_label(process)?;
     // From here on nobody in a namespace that we join can look into this process (CVE-2016-9962).
     attributes::set_dumpable(false)?;
     attributes::new_session()?;
+    Ok(())
+}
+
+/// Sets the out-of-memory score, which children inherit.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn oom_score(process: &Process) -> Result<()> {
+    if let Some(score) = process.oom_score_adj {
+        let path = "/proc/self/oom_score_adj";
+        let now = std::fs::read_to_string(path).unwrap_or_default();
+        if now.trim() != score.to_string() {
+            attributes::set_dumpable(true)?;
+            std::fs::write(path, score.to_string())
+                .what(|| format!("cannot set the out-of-memory score to {score}"))
+                .map_err(|e| e.hint("without privileges it can only be raised"))?;
+        }
+    }
     Ok(())
 }
 
@@ -123,6 +135,7 @@ fn parent_lives(status: &OwnedFd) -> Result<()> {
 /// Labels for the next execve.
 fn security_label(process: &Process) -> Result<()> {
     let write = |path: &str, text: &str, what: &str| {
+        attributes::set_dumpable(true)?;
         std::fs::write(path, text)
             .what(|| format!("cannot set the {what}"))
             .map_err(|e| {
@@ -169,12 +182,7 @@ pub(crate) fn finish(last: Last<'_>) -> Result<Infallible> {
             })?;
     }
     attributes::set_umask(0o022);
-    let root = rustix::fs::open(
-        c"/",
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .map_err(|e| sys::Error::new("open", "/", e.raw_os_error()))?;
+    let root = own_root()?;
     enter_directory(&root, process, last.make_cwd)?;
     attributes::set_umask(user.umask.unwrap_or(0o022));
     if !last.keep_keyring {
@@ -230,6 +238,12 @@ pub(crate) fn finish(last: Last<'_>) -> Result<Infallible> {
         gate.wait(last.status)?;
     }
     if let Some((hooks, state)) = last.hooks {
+        let root = own_root()?;
+        for hook in hooks {
+            // Their paths are the container's: none may lead to our own program.
+            program::find(&root, std::slice::from_ref(&hook.path), &[], true)?;
+        }
+        drop(root);
         hooks::run("startContainer", hooks, &state.at("created"))?;
     }
 
@@ -269,6 +283,15 @@ pub(crate) fn finish(last: Last<'_>) -> Result<Infallible> {
         Command::Direct(found) => Err(found.execute(&process.env)),
         Command::Init(own) => run_init(&own, process, last.status),
     }
+}
+
+fn own_root() -> Result<OwnedFd> {
+    rustix::fs::open(
+        c"/",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .map_err(|e| sys::Error::new("open", "/", e.raw_os_error()).into())
 }
 
 enum Command {

@@ -474,6 +474,9 @@ pub enum UsernsMode {
     /// Not given, or `host`: container root is the caller, the rest are subordinate ids.
     #[default]
     Host,
+    /// The ids of `Host` in a user namespace of the container's own: its root has no rights over
+    /// our mounts and processes, only over what the container owns.
+    Nested,
     /// The caller has the same ids inside.
     KeepId {
         /// The caller's uid inside, default the same as outside.

@@ -42,6 +42,7 @@ mod progress;
 mod registry;
 mod registry_config;
 mod run_flags;
+mod security;
 mod shells;
 mod streams;
 mod users;

@@ -50,7 +50,7 @@ pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
     let process = process(options, &container, &spec, &root).what(what)?;
     let nested = nested_maps(&spec);
     let owner = outside(nested.as_ref(), process.user.uid, process.user.gid);
-    let seccomp = filter(&container, &process)?;
+    let seccomp = filter(&container, &process, &spec)?;
     let (stdio, ends) = streams(options, owner)?;
     let preserve = (3..3 + options.preserve_fds)
         .map(|n| inherited(n).what(what))
@@ -199,13 +199,22 @@ fn outside(nested: Option<&IdMaps>, uid: u32, gid: u32) -> (u32, u32) {
     }
 }
 
-fn filter(container: &Container, process: &Process) -> Result<Option<seccomp::Filter>> {
+fn filter(
+    container: &Container,
+    process: &Process,
+    spec: &Spec,
+) -> Result<Option<seccomp::Filter>> {
     let caps = process
         .capabilities
         .as_ref()
         .map_or_else(Vec::new, |c| c.bounding.clone());
     let options = &container.record.options;
-    seccomp::filter(&options.security, options.privileged, &caps)
+    seccomp::filter(
+        &options.security,
+        options.privileged,
+        &caps,
+        seccomp::needs_socketcall(spec),
+    )
 }
 
 type Ends = [Option<OwnedFd>; 3];

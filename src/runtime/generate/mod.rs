@@ -19,6 +19,7 @@ pub use process::{argv, exec_process, is_systemd, stop_signal};
 
 use crate::base::Result;
 use crate::runtime::capabilities;
+use crate::runtime::seccomp::ARCHITECTURE;
 use crate::runtime::user::ResolvedUser;
 use crate::spec::idmap::IdMaps;
 use crate::spec::image::ImageConfig;
@@ -208,6 +209,10 @@ pub fn generate(
         ),
     ] {
         annotations.entry(key.to_owned()).or_insert(value);
+    }
+    if let Some(image) = image.filter(|i| i.architecture == "386") {
+        // Read again when the system call filter is made, for `exec` too.
+        annotations.insert(ARCHITECTURE.to_owned(), image.architecture.clone());
     }
     let nested = facts.nested.clone().unwrap_or_default();
     let spec = Spec {

@@ -7,18 +7,18 @@
 
 pub(super) mod child;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::hooks::{self, State};
 use super::nested::Nested;
 use super::status::{self, Said};
 use super::{Launched, Stdio, process, sysctl};
-use crate::base::{Context as _, Error, Kind, Result};
+use crate::base::{Context as _, Error, Result};
 use crate::spec::runtime::{Hooks, Linux, Namespace, NamespaceKind, Spec};
 use crate::sys::clone::{self, Clone as CloneRequest, Fork};
 use crate::sys::namespace::{self, Kind as Ns};
 use crate::sys::seccomp::Instruction;
-use crate::sys::{fd, pidfd};
+use crate::sys::{attributes, fd, pidfd};
 
 /// Where a mount of the spec comes from when its `source` string shall not be looked up.
 #[derive(Debug)]
@@ -189,12 +189,17 @@ pub fn begin(launch: Launch) -> Result<Begun> {
     let plan = Namespaces::plan(&launch)?;
     let (mine, theirs) = fd::packet_pair()?;
     let gated = launch.gate.is_some();
-    let inside = BornIn::enter(plan.pid.as_ref())?;
-    let cloned = clone::clone(CloneRequest {
+    let request = CloneRequest {
         flags: plan.new,
         cgroup: launch.cgroup.as_ref().map(std::os::fd::AsFd::as_fd),
         exit_signal: libc::SIGCHLD,
-    });
+    };
+    let cloned = match &plan.pid {
+        Some(pid) if !namespace::is_own(pid, Ns::Pid)? => {
+            born_in(pid, request, process, !plan.new_time)?
+        }
+        _ => clone::clone(request),
+    };
     let child = match cloned {
         Ok(Fork::Child) => {
             drop(mine);
@@ -212,7 +217,6 @@ pub fn begin(launch: Launch) -> Result<Begun> {
                 });
         }
     };
-    drop(inside);
     drop(theirs);
     drop(plan);
     Ok(Begun {
@@ -438,33 +442,59 @@ fn dup(ns: &OwnedFd) -> Result<OwnedFd> {
     Ok(fd::dup_at_least(ns, 3)?)
 }
 
-/// Children are born in another pid namespace while this lives.
-pub(super) struct BornIn {
-    own: Option<OwnedFd>,
-}
-
-impl BornIn {
-    pub(super) fn enter(pid: Option<&OwnedFd>) -> Result<Self> {
-        let Some(pid) = pid else {
-            return Ok(Self { own: None });
-        };
-        if namespace::is_own(pid, Ns::Pid)? {
-            return Ok(Self { own: None });
+/// Clones a child of this process into an existing pid namespace. Who may make children there may
+/// not always go back, and this process makes others that must not be seen inside (the uplink): so
+/// a step of its own does it. `hidden`: the child is not dumpable from its birth on, because others
+/// in that namespace are waiting for it (CVE-2016-9962).
+fn born_in(
+    pid: &OwnedFd,
+    request: CloneRequest<'_>,
+    process: &crate::spec::runtime::Process,
+    hidden: bool,
+) -> Result<crate::sys::Result<Fork>> {
+    let what = || "cannot make a process in the other container's pid namespace";
+    let (mine, theirs) = fd::packet_pair()?;
+    let step = clone::clone(CloneRequest {
+        flags: 0,
+        cgroup: None,
+        exit_signal: libc::SIGCHLD,
+    })
+    .what(what)?;
+    let step = match step {
+        Fork::Parent(step) => step,
+        Fork::Child => {
+            drop(mine);
+            if hidden {
+                // What the child inherits it need not be readable for. It reports what fails.
+                drop(process::oom_score(process));
+                drop(attributes::set_dumpable(false));
+            }
+            let made = namespace::join(pid, Ns::Pid.flag()).and_then(|()| {
+                clone::clone(CloneRequest {
+                    flags: request.flags | libc::CLONE_PARENT as u64,
+                    exit_signal: 0,
+                    ..request
+                })
+            });
+            let told = match made {
+                Ok(Fork::Child) => return Ok(Ok(Fork::Child)),
+                Ok(Fork::Parent(child)) => {
+                    let pid = child.pid.to_ne_bytes();
+                    fd::send(&theirs, &pid, &[child.pidfd.as_fd()])
+                }
+                Err(e) => fd::send(&theirs, &e.errno.to_ne_bytes(), &[]),
+            };
+            clone::exit_now(u8::from(told.is_err()));
         }
-        let own = namespace::own(Ns::Pid)?;
-        namespace::join(pid, Ns::Pid.flag())
-            .what_kind(Kind::Denied, || "cannot join the pid namespace")?;
-        Ok(Self { own: Some(own) })
-    }
-}
-
-impl Drop for BornIn {
-    fn drop(&mut self) {
-        if let Some(own) = &self.own {
-            // Its own pid namespace is one that a process may always go back to.
-            drop(namespace::join(own, Ns::Pid.flag()));
-        }
-    }
+    };
+    drop(theirs);
+    let (bytes, fds) = fd::receive(&mine, 4)?;
+    drop(pidfd::wait(&step.pidfd));
+    let number = bytes.try_into().map_or(0, i32::from_ne_bytes);
+    Ok(match fds.into_iter().next() {
+        Some(pidfd) => Ok(Fork::Parent(clone::Child { pid: number, pidfd })),
+        None => Err(crate::sys::Error::new("clone3", "pid namespace", number)),
+    })
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl Place {
             }
             None => {
                 let fd = resolve::make(&self.root, &path, leaf, Make::default()).what(what)?;
-                refuse_kernel_files(&fd, &path)?;
+                self.refuse_detour(&fd, &path)?;
                 fd
             }
         };
@@ -160,11 +160,41 @@ impl Place {
             None => resolve::handle(&self.root, &path).map(Some),
         };
         match found {
-            Ok(Some(fd)) => Ok(Some(Target { fd, path })),
+            Ok(Some(fd)) => {
+                if !is_special(&path) {
+                    self.refuse_detour(&fd, &path)?;
+                }
+                Ok(Some(Target { fd, path }))
+            }
             Ok(None) => Ok(None),
             Err(e) if matches!(e.errno, libc::ENOENT | libc::ENOTDIR | libc::EACCES) => Ok(None),
             Err(e) => Err(e).what(|| format!("cannot look at {}", path.display())),
         }
+    }
+
+    /// Refuses a path that led to a kernel file system, or to the top of a mount of ours, by a link:
+    /// what covers that would be missing where it was meant to be.
+    fn refuse_detour(&self, fd: &OwnedFd, path: &Path) -> Result<()> {
+        refuse_kernel_files(fd, path)?;
+        let stat = rustix::fs::fstat(fd).call("fstat", String::new)?;
+        for special in self
+            .special
+            .iter()
+            .filter(|s| s.at.components().count() == 2)
+        {
+            let top = rustix::fs::fstat(&special.tree).call("fstat", String::new)?;
+            if (top.st_dev, top.st_ino) == (stat.st_dev, stat.st_ino) {
+                return Err(Error::new(
+                    Kind::Denied,
+                    format!(
+                        "{} leads to {} by a link",
+                        path.display(),
+                        special.at.display()
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Attaches `tree` at `destination` and remembers it where later targets may be below it.

@@ -15,11 +15,16 @@ use std::path::Path;
 
 use crate::base::{Context as _, Error, Result};
 use crate::runtime::capabilities;
-use crate::spec::runtime::Seccomp;
+use crate::spec::runtime::{Seccomp, Spec};
 use crate::state::options::SecurityOptions;
 
 pub use crate::sys::seccomp::Instruction;
 pub use default::VERSION as DEFAULT_VERSION;
+
+/// The annotation with an image's architecture.
+///
+/// Spec: image-spec, conversion, "Annotation Fields".
+pub(super) const ARCHITECTURE: &str = "org.opencontainers.image.architecture";
 
 /// A profile larger than this is not read.
 const LIMIT: u64 = 4 << 20;
@@ -53,7 +58,15 @@ impl std::fmt::Debug for Filter {
 
 /// The built-in profile for a container that has `caps` (`CAP_...` names) in its bounding set.
 pub fn default_profile<S: AsRef<str>>(caps: &[S]) -> Seccomp {
-    default::profile(caps)
+    default::profile(caps, false)
+}
+
+/// Whether 32-bit programs of a container may make sockets by `socketcall`, which no filter can
+/// look into: only an image for 32-bit x86 has no other way.
+pub fn needs_socketcall(spec: &Spec) -> bool {
+    spec.annotations
+        .get(ARCHITECTURE)
+        .is_some_and(|architecture| architecture == "386")
 }
 
 /// Compiles a profile for this machine's system call interfaces.
@@ -149,6 +162,7 @@ pub fn parse_profile(text: &[u8], caps: &[String]) -> Result<Seccomp> {
 }
 
 /// The filter for a container with `caps` in its bounding set: none when unconfined or privileged.
+/// `socketcall`: what [`needs_socketcall`] says.
 ///
 /// # Errors
 /// As [`compile`] and [`parse_profile`]; what the kernel says about the profile's file.
@@ -156,17 +170,22 @@ pub fn filter(
     security: &SecurityOptions,
     privileged: bool,
     caps: &[String],
+    socketcall: bool,
 ) -> Result<Option<Filter>> {
     let profile = match security.seccomp.as_deref() {
         Some("unconfined") => return Ok(None),
         None if privileged => return Ok(None),
-        None if !PREPARED.is_empty() && default::is_same(caps, &capabilities::DEFAULT) => {
+        None if !socketcall
+            && !PREPARED.is_empty()
+            && default::is_same(caps, &capabilities::DEFAULT) =>
+        {
             return Ok(Some(Filter {
                 program: decode(PREPARED),
                 flags: 0,
             }));
         }
-        None => default_profile(caps),
+        None => default::profile(caps, socketcall),
+        Some("socketcall") => default::profile(caps, true),
         Some(path) => {
             let what = || format!("cannot use the seccomp profile {path}");
             parse_profile(&read(Path::new(path)).what(what)?, caps).what(what)?

@@ -521,12 +521,32 @@ fn what_cannot_be_compiled_is_refused() {
 #[test]
 fn options_choose_the_filter() {
     let mut security = SecurityOptions::default();
-    assert!(filter(&security, false, &defaults()).unwrap().is_some());
-    assert!(filter(&security, true, &defaults()).unwrap().is_none());
+    assert!(
+        filter(&security, false, &defaults(), false)
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        filter(&security, true, &defaults(), false)
+            .unwrap()
+            .is_none()
+    );
+    let length = |security: &SecurityOptions, socketcall| {
+        let made = filter(security, false, &defaults(), socketcall).unwrap();
+        made.unwrap().program.len()
+    };
+    let (closed, open) = (length(&security, false), length(&security, true));
+    assert!(open < closed, "an image for 32-bit x86 has its socketcall");
+    security.seccomp = Some("socketcall".into());
+    assert_eq!(length(&security, false), open);
     security.seccomp = Some("unconfined".into());
-    assert!(filter(&security, false, &defaults()).unwrap().is_none());
+    assert!(
+        filter(&security, false, &defaults(), false)
+            .unwrap()
+            .is_none()
+    );
     security.seccomp = Some("/nonexistent/profile.json".into());
-    assert!(filter(&security, false, &defaults()).is_err());
+    assert!(filter(&security, false, &defaults(), false).is_err());
 }
 
 /// The kernel's own answer: the filter binds one thread, which then makes the calls.
@@ -577,6 +597,7 @@ mod kernel {
             assert_eq!(call(libc::SYS_personality, 0xFFFF_FFFF, 0, 0), 0);
             assert_eq!(call(0x4000_0000 | 39, 0, 0, 0), libc::ENOSYS);
             assert_eq!(call(500, 0, 0, 0), libc::ENOSYS);
+            assert_eq!(call32(102, 1), -libc::ENOSYS, "socketcall(socket)");
             // What programs need goes through: threads, files, sockets, time.
             std::fs::read_dir("/proc/self").unwrap().count();
             std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -6,9 +6,9 @@
 //! Invariants: a layer under its final name is complete and flushed; it is never changed again.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -384,7 +384,11 @@ fn read_record(path: &Path) -> Result<Option<LayerInfo>> {
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let bytes = serde_json::to_vec(value).what(|| "cannot write a record")?;
-    fs::write(path, bytes)
+    let mut open = fs::OpenOptions::new();
+    // In staging, where nothing is yet.
+    open.write(true).create_new(true).mode(0o600);
+    open.open(path)
+        .and_then(|mut file| file.write_all(&bytes))
         .map_err(super::blob::full)
         .what(|| format!("cannot write {}", path.display()))
 }

@@ -258,10 +258,10 @@ pub(super) struct Security {
     /// Drop a capability, or ALL
     #[arg(long, value_name = "CAPABILITY")]
     pub cap_drop: Vec<String>,
-    /// seccomp=, apparmor=, label=, mask=, unmask=, proc-opts=, no-new-privileges
+    /// seccomp=, apparmor=, label=disable, mask=, unmask=, proc-opts=, …
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
-    /// User namespace: host, keep-id[:…], nomap, auto[:…], container:NAME, ns:PATH
+    /// User namespace: host, nested, keep-id[:…], nomap, auto[:…], …
     #[arg(long, value_name = "MODE")]
     pub userns: Option<String>,
     /// Line of the user id map: INSIDE:OUTSIDE[:COUNT]

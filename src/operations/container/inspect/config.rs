@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use crate::operations::container::summary::Summary;
+use crate::state::options::{ContainerOptions, SecretTarget};
 
 pub(super) fn config(s: &Summary, cx: &Context<'_>) -> Value {
     let record = &s.container.record;
@@ -13,7 +14,11 @@ pub(super) fn config(s: &Summary, cx: &Context<'_>) -> Value {
     let process = cx.spec.and_then(|spec| spec.process.as_ref());
     let image = cx.image.map(|i| &i.config);
     let env = match process {
-        Some(p) => p.env.clone(),
+        Some(p) => p
+            .env
+            .iter()
+            .map(|entry| without_secret(options, entry))
+            .collect(),
         None => {
             let mut env = image.map_or_else(Vec::new, |i| i.env.clone());
             env.extend(options.env.iter().cloned());
@@ -121,8 +126,21 @@ pub(super) fn config(s: &Summary, cx: &Context<'_>) -> Value {
     config
 }
 
+/// A variable as it may be shown: the value of one that is a secret is not.
+fn without_secret(options: &ContainerOptions, entry: &str) -> String {
+    let name = entry.split('=').next().unwrap_or_default();
+    let is_secret = options
+        .secrets
+        .iter()
+        .any(|s| matches!(&s.target, SecretTarget::Env { name: secret } if secret == name));
+    if is_secret {
+        format!("{name}=*******")
+    } else {
+        entry.to_owned()
+    }
+}
+
 fn secrets(s: &Summary) -> Vec<Value> {
-    use crate::state::options::SecretTarget;
     s.container
         .record
         .options

@@ -186,6 +186,7 @@ fn userns(mode: &UsernsMode) -> String {
                 format!("keep-id:{}", parts.join(","))
             }
         }
+        UsernsMode::Nested => "nested".to_owned(),
         UsernsMode::Nomap => "nomap".to_owned(),
         UsernsMode::Auto { .. } => "auto".to_owned(),
         UsernsMode::Container(c) => format!("container:{c}"),

@@ -32,6 +32,7 @@ pub fn nested_maps(
 ) -> Result<Option<IdMaps>> {
     Ok(match mode {
         UsernsMode::Host | UsernsMode::Container(_) | UsernsMode::Path(_) => None,
+        UsernsMode::Nested => Some(IdMaps::identity(shared)),
         UsernsMode::KeepId { uid, gid, size } => Some(IdMaps {
             uids: keep(uid.unwrap_or(caller.uid), *size, count(&shared.uids))?,
             gids: keep(gid.unwrap_or(caller.gid), *size, count(&shared.gids))?,

@@ -158,7 +158,12 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
         .as_ref()
         .and_then(|p| p.capabilities.as_ref())
         .map_or_else(Vec::new, |c| c.bounding.clone());
-    let seccomp = seccomp::filter(&options.security, options.privileged, &caps)?;
+    let seccomp = seccomp::filter(
+        &options.security,
+        options.privileged,
+        &caps,
+        seccomp::needs_socketcall(&generated.spec),
+    )?;
     let cgroup = check_limits(kit, generated.systemd)?;
     let mut netns = making.finish()?;
     if let Some(nested) = &mut nested
