@@ -10,7 +10,6 @@ use crate::spec::idmap::IdMaps;
 use crate::spec::runtime::{Capabilities, ConsoleSize, Mount, Process, Root, User};
 use crate::sys::process::Identity;
 use crate::sys::{mount, signal};
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
