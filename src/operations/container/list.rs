@@ -1,5 +1,7 @@
 //! `ps`: which containers there are.
 
+use std::collections::BTreeSet;
+
 use super::select;
 use super::summary::Summary;
 use crate::base::{Error, Kind, Result, parallel};
@@ -35,7 +37,19 @@ pub fn list(session: &Session, options: &ListOptions) -> Result<(Vec<Summary>, V
         running(session, &containers)?
     };
     let mut shown = Vec::new();
-    for summary in parallel::map(list, Summary::of) {
+    let active: BTreeSet<std::ffi::OsString> = std::fs::read_dir(session.dirs.runtime_containers())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    let look = |container: Container| match active
+        .contains(std::ffi::OsStr::new(container.id().as_str()))
+    {
+        true => Summary::of(container),
+        false => Summary::at_rest(container),
+    };
+    for summary in parallel::map(list, look) {
         match summary {
             Ok(s) if !everything && !s.state.is_active() => drop(s),
             Ok(s) if filters.accept(&s) => shown.push(s),

@@ -32,7 +32,22 @@ impl Summary {
     /// # Errors
     /// `Corrupt` for damaged records.
     pub fn of(container: Container) -> Result<Self> {
-        let (mut state, mut status, mut exit) = container.situation()?;
+        Self::from(container, Container::situation)
+    }
+
+    /// As [`Summary::of`], for a container that had no runtime folder a moment ago.
+    ///
+    /// # Errors
+    /// `Corrupt` for damaged records.
+    pub fn at_rest(container: Container) -> Result<Self> {
+        Self::from(container, Container::situation_at_rest)
+    }
+
+    fn from(
+        container: Container,
+        look: fn(&Container) -> Result<(State, Option<Status>, Option<ExitRecord>)>,
+    ) -> Result<Self> {
+        let (mut state, mut status, mut exit) = look(&container)?;
         if state == State::Lost {
             // The monitor writes the exit record, then takes the status away: look again.
             (state, status, exit) = container.situation()?;

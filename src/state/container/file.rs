@@ -23,7 +23,7 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T
     struct Versioned {
         version: u32,
     }
-    let Some(bytes) = files::read_if_exists(path, LIMIT)?.filter(|b| !b.is_empty()) else {
+    let Some(bytes) = files::read_regular_if_exists(path, LIMIT)?.filter(|b| !b.is_empty()) else {
         return Ok(None);
     };
     match serde_json::from_slice(&bytes) {

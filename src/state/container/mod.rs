@@ -179,6 +179,18 @@ impl Container {
         Ok((state, Some(status), None))
     }
 
+    /// As [`Container::situation`], for a container that had no runtime folder a moment ago: saves
+    /// looking for its status, unless it seems to have been started since.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged record.
+    pub fn situation_at_rest(&self) -> Result<(State, Option<Status>, Option<ExitRecord>)> {
+        match self.without_status()? {
+            rest @ (State::Created | State::Exited, ..) => Ok(rest),
+            _ => self.situation(),
+        }
+    }
+
     /// Without a status it ended, was never started, or lost its runtime folder while it ran: to
     /// a power cut or to whoever empties that folder at logout.
     fn without_status(&self) -> Result<(State, Option<Status>, Option<ExitRecord>)> {
