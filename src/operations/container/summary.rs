@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::base::Result;
 use crate::base::time::{Timestamp, human_duration};
-use crate::state::container::{Container, ExitRecord, State, Status};
+use crate::state::container::{Container, ExitRecord, Situation, State, Status};
 use crate::state::options::{MountSource, PortMapping};
 
 /// One container as of now.
@@ -43,10 +43,7 @@ impl Summary {
         Self::from(container, Container::situation_at_rest)
     }
 
-    fn from(
-        container: Container,
-        look: fn(&Container) -> Result<(State, Option<Status>, Option<ExitRecord>)>,
-    ) -> Result<Self> {
+    fn from(container: Container, look: fn(&Container) -> Result<Situation>) -> Result<Self> {
         let (mut state, mut status, mut exit) = look(&container)?;
         if state == State::Lost {
             // The monitor writes the exit record, then takes the status away: look again.

@@ -50,6 +50,9 @@ impl AsFd for ContainerLock {
     }
 }
 
+/// What a container is doing, its status while there is one, and the exit record where it had a say.
+pub type Situation = (State, Option<Status>, Option<ExitRecord>);
+
 impl Container {
     /// `data/containers/<id>`: `config.json`, `exit.json`, `run`, `upper`, `work`, `log`, generated files.
     pub fn dir(&self) -> &Path {
@@ -161,7 +164,7 @@ impl Container {
     ///
     /// # Errors
     /// `Corrupt` for a damaged record.
-    pub fn situation(&self) -> Result<(State, Option<Status>, Option<ExitRecord>)> {
+    pub fn situation(&self) -> Result<Situation> {
         let Some(status) = self.status()? else {
             return self.without_status();
         };
@@ -184,7 +187,7 @@ impl Container {
     ///
     /// # Errors
     /// `Corrupt` for a damaged record.
-    pub fn situation_at_rest(&self) -> Result<(State, Option<Status>, Option<ExitRecord>)> {
+    pub fn situation_at_rest(&self) -> Result<Situation> {
         match self.without_status()? {
             rest @ (State::Created | State::Exited, ..) => Ok(rest),
             _ => self.situation(),
@@ -193,7 +196,7 @@ impl Container {
 
     /// Without a status it ended, was never started, or lost its runtime folder while it ran: to
     /// a power cut or to whoever empties that folder at logout.
-    fn without_status(&self) -> Result<(State, Option<Status>, Option<ExitRecord>)> {
+    fn without_status(&self) -> Result<Situation> {
         let exit = self.exit()?;
         let mark = Mark::read(&self.dir);
         let (state, status) = match (mark, &exit) {
