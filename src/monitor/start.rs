@@ -144,19 +144,7 @@ fn prepare(mut plan: MonitorPlan<'_>, owner: Option<UnixStream>) -> Result<Monit
     let monitor = Identity::of(std::process::id().cast_signed())?;
     // Nobody else starts it, though the command and its lock may be killed: the lock is let go only
     // after the status says so.
-    let status = Status {
-        version: 1,
-        monitor,
-        init: None,
-        started: Timestamp::now(),
-        restarts: 0,
-        paused: false,
-        uplink: None,
-        ports: Vec::new(),
-        network: String::new(),
-        ip_address: None,
-        cgroup: None,
-    };
+    let status = Status::begun(monitor, Timestamp::now());
     // The container's process sets itself up meanwhile; it dies with this one.
     let begun = plan
         .container

@@ -3,6 +3,7 @@
 use super::targets::{self, Choice, Named};
 use crate::base::{Error, Kind, Result};
 use crate::cli::output::Out;
+use crate::operations::container::select::Target;
 use crate::operations::container::{alter, remove};
 use crate::operations::session::Session;
 use crate::state::container::State;
@@ -19,18 +20,26 @@ pub struct InitArgs {
     named: Named,
 }
 
+/// The containers named, or all, that do not run.
+fn idle(named: Named, all: bool, session: &mut Session) -> Result<Vec<Target>> {
+    let choice = Choice {
+        all,
+        filters: Vec::new(),
+        ignore: false,
+    };
+    named.find(
+        session,
+        choice,
+        &[State::Created, State::Exited, State::Lost],
+    )
+}
+
 /// Runs `init`; answers the exit code.
 ///
 /// # Errors
 /// A selection that makes no sense.
 pub fn run(args: InitArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    let choice = Choice {
-        all: args.all,
-        filters: Vec::new(),
-        ignore: false,
-    };
-    let idle = [State::Created, State::Exited, State::Lost];
-    let found = args.named.find(session, choice, &idle)?;
+    let found = idle(args.named, args.all, session)?;
     targets::each(out, found, &mut |container, out| {
         alter::init(session, container, &mut |text| out.warn(text))
     })
@@ -62,13 +71,7 @@ pub struct CleanupArgs {
 /// # Errors
 /// A selection that makes no sense.
 pub fn cleanup(args: CleanupArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    let choice = Choice {
-        all: args.all,
-        filters: Vec::new(),
-        ignore: false,
-    };
-    let idle = [State::Created, State::Exited, State::Lost];
-    let found = args.named.find(session, choice, &idle)?;
+    let found = idle(args.named, args.all, session)?;
     let removing = args.rm || args.rmi;
     targets::each(out, found, &mut |container, _| {
         if args.exec.is_some() {

@@ -76,18 +76,6 @@ impl Mark {
 
     /// What is known of a run whose status is gone.
     pub(super) fn status(self) -> Status {
-        Status {
-            version: 1,
-            monitor: self.monitor,
-            init: None,
-            started: self.started,
-            restarts: 0,
-            paused: false,
-            uplink: None,
-            ports: Vec::new(),
-            network: String::new(),
-            ip_address: None,
-            cgroup: None,
-        }
+        Status::begun(self.monitor, self.started)
     }
 }

@@ -100,6 +100,25 @@ pub struct Status {
     pub cgroup: Option<String>,
 }
 
+impl Status {
+    /// A run that this monitor began then, of which nothing else is known yet.
+    pub fn begun(monitor: Identity, started: Timestamp) -> Self {
+        Self {
+            version: 1,
+            monitor,
+            init: None,
+            started,
+            restarts: 0,
+            paused: false,
+            uplink: None,
+            ports: Vec::new(),
+            network: String::new(),
+            ip_address: None,
+            cgroup: None,
+        }
+    }
+}
+
 /// `exit.json`: how the last run ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExitRecord {
