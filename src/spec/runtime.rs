@@ -382,7 +382,10 @@ pub struct IntelRdt {
     #[serde(deserialize_with = "lenient", skip_serializing_if = "Vec::is_empty")]
     pub schemata: Vec<String>,
     /// Make a monitoring group.
-    #[serde(deserialize_with = "lenient", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        deserialize_with = "lenient",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub enable_monitoring: bool,
 }
 

@@ -366,18 +366,53 @@ fn mount_options_take_effect() {
 fn every_demanded_mount_option_is_understood() {
     // The table's words with MUST in the second column.
     for word in [
-        "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "iversion",
-        "lazytime", "loud", "noatime", "nodev", "nodiratime", "noexec", "noiversion", "nolazytime",
-        "norelatime", "nostrictatime", "nosuid", "private", "rbind", "relatime", "remount", "ro",
-        "rprivate", "rshared", "rslave", "runbindable", "rw", "shared", "silent", "slave",
-        "strictatime", "suid", "sync", "unbindable",
+        "async",
+        "atime",
+        "bind",
+        "defaults",
+        "dev",
+        "diratime",
+        "dirsync",
+        "exec",
+        "iversion",
+        "lazytime",
+        "loud",
+        "noatime",
+        "nodev",
+        "nodiratime",
+        "noexec",
+        "noiversion",
+        "nolazytime",
+        "norelatime",
+        "nostrictatime",
+        "nosuid",
+        "private",
+        "rbind",
+        "relatime",
+        "remount",
+        "ro",
+        "rprivate",
+        "rshared",
+        "rslave",
+        "runbindable",
+        "rw",
+        "shared",
+        "silent",
+        "slave",
+        "strictatime",
+        "suid",
+        "sync",
+        "unbindable",
     ] {
         let mut b = Bundle::new();
         match word {
             "bind" | "rbind" => b.mount("/mnt", "none", "/tmp", &[word]),
-            "remount" => b
-                .mount("/mnt", "tmpfs", "tmpfs", &[])
-                .mount("/mnt", "tmpfs", "tmpfs", &["remount", "rw"]),
+            "remount" => b.mount("/mnt", "tmpfs", "tmpfs", &[]).mount(
+                "/mnt",
+                "tmpfs",
+                "tmpfs",
+                &["remount", "rw"],
+            ),
             _ => b.mount("/mnt", "tmpfs", "tmpfs", &[word]),
         };
         b.set("/process/args", json!(["true"]));

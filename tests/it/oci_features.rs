@@ -119,10 +119,13 @@ fn each_mount_option_is_known() {
     for word in words(&features(), "/mountOptions") {
         let mut b = Bundle::new();
         match word {
-            "bind" | "rbind" | "copy" | "nocopy" => b.mount("/mnt", "bind", "/tmp", &["rbind", word]),
-            "remount" => b
-                .mount("/mnt", "tmpfs", "tmpfs", &[])
-                .mount("/mnt", "tmpfs", "tmpfs", &["remount"]),
+            "bind" | "rbind" | "copy" | "nocopy" => {
+                b.mount("/mnt", "bind", "/tmp", &["rbind", word])
+            }
+            "remount" => {
+                b.mount("/mnt", "tmpfs", "tmpfs", &[])
+                    .mount("/mnt", "tmpfs", "tmpfs", &["remount"])
+            }
             "idmap" | "ridmap" => {
                 let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
                 let mount = json!({

@@ -493,7 +493,17 @@ fn network_devices_move_or_are_refused() {
         b.refused().says("cannot be called");
     }
     // A template gets the lowest number; addresses that do not last or are local do not go along.
-    ip(&["addr", "add", "10.99.7.2/24", "valid_lft", "1000", "preferred_lft", "1000", "dev", first]);
+    ip(&[
+        "addr",
+        "add",
+        "10.99.7.2/24",
+        "valid_lft",
+        "1000",
+        "preferred_lft",
+        "1000",
+        "dev",
+        first,
+    ]);
     ip(&["addr", "add", "10.99.8.1/24", "scope", "link", "dev", first]);
     ip(&["addr", "add", "10.99.9.1/24", "dev", first]);
     b.set(
@@ -503,7 +513,10 @@ fn network_devices_move_or_are_refused() {
     let seen = b.output("ip -o addr show; ip link show");
     assert!(seen.contains("net0") && seen.contains("net1"), "{seen}");
     assert!(seen.contains("10.99.9.1/24"), "{seen}");
-    assert!(!seen.contains("10.99.7.2") && !seen.contains("10.99.8.1"), "{seen}");
+    assert!(
+        !seen.contains("10.99.7.2") && !seen.contains("10.99.8.1"),
+        "{seen}"
+    );
     let left = std::path::Path::new("/sys/class/net").join(first);
     crate::support::peer::wait_for("the namespace's end", || !left.exists());
 }

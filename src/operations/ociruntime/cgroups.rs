@@ -154,10 +154,12 @@ fn give_away(made: &Made, spec: &Spec) -> Result<()> {
             && m.destination == "/sys/fs/cgroup"
             && !m.options.iter().any(|o| o == "ro")
     });
-    let own = spec.linux.iter().flat_map(|l| &l.namespaces).any(|n| {
-        n.kind == NamespaceKind::Cgroup && n.path.as_deref().is_none_or(str::is_empty)
-    });
-    let (Some(path), Some(uid), true) = (made.all.first(), rights::outer_uid(spec), writable && own)
+    let own =
+        spec.linux.iter().flat_map(|l| &l.namespaces).any(|n| {
+            n.kind == NamespaceKind::Cgroup && n.path.as_deref().is_none_or(str::is_empty)
+        });
+    let (Some(path), Some(uid), true) =
+        (made.all.first(), rights::outer_uid(spec), writable && own)
     else {
         return Ok(());
     };

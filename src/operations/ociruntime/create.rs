@@ -93,7 +93,14 @@ pub fn create(place: &Place, request: &Request) -> Result<Created> {
     let poststop = bundle.spec.hooks.as_ref().map(|h| h.poststop.clone());
     let groups = cgroups::make(place, &bundle.spec, &request.id)?;
     let rdt = rdt::make(&bundle.spec, &request.id)?.unwrap_or_default();
-    let created = launched(&fresh, &dir, bundle, request, (&groups, &rdt), state.clone());
+    let created = launched(
+        &fresh,
+        &dir,
+        bundle,
+        request,
+        (&groups, &rdt),
+        state.clone(),
+    );
     match created {
         Ok(created) => {
             // The new process has a copy of the descriptor, which would hold the lock on.

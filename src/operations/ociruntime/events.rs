@@ -389,7 +389,10 @@ mod tests {
         write("cpuset.cpus.effective", "0-1,7\n");
         write("pids.max", "max\n");
         write("io.stat", "8:0 rbytes=5 wbytes=6 rios=1 wios=2 dbytes=0\n");
-        write("io.pressure", "some avg10=0.50 avg60=0.00 avg300=0.00 total=12\n");
+        write(
+            "io.pressure",
+            "some avg10=0.50 avg60=0.00 avg300=0.00 total=12\n",
+        );
         write("hugetlb.2MB.current", "4096\n");
         write("hugetlb.2MB.events", "max 2\n");
         write("hugetlb.2MB.rsvd.current", "1\n");
@@ -400,8 +403,14 @@ mod tests {
         is("/cpu/usage/total", json!(7000));
         is("/cpuset/cpus", json!([0, 1, 7]));
         is("/memory/cache", json!(9));
-        is("/memory/usage", json!({"limit": 100, "usage": 42, "max": 0, "failcnt": 3}));
-        is("/memory/swap", json!({"limit": 110, "usage": 47, "failcnt": 0}));
+        is(
+            "/memory/usage",
+            json!({"limit": 100, "usage": 42, "max": 0, "failcnt": 3}),
+        );
+        is(
+            "/memory/swap",
+            json!({"limit": 110, "usage": 47, "failcnt": 0}),
+        );
         is("/memory/event_count/oom_kill", json!(1));
         is("/pids/limit", json!(0));
         is("/blkio/ioServiceBytesRecursive/1/value", json!(6));
@@ -417,6 +426,9 @@ mod tests {
         let table = "Inter-| Receive\n face |bytes\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0: 10 2 3 4 0 0 0 0 20 5 6 7 0 0 0 0\n";
         let all = devices(table);
         assert_eq!(all.as_array().unwrap().len(), 1);
-        assert_eq!((&all[0]["Name"], &all[0]["TxDropped"]), (&json!("eth0"), &json!(7)));
+        assert_eq!(
+            (&all[0]["Name"], &all[0]["TxDropped"]),
+            (&json!("eth0"), &json!(7))
+        );
     }
 }

@@ -408,7 +408,11 @@ pub fn v1(resources: &Resources) -> Result<Files> {
                     "linux.resources.network.priorities needs names and priorities",
                 ));
             };
-            files.set("net_prio", "net_prio.ifpriomap", format!("{name} {priority}"));
+            files.set(
+                "net_prio",
+                "net_prio.ifpriomap",
+                format!("{name} {priority}"),
+            );
         }
     }
     Ok(files)

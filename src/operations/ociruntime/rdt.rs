@@ -202,8 +202,12 @@ fn limit(mount: &Path, class: &Path, asked: &IntelRdt) -> Result<()> {
 
 /// A class that is there must have the limits that are given.
 fn compare(class: &Path, asked: &IntelRdt) -> Result<()> {
-    let text = fs::read_to_string(class.join("schemata"))
-        .what(|| format!("linux.intelRdt: cannot read the limits of {}", class.display()))?;
+    let text = fs::read_to_string(class.join("schemata")).what(|| {
+        format!(
+            "linux.intelRdt: cannot read the limits of {}",
+            class.display()
+        )
+    })?;
     let has = table(&text);
     for given in [&asked.l3_cache_schema, &asked.mem_bw_schema] {
         for (resource, domains) in table(given) {
@@ -333,7 +337,12 @@ mod tests {
         assert!(!class.exists(), "it goes when the container is not kept");
         // One that is there already is not the container's own.
         fs::create_dir(&class).unwrap();
-        assert!(make_in(dir.path(), &asked("{}"), "c2").unwrap().own.is_empty());
+        assert!(
+            make_in(dir.path(), &asked("{}"), "c2")
+                .unwrap()
+                .own
+                .is_empty()
+        );
         assert!(make_in(dir.path(), &asked("{}"), "mon_groups").is_err());
     }
 
@@ -345,10 +354,7 @@ mod tests {
         );
         let groups = make_in(dir.path(), &all, "c").unwrap();
         // (A plain file keeps the last write only.)
-        assert_eq!(
-            text(dir.path().join("gold/schemata")),
-            "L2:0=f\nMB:1=70\n"
-        );
+        assert_eq!(text(dir.path().join("gold/schemata")), "L2:0=f\nMB:1=70\n");
         assert!(groups.own.is_empty(), "a named class stays");
         drop(groups);
         assert!(dir.path().join("gold").is_dir());
@@ -367,7 +373,10 @@ mod tests {
             (r#"{"closID":"/","l3CacheSchema":"L3:0=7ff"}"#, true),
             (r#"{"closID":"silver"}"#, false),
             (r#"{"closID":"silver","memBwSchema":"L3:0=1"}"#, false),
-            (r#"{"closID":"silver","schemata":["MB:0=1\nMB:1=1"]}"#, false),
+            (
+                r#"{"closID":"silver","schemata":["MB:0=1\nMB:1=1"]}"#,
+                false,
+            ),
             (r#"{"closID":"a/b"}"#, false),
             (r#"{"closID":".."}"#, false),
             (r#"{"closID":"info"}"#, false),
@@ -405,7 +414,13 @@ mod tests {
         update(&record, &asked(r#"{"memBwSchema":"MB:0=10"}"#)).unwrap();
         assert_eq!(text(dir.path().join("gold/schemata")), "MB:0=10\n");
         assert!(update(&record, &asked(r#"{"memBwSchema":"L3:0=10"}"#)).is_err());
-        assert!(update(&super::super::record::example(), &asked(r#"{"memBwSchema":"MB:0=1"}"#)).is_err());
+        assert!(
+            update(
+                &super::super::record::example(),
+                &asked(r#"{"memBwSchema":"MB:0=1"}"#)
+            )
+            .is_err()
+        );
         groups.keep();
         remove(&record).unwrap();
         assert!(!monitor.exists());
