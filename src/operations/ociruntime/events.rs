@@ -299,27 +299,36 @@ fn io(path: &Path, read: &str, write: &str) -> Vec<Value> {
     all
 }
 
-/// Huge pages by size.
+/// Huge pages, by the sizes that this kernel has.
 fn hugetlb(path: &Path) -> Map<String, Value> {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries
+    let entries = fs::read_dir("/sys/kernel/mm/hugepages");
+    let names = entries.into_iter().flatten().flatten();
+    names
         .filter_map(|entry| {
-            let name = entry.file_name();
-            let size = name
-                .to_str()?
-                .strip_prefix("hugetlb.")?
-                .strip_suffix(".current")?;
-            if size.contains('.') {
-                return None;
-            }
-            let events = table(path, &format!("hugetlb.{size}.events"));
-            let used = json!({
-                "usage": number(path, &format!("hugetlb.{size}.current")),
-                "failcnt": of(&events, "max"),
-            });
-            Some((size.to_owned(), used))
+            let size = page_size(entry.file_name().to_str()?)?;
+            let used = huge(path, &size);
+            Some((size, used))
         })
         .collect()
+}
+
+/// `hugepages-2048kB` as cgroup files spell it: `2MB`.
+fn page_size(name: &str) -> Option<String> {
+    let kib = name.strip_prefix("hugepages-")?.strip_suffix("kB")?;
+    let kib: u64 = kib.parse().ok()?;
+    Some(match (kib >> 20, kib >> 10) {
+        (0, 0) => format!("{kib}KB"),
+        (0, mib) => format!("{mib}MB"),
+        (gib, _) => format!("{gib}GB"),
+    })
+}
+
+fn huge(path: &Path, size: &str) -> Value {
+    let events = table(path, &format!("hugetlb.{size}.events"));
+    json!({
+        "usage": number(path, &format!("hugetlb.{size}.current")),
+        "failcnt": of(&events, "max"),
+    })
 }
 
 /// The devices of the container's network namespace, when it is not this process's.
@@ -395,7 +404,6 @@ mod tests {
         );
         write("hugetlb.2MB.current", "4096\n");
         write("hugetlb.2MB.events", "max 2\n");
-        write("hugetlb.2MB.rsvd.current", "1\n");
         let data = data(dir.path());
         let is = |pointer: &str, expected: Value| {
             assert_eq!(data.pointer(pointer), Some(&expected), "{pointer}");
@@ -417,7 +425,16 @@ mod tests {
         is("/blkio/ioServicedRecursive/1/value", json!(2));
         is("/blkio/psi/some/avg10", json!(0.5));
         is("/blkio/psi/some/total", json!(12));
-        is("/hugetlb", json!({"2MB": {"usage": 4096, "failcnt": 2}}));
+        let huge = huge(dir.path(), "2MB");
+        assert_eq!(huge, json!({"usage": 4096, "failcnt": 2}));
+        for (name, size) in [
+            ("hugepages-64kB", Some("64KB")),
+            ("hugepages-2048kB", Some("2MB")),
+            ("hugepages-1048576kB", Some("1GB")),
+            ("other", None),
+        ] {
+            assert_eq!(page_size(name).as_deref(), size);
+        }
         assert!(data["cpu"].get("psi").is_none(), "nothing is made up");
     }
 
