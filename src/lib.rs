@@ -7,7 +7,7 @@
 //! - vocabulary: [`base`], [`spec`]
 //! - config: [`config`]
 //! - records: [`state`], [`handoff`], [`events`]
-//! - domains: [`image`], [`registry`], [`archive`], [`storage`], [`network`], [`runtime`],
+//! - domains: [`image`], [`registry`], [`archive`], [`storage`], [`overlay`], [`network`], [`runtime`],
 //!   [`monitor`], [`cgroup`], [`logs`], [`secrets`]
 //! - operations: [`operations`]
 //! - entry: [`cli`], [`roles`]
@@ -26,6 +26,7 @@ pub mod logs;
 pub mod monitor;
 pub mod network;
 pub mod operations;
+pub mod overlay;
 pub mod registry;
 pub mod roles;
 pub mod runtime;

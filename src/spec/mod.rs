@@ -9,6 +9,7 @@ pub mod id;
 pub mod idmap;
 pub mod image;
 pub mod manifest;
+pub mod ondisk;
 pub mod platform;
 pub mod reference;
 pub mod resources;

@@ -10,7 +10,7 @@ use super::unpack::attrs::TrueOwner;
 use super::view;
 use crate::base::fs as files;
 use crate::base::{Context as _, Kind, Result};
-use crate::spec::digest::{Digest, hex};
+use crate::spec::digest::{Digest, hex, unhex};
 use crate::sys::at;
 
 /// Bytes of such a file; a layer has far fewer links than this holds.
@@ -50,13 +50,6 @@ pub(super) fn read(folder: &Path) -> Result<Table> {
         .iter()
         .filter_map(|(path, owner)| Some((unhex(path)?, TrueOwner::parse(owner.as_bytes())?)))
         .collect())
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }
 
 impl Store {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::driver::overlay::{Stack, raw};
 use super::driver::probe::probe;
 use super::driver::{self, Job};
-use super::store::Store;
+use super::store::{Choice, Store};
 use crate::base::fs as files;
 use crate::base::{Context as _, Error, Result};
 use crate::spec::digest::Digest;
@@ -42,10 +42,12 @@ impl View {
 /// What works here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverReport {
-    /// The driver in use: `overlay` or `copy`.
+    /// The driver in use: `overlay`, `fuse` or `copy`.
     pub driver: &'static str,
     /// Why the kernel's overlay does not work.
     pub overlay: Option<String>,
+    /// Why our own overlay does not work.
+    pub fuse: Option<String>,
     /// Why metadata clones (`--userns=keep-id` without copying) do not work.
     pub data_only: Option<String>,
     /// Whether overlay mounts end without flushing the disk.
@@ -167,13 +169,18 @@ impl Store {
     /// What the kernel says about the store's folder itself.
     pub fn driver_report(&self) -> Result<DriverReport> {
         let probe = probe(self)?;
-        let copies = self.choice == Some(super::store::Choice::Copy);
+        let driver = match self.choice {
+            Some(Choice::Copy) => "copy",
+            Some(Choice::Fuse) => "fuse",
+            Some(Choice::FuseMetadata) => "fuse-metadata",
+            Some(Choice::Overlay) => "overlay",
+            None if probe.overlay.is_some() => "overlay",
+            None if probe.fuse => "fuse",
+            None => "copy",
+        };
         Ok(DriverReport {
-            driver: if probe.overlay.is_some() && !copies {
-                "overlay"
-            } else {
-                "copy"
-            },
+            driver,
+            fuse: (!probe.fuse).then_some(probe.why_fuse),
             overlay: probe.overlay.is_none().then_some(probe.why),
             data_only: (!probe.data_only).then_some(probe.why_data),
             volatile: probe.volatile,

@@ -23,11 +23,14 @@ pub struct Store {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     Overlay,
+    Fuse,
+    FuseMetadata,
     Copy,
 }
 
 impl Store {
-    /// The store below `dirs`. `choice` is the driver asked for: `overlay`, or `copy` (podman's
+    /// The store below `dirs`. `choice` is the driver asked for: `overlay`, `fuse` (our own overlay),
+    /// `fuse-metadata` (the kernel's overlay over ours, which shows no content), or `copy` (podman's
     /// `vfs`); without one the best that works here is found at the first mount.
     ///
     /// # Errors
@@ -36,10 +39,12 @@ impl Store {
         let choice = match choice {
             None | Some("") => None,
             Some("overlay" | "overlay2") => Some(Choice::Overlay),
+            Some("fuse" | "fuse-overlayfs") => Some(Choice::Fuse),
+            Some("fuse-metadata") => Some(Choice::FuseMetadata),
             Some("copy" | "vfs") => Some(Choice::Copy),
             Some(other) => {
                 return Err(Error::invalid(format!("unknown storage driver {other:?}"))
-                    .hint("coracle has the drivers overlay and copy"));
+                    .hint("coracle has the drivers overlay, fuse, fuse-metadata and copy"));
             }
         };
         let dir = dirs.store();

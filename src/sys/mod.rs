@@ -10,6 +10,7 @@
 
 pub mod at;
 pub mod attributes;
+pub mod bare;
 pub mod bpf;
 pub mod caps;
 pub mod clone;

@@ -12,6 +12,16 @@ use rustix::mount::{
 
 use super::error::{Call as _, Error, Result};
 
+/// Opens the device that FUSE servers speak to the kernel by.
+///
+/// # Errors
+/// `ENOENT` where it is missing, `EACCES` or `EPERM` where it is refused.
+pub fn fuse_device() -> Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(c"/dev/fuse", flags, Mode::empty()).call("open", || "/dev/fuse".into())
+}
+
 /// A file system being configured. Dropping it gives it up.
 #[derive(Debug)]
 pub struct Context {

@@ -206,8 +206,16 @@ fn storage(session: &Session) -> Choice {
         (None, Some(e)) => format!("the kernel's overlay does not work: {e}"),
         (None, None) => "the kernel's overlay works".to_owned(),
     };
+    if let Some(e) = &report.fuse {
+        why.push_str(&format!("; our own overlay does not work: {e}"));
+    }
     if let Some(e) = report.data_only {
-        why.push_str(&format!("; --userns=keep-id copies: {e}"));
+        let instead = if report.fuse.is_none() {
+            "goes through FUSE"
+        } else {
+            "copies"
+        };
+        why.push_str(&format!("; --userns=keep-id {instead}: {e}"));
     }
     Choice {
         name: report.driver.to_owned(),

@@ -1,10 +1,12 @@
 //! The ways to make a root file system out of layers, behind one trait, and the choice among them.
 //!
 //! Order: the kernel's overlay; the kernel's overlay over a metadata clone, where a container sees
-//! other owners; a whole copy. A container stays with what it has begun with.
+//! other owners; our own overlay by FUSE; a whole copy. The first three share one form on disk, so
+//! a container may be started by another one each time; one that began as a copy stays one.
 
 mod clone;
 mod copy;
+mod fuse;
 pub(super) mod overlay;
 pub(super) mod probe;
 mod replica;
@@ -114,7 +116,9 @@ pub(super) fn mount(job: &Job<'_>) -> Result<(Mounted, &'static str)> {
         _ if begun_as_copy => &[&copy::Copy],
         Some(Choice::Copy) => &[&copy::Copy],
         Some(Choice::Overlay) => &[&overlay::Overlay, &clone::Clone],
-        None => &[&overlay::Overlay, &clone::Clone, &copy::Copy],
+        Some(Choice::Fuse) => &[&fuse::Fuse],
+        Some(Choice::FuseMetadata) => &[&fuse::Metadata],
+        None => &[&overlay::Overlay, &clone::Clone, &fuse::Fuse, &copy::Copy],
     };
     let mut reasons = Vec::new();
     for driver in drivers {
@@ -127,7 +131,7 @@ pub(super) fn mount(job: &Job<'_>) -> Result<(Mounted, &'static str)> {
         "the storage driver does not work here ({})",
         reasons.join("; ")
     )))
-    .hint(|| "leave out --storage-driver: coracle then falls back to copying")
+    .hint(|| "leave out --storage-driver: coracle then takes the first one that works")
 }
 
 /// The owner of a file on disk for one in the image.

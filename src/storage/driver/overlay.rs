@@ -107,15 +107,15 @@ fn empty_dir(job: &Job<'_>) -> Result<OwnedFd> {
 }
 
 /// The writable part of a container, locked.
-struct Writable {
-    upper: OwnedFd,
+pub(super) struct Writable {
+    pub(super) upper: OwnedFd,
     /// Carries the lock.
-    work: OwnedFd,
-    notice: Option<String>,
+    pub(super) work: OwnedFd,
+    pub(super) notice: Option<String>,
 }
 
 impl Writable {
-    fn open(folder: &Path, job: &Job<'_>) -> Result<Self> {
+    pub(super) fn open(folder: &Path, job: &Job<'_>) -> Result<Self> {
         let what = || format!("cannot make the writable layer in {}", folder.display());
         let dir = at::open_host_dir(folder).what(what)?;
         failpoint("overlay::upper")?;

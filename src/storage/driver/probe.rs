@@ -39,9 +39,16 @@ pub(in crate::storage) struct Probe {
     pub(in crate::storage) data_only: bool,
     /// Why not.
     pub(in crate::storage) why_data: String,
+    /// Whether FUSE file systems can be mounted without help.
+    pub(in crate::storage) fuse: bool,
+    /// Why not.
+    pub(in crate::storage) why_fuse: String,
+    /// Whether files can be given to others: not on some file systems of networks and of virtual
+    /// machines.
+    pub(in crate::storage) gives: bool,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The cached answer, or a new one.
 pub(in crate::storage) fn probe(store: &Store) -> Result<Probe> {
@@ -80,6 +87,9 @@ fn run(store: &Store, single: bool) -> Result<Probe> {
         volatile: false,
         data_only: false,
         why_data: String::new(),
+        fuse: false,
+        why_fuse: String::new(),
+        gives: true,
     };
     let dir = staged.as_fd();
     let make = |name: &[u8]| -> Result<OwnedFd> {
@@ -89,6 +99,12 @@ fn run(store: &Store, single: bool) -> Result<Probe> {
     let (low, empty) = (make(b"low")?, make(b"empty")?);
     let file = at::create_file(low.as_fd(), b"f", 0o644)?;
     at::pwrite_all(file.as_fd(), b"data", 0)?;
+    found.gives = single || at::fchown(file.as_fd(), 1, 1).is_ok();
+    match crate::overlay::mount(false) {
+        // Not served: it is gone with its descriptors.
+        Ok(_) => found.fuse = true,
+        Err(e) => found.why_fuse = e.one_line(),
+    }
     for form in [Form::Descriptors, Form::Strings] {
         let suffix = if form == Form::Descriptors {
             b"1"

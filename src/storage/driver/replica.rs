@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::super::owners::Table;
@@ -12,12 +12,8 @@ use super::super::view::{MergedDir, MergedEntry};
 use super::shifted;
 use crate::base::{Context as _, Error, Result};
 use crate::spec::idmap::to_host;
+pub(super) use crate::spec::ondisk::{METACOPY, REDIRECT};
 use crate::sys::at::{self, Meta};
-
-/// Says that the file's data is in a data-only layer.
-pub(super) const METACOPY: &CStr = c"user.overlay.metacopy";
-/// Where there, as an absolute path.
-pub(super) const REDIRECT: &CStr = c"user.overlay.redirect";
 
 /// What becomes of the content of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

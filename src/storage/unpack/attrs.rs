@@ -1,35 +1,23 @@
 //! Names and values of the extended attributes that we give a meaning to, and which ones of an
 //! archive are kept.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 
 use crate::base::{Error, Result};
+use crate::spec::ondisk;
 use crate::storage::tar::Kind;
 use crate::sys::at;
 
-/// `y`: lower layers are hidden here; `x`: there are whiteouts in xattr form here.
-pub(in crate::storage) const OPAQUE: &CStr = c"user.overlay.opaque";
-/// On an empty file: a whiteout, where character devices are refused.
-pub(in crate::storage) const WHITEOUT: &CStr = c"user.overlay.whiteout";
-/// On an empty file: the device that it stands for, `c 1 3 666`.
-pub(in crate::storage) const NODE: &CStr = c"user.coracle.node";
-/// The true owner and mode where all is squashed to one id, `33:33:644`.
-pub(in crate::storage) const OWNER: &CStr = c"user.coracle.owner";
-/// File capabilities.
-pub(in crate::storage) const CAPABILITY: &CStr = c"security.capability";
-
-const OURS: [&[u8]; 2] = [b"user.overlay.", b"user.coracle."];
+pub(in crate::storage) use crate::spec::ondisk::{
+    CAPABILITY, NODE, OPAQUE, OWNER, TrueOwner, WHITEOUT, is_acl, shift_acl,
+};
 
 /// The name under which an archive's attribute is kept on disk; `None` for one that is not kept:
 /// `trusted.*` and labels of another host's policy.
 pub(in crate::storage) fn stored_name(name: &[u8]) -> Option<CString> {
-    for prefix in OURS {
-        if let Some(rest) = name.strip_prefix(prefix) {
-            // As the kernel's overlay does: `user.overlay.x` becomes `user.overlay.overlay.x`.
-            let own = &prefix[b"user.".len()..];
-            return CString::new([prefix, own, rest].concat()).ok();
-        }
+    if let Some(escaped) = ondisk::escape(name) {
+        return CString::new(escaped).ok();
     }
     let kept = name.starts_with(b"user.")
         || name == CAPABILITY.to_bytes()
@@ -39,11 +27,8 @@ pub(in crate::storage) fn stored_name(name: &[u8]) -> Option<CString> {
 
 /// The inverse of [`stored_name`]: what an archive says; `None` for marks of ours.
 pub(in crate::storage) fn archived_name(stored: &[u8]) -> Option<Vec<u8>> {
-    for prefix in OURS {
-        if let Some(rest) = stored.strip_prefix(prefix) {
-            let own = &prefix[b"user.".len()..];
-            return rest.strip_prefix(own).map(|name| [prefix, name].concat());
-        }
+    if ondisk::is_ours(stored) {
+        return ondisk::unescape(stored);
     }
     // A PAX record ends its key at the first `=`.
     let kept = (stored.starts_with(b"user.")
@@ -105,41 +90,6 @@ fn without_root_id(mut value: Vec<u8>) -> Vec<u8> {
     value
 }
 
-/// Whether an attribute is an access control list, whose entries name users and groups.
-pub(in crate::storage) fn is_acl(name: &[u8]) -> bool {
-    name.starts_with(b"system.posix_acl_")
-}
-
-/// Gives the users and groups that an access control list names other ids; `false` when one of
-/// them has none. A malformed list is left alone: the kernel refuses it.
-///
-/// Kernel: `struct posix_acl_xattr_header` and `_entry`, include/uapi/linux/posix_acl_xattr.h.
-pub(in crate::storage) fn shift_acl(
-    value: &mut [u8],
-    user: impl Fn(u32) -> Option<u32>,
-    group: impl Fn(u32) -> Option<u32>,
-) -> bool {
-    const VERSION: [u8; 4] = 2_u32.to_le_bytes();
-    const ACL_USER: [u8; 2] = [2, 0];
-    const ACL_GROUP: [u8; 2] = [8, 0];
-    let Some((VERSION, entries)) = value.split_first_chunk_mut::<4>().map(|(v, e)| (*v, e)) else {
-        return true;
-    };
-    for entry in entries.chunks_exact_mut(8) {
-        let id = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
-        let shifted = match [entry[0], entry[1]] {
-            ACL_USER => user(id),
-            ACL_GROUP => group(id),
-            _ => continue,
-        };
-        match shifted {
-            Some(id) => entry[4..].copy_from_slice(&id.to_le_bytes()),
-            None => return false,
-        }
-    }
-    true
-}
-
 /// A device that a regular file stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct Node {
@@ -167,30 +117,6 @@ impl Node {
             kind,
             major: words.next()?.parse().ok()?,
             minor: words.next()?.parse().ok()?,
-            mode: u32::from_str_radix(words.next()?, 8).ok()? & 0o7777,
-        })
-    }
-}
-
-/// The true owner and mode of a squashed file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::storage) struct TrueOwner {
-    pub(in crate::storage) uid: u32,
-    pub(in crate::storage) gid: u32,
-    pub(in crate::storage) mode: u32,
-}
-
-impl TrueOwner {
-    pub(in crate::storage) fn render(&self) -> String {
-        format!("{}:{}:{:o}", self.uid, self.gid, self.mode)
-    }
-
-    pub(in crate::storage) fn parse(value: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(value).ok()?;
-        let mut words = text.split(':');
-        Some(Self {
-            uid: words.next()?.parse().ok()?,
-            gid: words.next()?.parse().ok()?,
             mode: u32::from_str_radix(words.next()?, 8).ok()? & 0o7777,
         })
     }

@@ -1,0 +1,822 @@
+//! The `fuser` crate's view of the file system: requests in, exactly one answer each out.
+//!
+//! A request that panics is answered with EIO, and the server lives on: `fuser` answers so when an
+//! answer is dropped, and the panic ends here (docs/decisions/0007).
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
+};
+
+use super::attributes::Change;
+use super::make::{Caller, What};
+use super::node::{Node, ROOT};
+use super::rename::Target;
+use super::{Overlay, lock};
+use crate::base::{Context as _, Result};
+use crate::sys::bare::{Code, NAME_MAX, Stat, Time};
+
+/// For ever: nobody but this server changes the tree.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// The most that one request reads or writes.
+const MOST: u32 = 1 << 20;
+
+/// Threads that answer: a request that waits for the disk shall not keep the next one waiting.
+const THREADS: usize = 4;
+
+/// Serves until the file system is gone.
+pub(super) fn run(device: OwnedFd, overlay: Overlay, ready: impl FnOnce()) -> Result<()> {
+    let mut config = Config::default();
+    config.acl = SessionACL::All;
+    config.n_threads = Some(THREADS);
+    let session = Session::from_fd(Server(overlay), device, SessionACL::All, config)
+        .what(|| "the kernel does not speak our FUSE protocol")?;
+    ready();
+    session.run().what(|| "the FUSE server ended")
+}
+
+struct Server(Overlay);
+
+/// Runs what answers a request; a panic ends here.
+fn answer(with: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(with)).is_err() {
+        log::error!("a request to the root file system failed by a defect of coracle");
+    }
+}
+
+fn errno(code: Code) -> Errno {
+    Errno::from_i32(code.0)
+}
+
+impl Server {
+    fn node(&self, ino: INodeNo) -> std::result::Result<Arc<Node>, Code> {
+        self.0.node(ino.0)
+    }
+
+    fn two(&self, a: INodeNo, b: INodeNo) -> std::result::Result<(Arc<Node>, Arc<Node>), Code> {
+        Ok((self.node(a)?, self.node(b)?))
+    }
+
+    /// Tells the kernel of something new.
+    fn made(&self, reply: ReplyEntry, made: std::result::Result<(Arc<Node>, Stat), Code>) {
+        match made {
+            Ok((node, stat)) => reply.entry(&FOREVER, &shown(node.id, &stat), Generation(0)),
+            Err(code) => reply.error(errno(code)),
+        }
+    }
+}
+
+fn empty(reply: ReplyEmpty, done: std::result::Result<(), Code>) {
+    match done {
+        Ok(()) => reply.ok(),
+        Err(code) => reply.error(errno(code)),
+    }
+}
+
+fn time((seconds, nanoseconds): (i64, u32)) -> SystemTime {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let rest = Duration::from_nanos(nanoseconds.into());
+    let whole = if seconds < 0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    };
+    whole
+        .and_then(|whole| whole.checked_add(rest))
+        .unwrap_or(UNIX_EPOCH)
+}
+
+fn asked(wanted: Option<TimeOrNow>) -> Time {
+    match wanted {
+        None => Time::Keep,
+        Some(TimeOrNow::Now) => Time::Now,
+        Some(TimeOrNow::SpecificTime(time)) => match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => Time::At(
+                i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+                after.subsec_nanos(),
+            ),
+            Err(before) => {
+                // The crate takes the nanoseconds off as well, where the kernel adds them.
+                let before = before.duration();
+                let seconds = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
+                match before.subsec_nanos() {
+                    0 => Time::At(-seconds, 0),
+                    nanoseconds => Time::At(-seconds, nanoseconds),
+                }
+            }
+        },
+    }
+}
+
+fn kind(mode: u32) -> FileType {
+    match mode & libc::S_IFMT {
+        libc::S_IFDIR => FileType::Directory,
+        libc::S_IFLNK => FileType::Symlink,
+        libc::S_IFIFO => FileType::NamedPipe,
+        libc::S_IFSOCK => FileType::Socket,
+        libc::S_IFCHR => FileType::CharDevice,
+        libc::S_IFBLK => FileType::BlockDevice,
+        _ => FileType::RegularFile,
+    }
+}
+
+fn shown(id: u64, stat: &Stat) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(id),
+        size: stat.size,
+        blocks: stat.blocks,
+        atime: time(stat.atime),
+        mtime: time(stat.mtime),
+        ctime: time(stat.ctime),
+        crtime: UNIX_EPOCH,
+        kind: kind(stat.mode),
+        perm: u16::try_from(stat.mode & 0o7777).unwrap_or(0),
+        nlink: stat.nlink,
+        uid: stat.uid,
+        gid: stat.gid,
+        rdev: device_number(stat.device),
+        blksize: stat.block_size,
+        flags: 0,
+    }
+}
+
+/// A device as the protocol has it (`new_encode_dev`).
+fn device_number((major, minor): (u32, u32)) -> u32 {
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+/// As the kernel counts it.
+fn device_of(number: u32) -> u64 {
+    let major = (number & 0xfff00) >> 8;
+    let minor = (number & 0xff) | ((number >> 12) & 0xfff00);
+    rustix::fs::makedev(major, minor)
+}
+
+/// Says that a name is not there, and that the kernel may keep that.
+const NOTHING: Stat = Stat {
+    dev: 0,
+    ino: 0,
+    mode: libc::S_IFREG,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    blocks: 0,
+    block_size: 0,
+    device: (0, 0),
+    atime: (0, 0),
+    mtime: (0, 0),
+    ctime: (0, 0),
+};
+
+thread_local! {
+    /// What is read goes through it: one a thread, as large as a request.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Filesystem for Server {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let wanted = [
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            // Opening takes no request; a file is copied to the upper when it is written to.
+            InitFlags::FUSE_NO_OPEN_SUPPORT,
+            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+            // Else every write would ask for security.capability.
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            InitFlags::FUSE_DONT_MASK,
+            // Without it there are no access control lists in a user namespace at all.
+            InitFlags::FUSE_POSIX_ACL,
+            InitFlags::FUSE_ASYNC_DIO,
+        ];
+        for flag in wanted {
+            // What an older kernel lacks costs speed only.
+            let _ = config.add_capabilities(flag);
+        }
+        let _ = config.set_max_write(MOST);
+        if let Err(most) = config.set_max_readahead(MOST) {
+            let _ = config.set_max_readahead(most);
+        }
+        let _ = config.set_max_background(64);
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        answer(|| {
+            let name = name.as_bytes();
+            if name.len() > NAME_MAX {
+                return reply.error(Errno::ENAMETOOLONG);
+            }
+            let found = self.node(parent).and_then(|parent| {
+                let Some((node, stat)) = self.0.find(&parent, name)? else {
+                    return Ok(None);
+                };
+                let stat = self
+                    .0
+                    .present(&node, stat)
+                    .inspect_err(|_| self.0.table.forget(node.id, 1))?;
+                Ok(Some((node, stat)))
+            });
+            match found {
+                Ok(Some(found)) => self.made(reply, Ok(found)),
+                Ok(None) => reply.entry(&FOREVER, &shown(0, &NOTHING), Generation(0)),
+                Err(code) => reply.error(errno(code)),
+            }
+        });
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, times: u64) {
+        answer(|| self.0.table.forget(ino.0, times));
+    }
+
+    fn getattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        answer(
+            || match self.node(ino).and_then(|node| self.0.attributes(&node)) {
+                Ok(stat) => reply.attr(&FOREVER, &shown(ino.0, &stat)),
+                Err(code) => reply.error(errno(code)),
+            },
+        );
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _handle: Option<FileHandle>,
+        _created: Option<SystemTime>,
+        _changed: Option<SystemTime>,
+        _backup: Option<SystemTime>,
+        _flags: Option<fuser::BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        answer(|| {
+            let change = Change {
+                mode: mode.map(|mode| mode & 0o7777),
+                uid,
+                gid,
+                size,
+                atime: asked(atime),
+                mtime: asked(mtime),
+                caller: request.uid(),
+            };
+            let changed = self
+                .node(ino)
+                .and_then(|node| self.0.change(&node, &change));
+            match changed {
+                Ok(stat) => reply.attr(&FOREVER, &shown(ino.0, &stat)),
+                Err(code) => reply.error(errno(code)),
+            }
+        });
+    }
+
+    fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
+        answer(|| {
+            let text = self.node(ino).and_then(|node| {
+                let place = lock(&node.place);
+                self.0.at(&node, &place, crate::sys::bare::readlink)
+            });
+            match text {
+                Ok(text) => reply.data(&text),
+                Err(code) => reply.error(errno(code)),
+            }
+        });
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        device: u32,
+        reply: ReplyEntry,
+    ) {
+        answer(|| {
+            let made = self.node(parent).and_then(|parent| {
+                let what = What::Node(mode, device_of(device));
+                self.0
+                    .make(caller(request, umask), &parent, name.as_bytes(), what)
+            });
+            self.made(reply, made);
+        });
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        answer(|| {
+            let made = self.node(parent).and_then(|parent| {
+                let what = What::Folder(mode);
+                self.0
+                    .make(caller(request, umask), &parent, name.as_bytes(), what)
+            });
+            self.made(reply, made);
+        });
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        answer(|| {
+            let made = self.node(parent).and_then(|parent| {
+                let what = What::Link(target.as_os_str().as_bytes());
+                self.0
+                    .make(caller(request, 0), &parent, name.as_bytes(), what)
+            });
+            self.made(reply, made);
+        });
+    }
+
+    fn link(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        answer(|| {
+            let made = self
+                .two(ino, parent)
+                .and_then(|(node, parent)| self.0.link(&node, &parent, name.as_bytes()));
+            self.made(reply, made);
+        });
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer(|| {
+            let done = self
+                .node(parent)
+                .and_then(|parent| self.0.unlink(&parent, name.as_bytes()));
+            empty(reply, done);
+        });
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer(|| {
+            let done = self
+                .node(parent)
+                .and_then(|parent| self.0.rmdir(&parent, name.as_bytes()));
+            empty(reply, done);
+        });
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        answer(|| {
+            let target = match flags {
+                flags if flags.is_empty() => Target::Replaced,
+                RenameFlags::RENAME_NOREPLACE => Target::Absent,
+                RenameFlags::RENAME_EXCHANGE => Target::Exchanged,
+                _ => return reply.error(Errno::EINVAL),
+            };
+            let done = self.two(parent, new_parent).and_then(|(from, to)| {
+                let (old, new) = (name.as_bytes(), new_name.as_bytes());
+                self.0.rename(&from, old, &to, new, target)
+            });
+            empty(reply, done);
+        });
+    }
+
+    fn open(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // From the first such answer on the kernel opens by itself.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn opendir(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn create(
+        &self,
+        _request: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        // MKNOD follows: one request in all, while CREATE would be followed by RELEASE.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn access(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _mask: fuser::AccessFlags,
+        reply: ReplyEmpty,
+    ) {
+        // The kernel checks permissions itself.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        answer(|| {
+            let size = usize::try_from(size).unwrap_or(0);
+            BUFFER.with_borrow_mut(|buffer| {
+                if buffer.len() < size {
+                    buffer.resize(size, 0);
+                }
+                let read = self
+                    .node(ino)
+                    .and_then(|node| self.0.read(&node, offset, &mut buffer[..size]));
+                match read {
+                    Ok(n) => reply.data(&buffer[..n]),
+                    Err(code) => reply.error(errno(code)),
+                }
+            });
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        answer(|| {
+            let harmless = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+            let written = self
+                .node(ino)
+                .and_then(|node| self.0.write(&node, offset, data, harmless));
+            match written {
+                Ok(n) => reply.written(u32::try_from(n).unwrap_or(u32::MAX)),
+                Err(code) => reply.error(errno(code)),
+            }
+        });
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        answer(|| {
+            let done = self
+                .node(ino)
+                .and_then(|node| self.0.allocate(&node, mode.unsigned_abs(), offset, length));
+            empty(reply, done);
+        });
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        answer(|| {
+            let found = match (u64::try_from(offset), whence) {
+                (Ok(offset), libc::SEEK_DATA | libc::SEEK_HOLE) => self
+                    .node(ino)
+                    .and_then(|node| self.0.seek(&node, offset, whence == libc::SEEK_HOLE)),
+                // The kernel does all others itself.
+                _ => Err(Code(libc::EINVAL)),
+            };
+            match found {
+                Ok(place) => reply.offset(i64::try_from(place).unwrap_or(i64::MAX)),
+                Err(code) => reply.error(errno(code)),
+            }
+        });
+    }
+
+    fn copy_file_range(
+        &self,
+        _request: &Request,
+        ino_in: INodeNo,
+        _handle_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        _handle_out: FileHandle,
+        offset_out: u64,
+        length: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        answer(|| {
+            let copied = self.two(ino_in, ino_out).and_then(|(from, to)| {
+                self.0
+                    .copy_range((&from, offset_in), (&to, offset_out), length)
+            });
+            match copied {
+                Ok(n) => reply.written(u32::try_from(n).unwrap_or(u32::MAX)),
+                Err(code) => reply.error(errno(code)),
+            }
+        });
+    }
+
+    fn fsync(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        answer(|| {
+            let done = self
+                .node(ino)
+                .and_then(|node| self.0.flush(&node, datasync));
+            empty(reply, done);
+        });
+    }
+
+    fn fsyncdir(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.fsync(request, ino, handle, datasync, reply);
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        answer(|| {
+            let done = self.node(ino).and_then(|node| {
+                let above = node.name().map_or(ROOT, |(parent, _)| parent.id);
+                for (position, id, name) in [(1, node.id, "."), (2, above, "..")] {
+                    if offset < position
+                        && reply.add(INodeNo(id), position, FileType::Directory, name)
+                    {
+                        return Ok(());
+                    }
+                }
+                let mut listed = self.0.listing(&node)?;
+                let listing = listed.get();
+                let mut from = offset.max(2);
+                while let Some((position, name)) = listing.after(from) {
+                    from = position;
+                    let Some(slot) = listing.shown(name) else {
+                        continue;
+                    };
+                    let id = if slot.node != 0 { slot.node } else { slot.ino };
+                    if reply.add(
+                        INodeNo(id),
+                        position,
+                        kind(slot.kind),
+                        OsStr::from_bytes(name),
+                    ) {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            match done {
+                Ok(()) => reply.ok(),
+                Err(code) => reply.error(errno(code)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        answer(|| {
+            let done = self.node(ino).and_then(|node| {
+                let above = node.name().map_or(ROOT, |(parent, _)| parent.id);
+                let dots = Stat {
+                    mode: libc::S_IFDIR,
+                    ..NOTHING
+                };
+                for (position, id, name) in [(1, node.id, "."), (2, above, "..")] {
+                    // The kernel takes the number from these two, and no attributes.
+                    if offset < position
+                        && reply.add(
+                            INodeNo(id),
+                            position,
+                            name,
+                            &Duration::ZERO,
+                            &shown(id, &dots),
+                            Generation(0),
+                        )
+                    {
+                        return Ok(());
+                    }
+                }
+                let mut listed = self.0.listing(&node)?;
+                let listing = listed.get();
+                let mut from = offset.max(2);
+                while let Some((position, name)) = listing.after(from) {
+                    from = position;
+                    let name = name.clone();
+                    // Gone on disk, or out of order there: the others are listed all the same.
+                    let Ok(Some((child, stat))) = self.0.find_in(&node, listing, &name) else {
+                        continue;
+                    };
+                    let full = match self.0.present(&child, stat) {
+                        Ok(stat) => reply.add(
+                            INodeNo(child.id),
+                            position,
+                            OsStr::from_bytes(&name),
+                            &FOREVER,
+                            &shown(child.id, &stat),
+                            Generation(0),
+                        ),
+                        Err(_) => true,
+                    };
+                    if full {
+                        self.0.table.forget(child.id, 1);
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            match done {
+                Ok(()) => reply.ok(),
+                Err(code) => reply.error(errno(code)),
+            }
+        });
+    }
+
+    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        answer(|| match self.0.space() {
+            Ok(space) => reply.statfs(
+                space.blocks.0,
+                space.blocks.1,
+                space.blocks.2,
+                space.files.0,
+                space.files.1,
+                space.block,
+                255,
+                space.fragment,
+            ),
+            Err(code) => reply.error(errno(code)),
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        answer(|| {
+            let done = self.node(ino).and_then(|node| {
+                let flags = flags.unsigned_abs();
+                self.0.set_attribute(&node, name.as_bytes(), value, flags)
+            });
+            empty(reply, done);
+        });
+    }
+
+    fn getxattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        answer(|| {
+            let value = self
+                .node(ino)
+                .and_then(|node| self.0.get_attribute(&node, name.as_bytes()));
+            sized(reply, size, value);
+        });
+    }
+
+    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        answer(|| {
+            let names = self
+                .node(ino)
+                .and_then(|node| self.0.list_attributes(&node));
+            sized(reply, size, names);
+        });
+    }
+
+    fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer(|| {
+            let done = self
+                .node(ino)
+                .and_then(|node| self.0.remove_attribute(&node, name.as_bytes()));
+            empty(reply, done);
+        });
+    }
+}
+
+fn caller(request: &Request, umask: u32) -> Caller {
+    Caller {
+        uid: request.uid(),
+        gid: request.gid(),
+        umask,
+    }
+}
+
+fn sized(reply: ReplyXattr, size: u32, value: std::result::Result<Vec<u8>, Code>) {
+    match value {
+        Ok(value) => {
+            let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+            if size == 0 {
+                reply.size(length);
+            } else if length > size {
+                reply.error(Errno::ERANGE);
+            } else {
+                reply.data(&value);
+            }
+        }
+        Err(code) => reply.error(errno(code)),
+    }
+}
