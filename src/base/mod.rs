@@ -7,6 +7,7 @@ pub mod failpoint;
 pub mod filter;
 pub mod fs;
 pub mod glob;
+pub mod journald;
 pub mod lines;
 pub mod parallel;
 pub mod progress;

@@ -6,19 +6,19 @@
 //! and [`session`] reads them at every level, the innermost last.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::frame;
 use super::output::{progress, report};
-use crate::base::{Error, Result};
+use crate::base::{Context as _, Error, Result, journald, size};
 use crate::config::containers_conf;
 use crate::config::dirs::Dirs;
 use crate::config::env::Env;
 use crate::config::user;
-use crate::operations::session::{GlobalOptions, Session};
+use crate::operations::session::{Events, GlobalOptions, Session};
 
 /// One option.
 struct Global {
@@ -99,7 +99,11 @@ const GLOBALS: &[Global] = &[
         "NAME",
         "How cgroups are made: cgroupfs or systemd",
     ),
-    works!("events-backend", "NAME", "Where events go: file or none"),
+    works!(
+        "events-backend",
+        "NAME",
+        "Where events go: file, journald or none",
+    ),
     works!(
         "cdi-spec-dir",
         "DIR",
@@ -141,11 +145,7 @@ const GLOBALS: &[Global] = &[
         "DIR",
         "networks are kept below --root",
     ),
-    refused!(
-        "network-cmd-path",
-        "PATH",
-        "pasta and slirp4netns are found in PATH",
-    ),
+    works!("network-cmd-path", "PATH", ""),
     refused!(
         "transient-store",
         "",
@@ -276,19 +276,9 @@ impl Given {
             None | Some("default") => {}
             Some(other) => return refuse(&format!("--context {other:?}"), NO_DAEMON),
         }
-        for option in self.all("storage-opt") {
-            // What probing decides, and what single-id mode does anyway.
-            let key = option.split('=').next().unwrap_or_default();
-            let key = key.rsplit('.').next().unwrap_or_default();
-            if !["ignore_chown_errors", "mount_program", "mountopt"].contains(&key) {
-                return refuse(
-                    &format!("--storage-opt {option:?}"),
-                    "the storage drivers have no options",
-                );
-            }
-        }
+        check_storage("--storage-opt", &self.all("storage-opt"))?;
         self.one_of("cgroup-manager", &["cgroupfs", "systemd"])?;
-        self.one_of("events-backend", &["file", "none"])
+        self.one_of("events-backend", &["file", "journald", "none"])
     }
 
     fn one_of(&self, long: &str, known: &[&str]) -> Result<()> {
@@ -300,6 +290,75 @@ impl Given {
             _ => Ok(()),
         }
     }
+}
+
+/// Refuses options of the storage that would change something: nothing is done for those that
+/// probing decides, and for what single-id mode does anyway.
+fn check_storage(what: &str, options: &[String]) -> Result<()> {
+    for option in options {
+        let key = option.split('=').next().unwrap_or_default();
+        let key = key.rsplit('.').next().unwrap_or_default();
+        if !["ignore_chown_errors", "mount_program", "mountopt"].contains(&key) {
+            return refuse(
+                &format!("{what} {option:?}"),
+                "the storage drivers have no options",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Where events go: the flag, else containers.conf, else a file.
+fn events(flag: Option<&str>, conf: &containers_conf::Engine, env: &Env) -> Result<Events> {
+    let file = || -> Result<Events> {
+        let limit = conf.events_logfile_max_size.as_deref().map(size::parse);
+        Ok(Events::File {
+            path: conf
+                .events_logfile_path
+                .as_ref()
+                .filter(|p| !p.is_empty())
+                .map(PathBuf::from),
+            limit: limit
+                .transpose()
+                .what(|| "events_logfile_max_size in containers.conf")?,
+        })
+    };
+    let socket = env.journal_socket();
+    match flag.or(conf.events_logger.as_deref()) {
+        Some("none") => Ok(Events::None),
+        Some("journald") if socket.exists() => Ok(Events::Journald(socket)),
+        Some("journald") if flag.is_some() => Err(journald::unavailable()
+            .because(format!("there is no {}", socket.display()))
+            .hint("use --events-backend file, the default")),
+        // A host without a journal: containers.conf is often shared between machines.
+        None | Some("" | "file" | "journald") => file(),
+        Some(other) => Err(Error::invalid(format!(
+            "events_logger {other:?} in containers.conf: it is one of file, journald, none"
+        ))),
+    }
+}
+
+/// A program that was named.
+fn program(path: &Path, env: &Env) -> Result<PathBuf> {
+    let whole = std::path::absolute(path).what(|| "cannot use --network-cmd-path")?;
+    env.find_program(&whole.to_string_lossy()).ok_or_else(|| {
+        Error::not_found(format!(
+            "--network-cmd-path: {} is no program",
+            whole.display()
+        ))
+        .hint("name the slirp4netns to use, or leave it out: it is found in PATH")
+    })
+}
+
+/// `env` in `[engine]` of containers.conf.
+fn engine_env(conf: &containers_conf::Engine) -> Result<Vec<(String, String)>> {
+    let pairs = conf.env.iter().map(|word| match word.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Error::invalid(format!(
+            "env in [engine] of containers.conf: {word:?} is not NAME=value"
+        ))),
+    });
+    pairs.collect()
 }
 
 fn refuse(what: &str, why: &str) -> Result<()> {
@@ -319,8 +378,17 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
         .or_else(|| given.last("docker-log-level"))
         .or_else(|| given.has("debug").then_some("debug"));
     report::start_logging(level)?;
-    let env = Env::process();
     let user = user::current();
+    let modules = given.all("module");
+    if !modules.is_empty() {
+        containers_conf::use_modules(&modules, &Env::process(), user)?;
+    }
+    // A damaged one is told by the commands that cannot do without it.
+    let conf = containers_conf::load().map_or_else(|_| Default::default(), |c| c.engine.clone());
+    let env = Env::process().with_defaults(engine_env(&conf)?);
+    if !given.has("storage-opt") {
+        check_storage("STORAGE_OPTS", &env.storage_opts())?;
+    }
     let dirs = Dirs::resolve(
         given.path("root").as_deref(),
         given.path("runroot").as_deref(),
@@ -329,12 +397,12 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
     )?
     .with(
         given.path("imagestore").as_deref(),
-        given.path("volumepath").as_deref(),
+        // podman's volumes are of another form: a folder of our own below.
+        given
+            .path("volumepath")
+            .or_else(|| conf.volume_path.as_ref().map(|p| p.join("coracle")))
+            .as_deref(),
     )?;
-    let modules = given.all("module");
-    if !modules.is_empty() {
-        containers_conf::use_modules(&modules, &env, user)?;
-    }
     Ok(Session {
         dirs,
         options: GlobalOptions {
@@ -348,13 +416,23 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
                 .map(PathBuf::from)
                 .collect(),
             cgroup_manager: given.last("cgroup-manager").map(str::to_owned),
-            events_backend: given.last("events-backend").map(str::to_owned),
-            hooks_dirs: given
-                .all("hooks-dir")
-                .into_iter()
-                .map(PathBuf::from)
-                .collect(),
+            events: events(given.last("events-backend"), &conf, &env)?,
+            hooks_dirs: match given.has("hooks-dir") {
+                true => given.all("hooks-dir").iter().map(PathBuf::from).collect(),
+                // The file's list is of places to look at.
+                false => conf
+                    .hooks_dir
+                    .iter()
+                    .filter(|d| d.is_dir())
+                    .cloned()
+                    .collect(),
+            },
             tmpdir: given.path("tmpdir"),
+            network_cmd_path: given
+                .path("network-cmd-path")
+                .map(|p| program(&p, &env))
+                .transpose()?,
+            lanes: conf.image_parallel_copies.filter(|n| *n > 0),
             registries_conf: given.path("registries-conf"),
             docker_config: given.path("config"),
         },
@@ -407,7 +485,7 @@ mod tests {
             &["c", "ps", "--runtime", "runc"],
             &["c", "--cgroup-manager", "docker", "ps"],
             &["c", "--storage-opt", "overlay.size=1g", "ps"],
-            &["c", "--events-backend=journald", "ps"],
+            &["c", "--events-backend=syslog", "ps"],
         ] {
             let error = given(words).unwrap_err();
             assert!(error.what().contains("not supported"), "{words:?}");

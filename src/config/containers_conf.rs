@@ -6,8 +6,8 @@
 //! `containers.conf.d/*.conf`, then modules (`--module`), then `$CONTAINERS_CONF_OVERRIDE`.
 //! `$CONTAINERS_CONF` replaces all but the last two.
 //!
-//! Read once, when first asked for. Keys of features that coracle does not have are ignored here;
-//! every field is `None` or empty when no file sets it, so that callers know a default from a wish.
+//! Read once, when first asked for. Keys of features that coracle does not have are told of
+//! (`notices`); every field is `None` or empty when no file sets it, so that callers know a default from a wish.
 //!
 //! Spec: containers.conf(5).
 
@@ -17,6 +17,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
+use super::conf_keys;
 use super::env::Env;
 use super::tables::Layers;
 use super::user::{self, User};
@@ -32,6 +33,21 @@ pub struct ContainersConf {
     pub network: Network,
     /// `[engine]`.
     pub engine: Engine,
+    /// `[secrets]`.
+    pub secrets: SecretsTable,
+    /// A sentence for each key that a person wrote and that has no effect.
+    #[serde(skip)]
+    pub notices: Vec<String>,
+}
+
+/// `[secrets]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct SecretsTable {
+    /// The driver of who names none.
+    pub driver: Option<String>,
+    /// Its options.
+    pub opts: BTreeMap<String, String>,
 }
 
 /// `[containers]`: defaults of `run` and `create`.
@@ -64,7 +80,6 @@ pub struct Containers {
     pub ipcns: Option<String>,
     pub label: Option<bool>,
     pub log_driver: Option<String>,
-    pub log_path: Option<String>,
     pub log_size_max: Option<i64>,
     pub log_tag: Option<String>,
     pub mounts: Vec<String>,
@@ -113,12 +128,10 @@ pub struct Engine {
     pub events_logfile_max_size: Option<String>,
     pub events_logger: Option<String>,
     pub helper_binaries_dir: Vec<String>,
-    pub image_default_transport: Option<String>,
+    pub hooks_dir: Vec<PathBuf>,
     pub image_parallel_copies: Option<u32>,
     pub image_volume_mode: Option<String>,
-    pub image_copy_tmp_dir: Option<String>,
     pub init_path: Option<String>,
-    pub multi_image_archive: Option<bool>,
     pub network_cmd_path: Option<String>,
     pub network_cmd_options: Vec<String>,
     pub pull_policy: Option<String>,
@@ -128,8 +141,6 @@ pub struct Engine {
     pub compression_format: Option<String>,
     pub compression_level: Option<i32>,
     pub volume_path: Option<PathBuf>,
-    /// Known runtimes; coracle is its own, so this is only for `info`.
-    pub runtimes: BTreeMap<String, Vec<String>>,
 }
 
 /// The modules of this process, found.
@@ -217,7 +228,10 @@ pub fn load_from(
     if layers.files.is_empty() {
         return Ok(ContainersConf::default());
     }
-    layers.finish()
+    let keys = std::mem::take(&mut layers.keys);
+    let mut conf: ContainersConf = layers.finish()?;
+    conf.notices = conf_keys::notices(keys.iter().map(|(s, k)| (s.as_str(), k.as_str())));
+    Ok(conf)
 }
 
 #[cfg(test)]
@@ -279,6 +293,10 @@ mod tests {
         let conf = load_from(&env, &user(&home), root, &[]).unwrap();
         assert_eq!(conf.containers.tz.as_deref(), Some("only"));
         assert_eq!(conf.containers.log_driver, None);
+        assert!(
+            conf.notices.is_empty(),
+            "what a distribution ships is nobody's wish"
+        );
         let over = root.join("over.conf");
         let env = Env::fixed([
             ("CONTAINERS_CONF", &only),

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default)]
 pub struct Env {
     fixed: Option<BTreeMap<OsString, OsString>>,
+    /// What holds where a variable is not set at all.
+    defaults: BTreeMap<OsString, OsString>,
 }
 
 impl Env {
     /// This process's.
     pub fn process() -> Self {
-        Self { fixed: None }
+        Self::default()
     }
 
     /// One that holds just these variables.
@@ -30,16 +32,31 @@ impl Env {
                     .map(|(k, v)| (k.into(), v.into()))
                     .collect(),
             ),
+            ..Self::default()
         }
+    }
+
+    /// The same, with variables for where they are not set: `env` in `[engine]` of containers.conf.
+    #[must_use]
+    pub fn with_defaults(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let words = variables.into_iter();
+        self.defaults
+            .extend(words.map(|(k, v)| (k.into(), v.into())));
+        self
+    }
+
+    fn get(&self, name: &str) -> Option<OsString> {
+        let name = std::ffi::OsStr::new(name);
+        let value = match &self.fixed {
+            Some(map) => map.get(name).cloned(),
+            None => std::env::var_os(name),
+        };
+        value.or_else(|| self.defaults.get(name).cloned())
     }
 
     /// A variable as it is; an empty one counts as absent.
     pub fn raw(&self, name: &str) -> Option<OsString> {
-        let value = match &self.fixed {
-            Some(map) => map.get(std::ffi::OsStr::new(name)).cloned(),
-            None => std::env::var_os(name),
-        };
-        value.filter(|v| !v.is_empty())
+        self.get(name).filter(|v| !v.is_empty())
     }
 
     /// A variable as text; an empty one counts as absent.
@@ -72,22 +89,22 @@ impl Env {
                 v.to_string_lossy().into_owned(),
             )
         };
-        match &self.fixed {
-            Some(map) => map
-                .iter()
-                .map(|(k, v)| lossy((k.clone(), v.clone())))
-                .collect(),
-            None => std::env::vars_os().map(lossy).collect(),
+        let owned = |(k, v): (&OsString, &OsString)| (k.clone(), v.clone());
+        let mut all: Vec<(OsString, OsString)> = match &self.fixed {
+            Some(map) => map.iter().map(owned).collect(),
+            None => std::env::vars_os().collect(),
+        };
+        for (name, value) in &self.defaults {
+            if !all.iter().any(|(n, _)| n == name) {
+                all.push((name.clone(), value.clone()));
+            }
         }
+        all.into_iter().map(lossy).collect()
     }
 
     /// A variable that may be empty: `-e NAME` hands on even that.
     pub fn exact(&self, name: &str) -> Option<String> {
-        let value = match &self.fixed {
-            Some(map) => map.get(std::ffi::OsStr::new(name)).cloned(),
-            None => std::env::var_os(name),
-        };
-        value.map(|v| v.to_string_lossy().into_owned())
+        self.get(name).map(|v| v.to_string_lossy().into_owned())
     }
 
     /// `HOME`, when absolute. The account's home is in [`super::user`].
@@ -109,6 +126,23 @@ impl Env {
     pub fn storage_driver(&self) -> Option<String> {
         self.text("CORACLE_STORAGE_DRIVER")
             .or_else(|| self.text("STORAGE_DRIVER"))
+    }
+
+    /// `STORAGE_OPTS`: `--storage-opt` of who gives none, separated by commas.
+    pub fn storage_opts(&self) -> Vec<String> {
+        let text = self.text("STORAGE_OPTS").unwrap_or_default();
+        let words = text.split(',').map(str::trim).filter(|w| !w.is_empty());
+        words.map(str::to_owned).collect()
+    }
+
+    /// Where the systemd journal listens; with failpoints built in, where `CORACLE_JOURNAL` says: for
+    /// tests.
+    pub fn journal_socket(&self) -> PathBuf {
+        let given = match cfg!(debug_assertions) {
+            true => self.absolute_path("CORACLE_JOURNAL"),
+            false => None,
+        };
+        given.unwrap_or_else(|| PathBuf::from(crate::base::journald::SOCKET))
     }
 
     /// `PODMAN_USERNS`: the `--userns` of who gives none.
@@ -245,6 +279,23 @@ mod tests {
         assert_eq!(env.exact("HOME").as_deref(), Some(""));
         assert!(!env.is_on("X"));
         assert_eq!(env.config_home(Path::new("/h")), Path::new("/h/.config"));
+    }
+
+    #[test]
+    fn defaults_hold_where_a_variable_is_not_set_at_all() {
+        let env = Env::fixed([("A", "own"), ("B", "")]);
+        let words = [
+            ("A", "x"),
+            ("B", "x"),
+            ("http_proxy", "http://p:1"),
+            ("STORAGE_OPTS", "a=1, b=2"),
+        ];
+        let env = env.with_defaults(words.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!(env.text("A").as_deref(), Some("own"));
+        assert_eq!(env.exact("B").as_deref(), Some(""));
+        assert_eq!(env.proxies().len(), 1);
+        assert_eq!(env.storage_opts(), ["a=1", "b=2"]);
+        assert_eq!(env.all().len(), 4);
     }
 
     #[test]

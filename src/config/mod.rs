@@ -1,6 +1,7 @@
 //! Files, environment, directories and id ranges: read once, here only.
 
 pub mod cdi;
+mod conf_keys;
 pub mod containers_conf;
 pub mod dirs;
 pub mod env;

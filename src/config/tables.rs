@@ -5,6 +5,7 @@
 //!
 //! Spec: containers.conf(5), "APPENDING TO STRING ARRAYS".
 
+use std::collections::BTreeSet;
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,8 @@ pub(super) struct Layers {
     table: Table,
     /// Files read, in order.
     pub(super) files: Vec<PathBuf>,
+    /// Table and key of everything that a person wrote: not of what a distribution ships in /usr.
+    pub(super) keys: BTreeSet<(String, String)>,
 }
 
 impl Layers {
@@ -34,6 +37,11 @@ impl Layers {
         let table = parse(&bytes)
             .what(|| format!("cannot read {}", path.display()))
             .hint(|| format!("correct {}", path.display()))?;
+        if !path.components().any(|c| c.as_os_str() == "usr") {
+            let sections = table.iter().filter_map(|(s, v)| Some((s, v.as_table()?)));
+            let keys = sections.flat_map(|(s, t)| t.keys().map(move |k| (s.clone(), k.clone())));
+            self.keys.extend(keys);
+        }
         merge(&mut self.table, table);
         self.files.push(path.to_owned());
         Ok(())
@@ -65,7 +73,7 @@ impl Layers {
         paths.iter().try_for_each(|p| self.add(p))
     }
 
-    /// The typed result. Unknown keys are ignored, wrong types refused.
+    /// The typed result. Unknown keys are left out, wrong types refused.
     pub(super) fn finish<T: DeserializeOwned>(mut self) -> Result<T> {
         strip(&mut self.table);
         let names: Vec<String> = self.files.iter().map(|p| p.display().to_string()).collect();

@@ -12,11 +12,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use filter::Filter;
-pub use journal::Journal;
+pub use journal::{Journal, decode};
 pub use read::Reader;
 
 use crate::base::time::Timestamp;
-use crate::config::dirs::Dirs;
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,9 +106,4 @@ impl Event {
             ..self.clone()
         }
     }
-}
-
-/// Appends an event to the journal below `dirs`. Never fails.
-pub fn write(dirs: &Dirs, event: &Event) {
-    Journal::new(dirs).write(event);
 }

@@ -7,22 +7,16 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Entry;
 use super::lines::Lines;
+use crate::base::journald::{self, SOCKET, field};
 use crate::base::time::Timestamp;
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Hint as _, Result};
 use crate::handoff::output::{Sink, Stream};
 use crate::state::container::Container;
-
-/// Where the journal listens.
-const SOCKET: &str = "/run/systemd/journal/socket";
-
-/// A journal that does not take an entry for so long loses it; the container goes on.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The driver.
 pub struct Journal {
@@ -102,18 +96,13 @@ impl Journal {
 }
 
 fn unavailable() -> Error {
-    Error::new(Kind::Unavailable, "no systemd journal listens")
-        .hint("use `--log-driver k8s-file`, the default, or `json-file`")
+    journald::unavailable().hint(ELSE)
 }
 
+const ELSE: &str = "use `--log-driver k8s-file`, the default, or `json-file`";
+
 fn dial(path: &Path) -> Result<UnixDatagram> {
-    let dial = || {
-        let socket = UnixDatagram::unbound()?;
-        socket.connect(path)?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        Ok::<_, std::io::Error>(socket)
-    };
-    dial().map_err(|e| unavailable().because(e))
+    journald::dial(path).hint(|| ELSE)
 }
 
 /// Fills a tag's templates: `{{.Name}}`, as Docker has them.
@@ -138,22 +127,6 @@ fn expand(template: &str, values: &[(&str, &str)]) -> Result<String> {
     }
     text.push_str(rest);
     Ok(text)
-}
-
-/// Encodes a field; one with line ends needs its length.
-fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
-    if value.is_empty() && name != "MESSAGE" {
-        return;
-    }
-    out.extend_from_slice(name.as_bytes());
-    if value.contains(&b'\n') {
-        out.push(b'\n');
-        out.extend_from_slice(&(value.len() as u64).to_le_bytes());
-    } else {
-        out.push(b'=');
-    }
-    out.extend_from_slice(value);
-    out.push(b'\n');
 }
 
 fn entry(stream: Stream, text: &[u8], ends: bool, fields: &[u8]) -> Vec<u8> {
@@ -243,6 +216,7 @@ pub fn decode(line: &[u8]) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Kind;
     use crate::state::options::LogOptions;
 
     #[test]
@@ -298,13 +272,6 @@ mod tests {
             .unwrap();
         let mut buffer = [0; 4096];
         assert!(listener.recv(&mut buffer).unwrap() > 0);
-    }
-
-    #[test]
-    fn fields_with_line_ends_carry_their_length() {
-        let mut out = Vec::new();
-        field("MESSAGE", b"a\nb", &mut out);
-        assert_eq!(out, b"MESSAGE\n\x03\0\0\0\0\0\0\0a\nb\n");
     }
 
     #[test]

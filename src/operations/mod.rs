@@ -4,6 +4,7 @@ pub mod container;
 pub mod doctor;
 pub mod events;
 pub mod image;
+mod journalctl;
 pub mod ociruntime;
 pub mod secret;
 pub mod session;

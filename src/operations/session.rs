@@ -21,16 +21,56 @@ pub struct GlobalOptions {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// `--cgroup-manager`: `cgroupfs` or `systemd`.
     pub cgroup_manager: Option<String>,
-    /// `--events-backend`: `file` or `none`.
-    pub events_backend: Option<String>,
+    /// `--events-backend`, `events_logger`: where events go.
+    pub events: Events,
     /// `--hooks-dir`: folders of hook files in place of the usual ones.
     pub hooks_dirs: Vec<PathBuf>,
     /// `--tmpdir`: scratch space in place of the store's own.
     pub tmpdir: Option<PathBuf>,
+    /// `--network-cmd-path`: slirp4netns in place of the one that is found.
+    pub network_cmd_path: Option<PathBuf>,
+    /// `image_parallel_copies`: how many layers are copied at once.
+    pub lanes: Option<u32>,
     /// `--registries-conf FILE` (hidden, as in podman).
     pub registries_conf: Option<PathBuf>,
     /// docker's `--config DIR`, `DOCKER_CONFIG`: where `config.json` with credentials is.
     pub docker_config: Option<PathBuf>,
+}
+
+/// Where events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// A file: another one than the store's own, rotated above another size (bytes, 0: never).
+    File {
+        /// `events_logfile_path`.
+        path: Option<PathBuf>,
+        /// `events_logfile_max_size`.
+        limit: Option<u64>,
+    },
+    /// The systemd journal that listens here.
+    Journald(PathBuf),
+    /// Nowhere.
+    None,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self::File {
+            path: None,
+            limit: None,
+        }
+    }
+}
+
+impl Events {
+    /// podman's word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "file",
+            Self::Journald(_) => "journald",
+            Self::None => "none",
+        }
+    }
 }
 
 /// One run of the program.

@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, TcpCon
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::client::LONGEST_WAIT;
+use super::forward::{self, Forward, ToProxy};
 use super::proxy::Proxies;
 use super::resolver::Resolver;
 use super::tls::{TlsConnector, Trust};
@@ -27,6 +28,8 @@ const SLOW: Duration = Duration::from_secs(900);
 #[derive(Debug)]
 pub struct Http {
     agent: Agent,
+    /// Sends to the proxy what goes to unencrypted servers.
+    forward: Option<Agent>,
     proxies: Proxies,
     stall: Duration,
 }
@@ -157,12 +160,23 @@ impl Http {
             .timeout_per_read(Some(stall))
             .timeout_per_write(Some(stall))
             .build();
+        let forward = proxies.forward().map(|proxy| {
+            Agent::with_parts(
+                config.clone(),
+                ().chain(TcpConnector::default()).chain(Forward),
+                ToProxy {
+                    resolver: resolver.clone(),
+                    proxy: proxy.uri().clone(),
+                },
+            )
+        });
         let connector =
             ().chain(ConnectProxyConnector::default())
                 .chain(TcpConnector::default())
                 .chain(TlsConnector(trust));
         Self {
             agent: Agent::with_parts(config, connector, resolver),
+            forward,
             proxies,
             stall,
         }
@@ -210,17 +224,32 @@ impl Http {
 
     fn run<B: AsSendBody>(
         &self,
-        request: Request<B>,
+        mut request: Request<B>,
         host: &str,
     ) -> Result<Response<Body>, Failure> {
-        let proxy = self.proxies.for_uri(request.uri());
+        let mut proxy = self.proxies.for_uri(request.uri());
         let slow = matches!(*request.method(), Method::PUT | Method::PATCH);
         let through = proxy.as_ref().map(|p| format!("{}:{}", p.host(), p.port()));
-        let mut config = self.agent.configure_request(request).proxy(proxy);
+        let plain = request.uri().scheme_str() == Some("http");
+        let agent = match (
+            &self.forward,
+            proxy.take_if(|p| plain && forward::forwards(p)),
+        ) {
+            (Some(agent), Some(proxy)) => {
+                for (name, value) in forward::headers(&proxy) {
+                    if let Ok(value) = value.parse() {
+                        request.headers_mut().insert(name, value);
+                    }
+                }
+                agent
+            }
+            _ => &self.agent,
+        };
+        let mut config = agent.configure_request(request).proxy(proxy);
         if slow {
             config = config.timeout_per_read(Some(SLOW.max(self.stall)));
         }
-        self.agent.run(config.build()).map_err(|e| {
+        agent.run(config.build()).map_err(|e| {
             let mut failure = failure(e, host, self.stall);
             if let Some(proxy) = through
                 && matches!(failure.error.kind(), Kind::Unavailable | Kind::TimedOut)

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod client;
 pub mod credentials;
 pub mod fetch;
+pub mod forward;
 pub mod http;
 pub mod policy;
 pub mod proxy;

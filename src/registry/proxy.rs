@@ -49,6 +49,11 @@ impl Proxies {
         })
     }
 
+    /// The proxy to which requests to unencrypted servers are given as they are.
+    pub fn forward(&self) -> Option<&ureq::Proxy> {
+        self.http.as_ref().filter(|p| super::forward::forwards(p))
+    }
+
     /// The proxy for an address; loopback is never asked through one.
     pub fn for_uri(&self, uri: &ureq::http::Uri) -> Option<ureq::Proxy> {
         let proxy = match uri.scheme_str() {
@@ -56,20 +61,29 @@ impl Proxies {
             _ => self.https.as_ref(),
         }?;
         let host = uri.host()?.trim_matches(['[', ']']).to_ascii_lowercase();
+        let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
+            Some("http") => 80,
+            _ => 443,
+        });
         let loopback = host == "localhost"
             || host.ends_with(".localhost")
             || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if loopback || self.except.iter().any(|word| excepts(word, &host)) {
+        if loopback || self.except.iter().any(|word| excepts(word, &host, port)) {
             return None;
         }
         Some(proxy.clone())
     }
 }
 
-/// `*`, `host`, `.domain`, `*.domain`, an address, or `address/bits`; a port is ignored.
-fn excepts(word: &str, host: &str) -> bool {
+/// `*`, `host`, `.domain`, `*.domain`, an address, or `address/bits`; with `:port` for that port
+/// only.
+fn excepts(word: &str, host: &str, port: u16) -> bool {
     if word == "*" {
         return true;
+    }
+    let (word, only) = split_port(word);
+    if only.is_some_and(|only| only != port) {
+        return false;
     }
     if let Some((network, bits)) = word.split_once('/')
         && let (Ok(network), Ok(bits), Ok(address)) = (
@@ -80,13 +94,9 @@ fn excepts(word: &str, host: &str) -> bool {
     {
         return in_network(network, bits, address);
     }
-    if word.parse::<IpAddr>().is_ok() {
-        return word == host;
+    if let Ok(address) = word.parse::<IpAddr>() {
+        return host.parse() == Ok(address);
     }
-    let word = match word.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => word,
-    };
     let bare = word.trim_start_matches('*').trim_start_matches('.');
     if bare.is_empty() {
         return false;
@@ -96,6 +106,20 @@ fn excepts(word: &str, host: &str) -> bool {
         .is_some_and(|rest| rest.ends_with('.'));
     // A plain name means itself and everything below it, a leading dot only what is below.
     below || (host == bare && !word.starts_with(['.', '*']))
+}
+
+/// `host:port`, `[v6]:port`, `[v6]`, `v6`, `host`.
+fn split_port(word: &str) -> (&str, Option<u16>) {
+    if let Some((inside, after)) = word.strip_prefix('[').and_then(|w| w.split_once(']')) {
+        return (inside, after.strip_prefix(':').and_then(|p| p.parse().ok()));
+    }
+    match word.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (word, None),
+        },
+        _ => (word, None),
+    }
 }
 
 fn in_network(network: IpAddr, bits: u32, address: IpAddr) -> bool {
@@ -127,13 +151,26 @@ mod tests {
             (".example.com", "a.example.com", true),
             ("*.example.com", "a.example.com", true),
             ("example.com:443", "example.com", true),
+            ("example.com:443", "a.example.com", true),
+            ("example.com:80", "example.com", false),
+            (".example.com:5000", "a.example.com", false),
             ("10.0.0.0/8", "10.1.2.3", true),
             ("10.0.0.0/8", "11.1.2.3", false),
+            ("10.0.0.0/8", "ten.example", false),
             ("0.0.0.0/0", "11.1.2.3", true),
+            ("10.0.0.0/33", "10.0.0.0", false),
             ("fd00::/8", "fd00::1", true),
             ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1:443", "10.0.0.1", true),
+            ("10.0.0.1:80", "10.0.0.1", false),
+            ("fd00::1", "fd00:0::1", true),
+            ("[fd00::1]", "fd00::1", true),
+            ("[fd00::1]:443", "fd00::1", true),
+            ("[fd00::1]:80", "fd00::1", false),
+            (".", "x", false),
+            ("example.com:", "example.com", false),
         ] {
-            assert_eq!(excepts(word, host), excepted, "{word} {host}");
+            assert_eq!(excepts(word, host, 443), excepted, "{word} {host}");
         }
     }
 

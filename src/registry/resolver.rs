@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use simple_dns::rdata::RData;
@@ -23,11 +23,11 @@ use crate::base::{Context as _, Error, Kind, Result, random};
 const LIMIT: u64 = 1 << 20;
 
 /// Looks host names up, and remembers the answers as long as it lives.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Resolver {
     hosts: String,
     conf: ResolvConf,
-    known: Mutex<HashMap<String, Vec<IpAddr>>>,
+    known: Arc<Mutex<HashMap<String, Vec<IpAddr>>>>,
 }
 
 /// What `/etc/resolv.conf` says.
@@ -60,7 +60,7 @@ impl Resolver {
         Self {
             hosts: text(hosts),
             conf: ResolvConf::parse(&text(conf)),
-            known: Mutex::default(),
+            known: Arc::default(),
         }
     }
 

@@ -1,11 +1,14 @@
 //! Secrets: small files that containers get at run time and that are never part of an image.
 //!
 //! `data/secrets/<name>/secret.json` (0600) says what it is, `data/secrets/<name>/data` (0600)
-//! holds it, unencrypted, as podman's `file` driver does. A secret appears by one rename of its
+//! holds it, unencrypted, as podman's `file` driver does; other drivers keep it elsewhere under its id
+//! ([`driver`]). A secret appears by one rename of its
 //! folder. Replacing writes the content first and the record second, each atomically; the id
 //! changes with it.
 //!
 //! Invariants: content is in memory only as [`SecretData`], which prints nothing of it.
+
+mod driver;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +17,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
+use driver::Driver;
 use serde::{Deserialize, Serialize};
 
 use crate::base::fs::{self as files, Durability};
@@ -72,7 +76,7 @@ pub struct SecretRecord {
     pub id: String,
     /// Its name.
     pub name: ObjectName,
-    /// Always `file`.
+    /// `file`, `pass` or `shell`.
     pub driver: String,
     /// `--driver-opts`.
     #[serde(default)]
@@ -84,6 +88,27 @@ pub struct SecretRecord {
     pub created: Timestamp,
     /// When it was made last.
     pub updated: Timestamp,
+}
+
+/// What a new secret is besides its name and content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretSpec {
+    /// `--driver`.
+    pub driver: String,
+    /// `--driver-opts`.
+    pub options: BTreeMap<String, String>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for SecretSpec {
+    fn default() -> Self {
+        Self {
+            driver: "file".to_owned(),
+            options: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        }
+    }
 }
 
 /// What becomes of a secret whose name is taken.
@@ -119,22 +144,23 @@ impl Secrets {
     /// Makes a secret.
     ///
     /// # Errors
-    /// `Exists` when the name is taken and `taken` says so; what the kernel says.
+    /// `Exists` when the name is taken and `taken` says so; what the kernel or the driver says.
     pub fn create(
         &self,
         name: &ObjectName,
         data: &SecretData,
-        labels: BTreeMap<String, String>,
+        spec: SecretSpec,
         taken: Taken,
     ) -> Result<SecretRecord> {
+        let driver = Driver::parse(&spec.driver, &spec.options)?;
         let now = Timestamp::now();
         let mut record = SecretRecord {
             version: VERSION,
             id: random_id()?,
             name: name.clone(),
-            driver: "file".to_owned(),
-            options: BTreeMap::new(),
-            labels,
+            driver: spec.driver,
+            options: spec.options,
+            labels: spec.labels,
             created: now,
             updated: now,
         };
@@ -145,18 +171,24 @@ impl Secrets {
                 Taken::Replace => {
                     record.created = old.created;
                     let dir = self.dir.join(name.as_str());
-                    write(&dir, &record, data)?;
+                    driver.store(&record.id, data)?;
+                    write(&dir, &record, data, &driver)?;
+                    let before = Driver::parse(&old.driver, &old.options)?;
+                    if before.is_elsewhere() {
+                        before.delete(&old.id)?;
+                    }
                     return Ok(record);
                 }
             }
         }
+        driver.store(&record.id, data)?;
         files::create_private_dir_all(&self.dir)?;
         let staged = self.dir.join(format!(".{}", record.id));
         let published = fs::DirBuilder::new()
             .mode(0o700)
             .create(&staged)
             .what(|| format!("cannot create directory {}", staged.display()))
-            .and_then(|()| write(&staged, &record, data))
+            .and_then(|()| write(&staged, &record, data, &driver))
             .and_then(|()| {
                 fs::rename(&staged, self.dir.join(name.as_str())).map_err(|e| match e.kind() {
                     // Somebody else was faster.
@@ -168,6 +200,7 @@ impl Secrets {
         if published.is_err() {
             // Nobody has seen it.
             drop(fs::remove_dir_all(&staged));
+            drop(driver.delete(&record.id));
         }
         published.map(|()| record)
     }
@@ -247,6 +280,12 @@ impl Secrets {
     /// # Errors
     /// `NotFound` when it was removed meanwhile; what the kernel says.
     pub fn data(&self, record: &SecretRecord) -> Result<SecretData> {
+        let driver = Driver::parse(&record.driver, &record.options)?;
+        if driver.is_elsewhere() {
+            return driver
+                .lookup(&record.id)
+                .what(|| format!("cannot read secret {:?}", record.name.as_str()));
+        }
         let path = self.dir.join(record.name.as_str()).join("data");
         files::read(&path, LIMIT as u64).map(SecretData)
     }
@@ -258,13 +297,29 @@ impl Secrets {
     pub fn remove(&self, record: &SecretRecord) -> Result<()> {
         // The record goes first: without it there is no secret, whatever is left.
         let dir = self.dir.join(record.name.as_str());
+        let driver = Driver::parse(&record.driver, &record.options)?;
         files::remove_file_if_exists(&dir.join("secret.json"))?;
-        fs::remove_dir_all(&dir).what(|| format!("cannot remove {}", dir.display()))
+        fs::remove_dir_all(&dir).what(|| format!("cannot remove {}", dir.display()))?;
+        driver.delete(&record.id).what(|| {
+            format!(
+                "secret {:?} is gone, its content is not",
+                record.name.as_str()
+            )
+        })
     }
 }
 
-fn write(dir: &std::path::Path, record: &SecretRecord, data: &SecretData) -> Result<()> {
-    files::replace(&dir.join("data"), data.expose(), 0o600, Durability::Durable)?;
+fn write(
+    dir: &std::path::Path,
+    record: &SecretRecord,
+    data: &SecretData,
+    driver: &Driver,
+) -> Result<()> {
+    let file = dir.join("data");
+    match driver.is_elsewhere() {
+        true => files::remove_file_if_exists(&file)?,
+        false => files::replace(&file, data.expose(), 0o600, Durability::Durable)?,
+    }
     let json = serde_json::to_vec(record)
         .what_kind(Kind::Internal, || "cannot write the secret's record")?;
     files::replace(&dir.join("secret.json"), &json, 0o600, Durability::Durable)
@@ -305,13 +360,13 @@ mod tests {
         let name: ObjectName = "token".parse().unwrap();
         assert!(secrets.list().unwrap().is_empty());
         let first = secrets
-            .create(&name, &data("one"), BTreeMap::new(), Taken::Refuse)
+            .create(&name, &data("one"), SecretSpec::default(), Taken::Refuse)
             .unwrap();
         assert_eq!(first.id.len(), 25);
         assert_eq!(secrets.find("token").unwrap(), first);
         assert_eq!(secrets.find(&first.id[..8]).unwrap(), first);
         assert_eq!(secrets.data(&first).unwrap().expose(), b"one");
-        let again = |taken| secrets.create(&name, &data("two"), BTreeMap::new(), taken);
+        let again = |taken| secrets.create(&name, &data("two"), SecretSpec::default(), taken);
         assert_eq!(again(Taken::Refuse).unwrap_err().kind(), Kind::Exists);
         assert_eq!(again(Taken::Keep).unwrap(), first);
         let second = again(Taken::Replace).unwrap();
@@ -328,7 +383,7 @@ mod tests {
         let (_dir, secrets) = secrets();
         let name: ObjectName = "token".parse().unwrap();
         secrets
-            .create(&name, &data("hush"), BTreeMap::new(), Taken::Refuse)
+            .create(&name, &data("hush"), SecretSpec::default(), Taken::Refuse)
             .unwrap();
         for (path, mode) in [("", 0o700), ("data", 0o600), ("secret.json", 0o600)] {
             let meta = fs::metadata(secrets.dir.join("token").join(path)).unwrap();

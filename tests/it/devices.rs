@@ -234,3 +234,173 @@ fn variables_choose_as_podmans_do() {
         .code(125)
         .says("CONTAINERS_CONF");
 }
+
+/// A command with a containers.conf of this text.
+fn with_conf(w: &World, text: &str, env: &[(&str, &str)], args: &[&str]) -> Outcome {
+    let file = w.path().join("containers.conf");
+    fs::write(&file, text).unwrap();
+    let mut command = w.command(args);
+    command
+        .env("CONTAINERS_CONF", &file)
+        .envs(env.iter().copied());
+    Outcome::of(args, command.output().unwrap())
+}
+
+#[test]
+fn keys_that_have_no_effect_are_told_once() {
+    let w = World::with_busybox();
+    let run = ["run", "--rm", "--network", "none", "busybox", "true"];
+    let text = "[engine]\nnum_locks=7\nruntime='runc'\nevents_loger='none'\n[machine]\ncpus=2\n";
+    let first = with_conf(&w, text, &[], &run).code(0).stderr;
+    for word in [
+        "num_locks in [engine] has no effect",
+        "coracle starts containers itself",
+        "unknown key events_loger in [engine]",
+        "[machine] has no effect",
+    ] {
+        assert!(first.contains(word), "{word:?} is not in {first}");
+    }
+    assert_eq!(with_conf(&w, text, &[], &run).code(0).stderr, "");
+    // Another file is another matter.
+    let again = with_conf(&w, "[engine]\nnum_locks=7\n", &[], &run);
+    assert!(again.code(0).stderr.contains("num_locks"));
+    // Nothing is told of a file that has only what works.
+    let fine = "[engine]\nnetwork_cmd_options=['mtu=1500']\n[containers]\ntz='local'\n";
+    assert_eq!(with_conf(&w, fine, &[], &run).code(0).stderr, "");
+}
+
+#[test]
+fn the_engines_settings_are_followed() {
+    let w = World::with_busybox();
+    let place = w.path().join("vols");
+    let events = w.path().join("log/events");
+    let text = format!(
+        "[engine]\nvolume_path={place:?}\nevents_logfile_path={events:?}\nenv=['STORAGE_DRIVER=copy']\n"
+    );
+    with_conf(&w, &text, &[], &["volume", "create", "v"]).ok();
+    assert!(place.join("coracle/v/_data").is_dir());
+    assert!(fs::read_to_string(&events).unwrap().contains("\"v\""));
+    let shown = with_conf(&w, &text, &[], &["events", "--stream=false"]);
+    assert!(shown.stdout.contains("volume create v"), "{}", shown.stdout);
+    let driver = ["info", "--format", "{{.Store.GraphDriverName}}"];
+    let vfs = with_conf(&w, "", &[("STORAGE_DRIVER", "vfs")], &driver).ok();
+    assert_eq!(with_conf(&w, &text, &[], &driver).ok(), vfs);
+    // The environment itself is stronger, and flags are stronger than both.
+    let overlay = [("STORAGE_DRIVER", "overlay")];
+    assert_ne!(with_conf(&w, &text, &overlay, &driver).ok(), vfs);
+    let other = w.path().join("other");
+    let args = [
+        "--volumepath",
+        other.to_str().unwrap(),
+        "volume",
+        "create",
+        "x",
+    ];
+    with_conf(&w, &text, &[], &args).ok();
+    assert!(other.join("x").is_dir());
+    with_conf(&w, &text, &[], &["system", "reset", "-f"]).ok();
+    for (text, says) in [
+        ("[engine]\nenv=['X']", "NAME=value"),
+        ("[engine]\nevents_logger='syslog'", "file, journald, none"),
+        (
+            "[engine]\nevents_logfile_max_size='big'",
+            "events_logfile_max_size",
+        ),
+    ] {
+        with_conf(&w, text, &[], &["ps"]).code(125).says(says);
+    }
+    let quota = [("STORAGE_OPTS", "overlay.size=1g")];
+    with_conf(&w, "", &quota, &["ps"])
+        .code(125)
+        .says("STORAGE_OPTS");
+    with_conf(
+        &w,
+        "",
+        &[("STORAGE_OPTS", "overlay.mount_program=/x")],
+        &["ps"],
+    )
+    .ok();
+    let args = ["--network-cmd-path", "/none", "ps"];
+    w.run(&args).code(125).says("/none is no program");
+    w.ok(&["--network-cmd-path", "/bin/sh", "ps"]);
+}
+
+#[test]
+fn events_go_where_they_are_wanted() {
+    let w = World::with_busybox();
+    let logger = |name: &str| format!("[engine]\nevents_logger='{name}'\n");
+    let list = ["events", "--stream=false"];
+    with_conf(&w, &logger("none"), &[], &["volume", "create", "lost"]).ok();
+    with_conf(&w, &logger("none"), &[], &list)
+        .code(125)
+        .says("none are kept");
+    with_conf(
+        &w,
+        &logger("none"),
+        &[],
+        &["--events-backend", "file", "volume", "create", "v"],
+    )
+    .ok();
+    let kept = w.ok(&list);
+    assert!(
+        kept.contains("create v") && !kept.contains("lost"),
+        "{kept}"
+    );
+    // Without a journal a shared file falls back; who asks for it by name hears why not.
+    let nowhere = w.path().join("nowhere");
+    let nowhere = [("CORACLE_JOURNAL", nowhere.to_str().unwrap())];
+    with_conf(
+        &w,
+        &logger("journald"),
+        &nowhere,
+        &["volume", "create", "w"],
+    )
+    .ok();
+    assert!(w.ok(&list).contains("create w"));
+    with_conf(&w, "", &nowhere, &["--events-backend=journald", "ps"])
+        .code(125)
+        .says("no systemd journal listens");
+    // A journal that is one socket and one program.
+    let socket = w.path().join("journal");
+    let listener = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    let journal = [("CORACLE_JOURNAL", socket.to_str().unwrap())];
+    with_conf(
+        &w,
+        &logger("journald"),
+        &journal,
+        &["volume", "create", "j"],
+    )
+    .ok();
+    let mut buffer = [0; 8192];
+    let n = listener.recv(&mut buffer).unwrap();
+    let entry = String::from_utf8_lossy(&buffer[..n]).into_owned();
+    assert!(entry.starts_with("MESSAGE=volume create j\n"), "{entry}");
+    let event = entry
+        .lines()
+        .find_map(|l| l.strip_prefix("CORACLE_EVENT="))
+        .unwrap();
+    let json = serde_json::json!({ "CORACLE_EVENT": event }).to_string();
+    let bin = w.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let program = bin.join("journalctl");
+    let root = w.data().display().to_string();
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *--lines=all*CORACLE_ROOT={root}) cat <<'E'\n{json}\nE\n;; esac\n"
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let both = [journal[0], ("PATH", path.as_str())];
+    let shown = with_conf(&w, &logger("journald"), &both, &list);
+    assert!(shown.stdout.contains("volume create j"), "{shown:?}");
+    assert!(!w.ok(&list).contains("create j"));
+    let name = ["info", "--format", "{{.Host.EventLogger}}"];
+    assert_eq!(
+        with_conf(&w, &logger("journald"), &both, &name).ok(),
+        "journald"
+    );
+}

@@ -159,6 +159,57 @@ fn a_killed_monitor_takes_the_container_along_and_is_noticed() {
     peer::wait_for("all processes to end", || leftovers(&world).is_empty());
 }
 
+#[test]
+fn a_run_killed_before_its_container_ran_leaves_nothing_to_the_next_command() {
+    let world = World::with_busybox();
+    let die = |point: &str, flags: &[&str]| {
+        let args = [
+            &["run", "--network", "none", "-v", "/anon"],
+            flags,
+            &["busybox", "true"],
+        ];
+        let mut command = world.command(&args.concat());
+        command.env("CORACLE_FAILPOINT", point);
+        assert!(!command.output().unwrap().status.success(), "{point}");
+    };
+    let volumes = || world.ok(&["volume", "ls", "-q"]);
+    let points = [
+        "create::recorded",
+        "start::entered",
+        "start::mounted",
+        "start::prepared",
+        "start::log",
+    ];
+    for point in points {
+        die(point, &["--rm", "--name", "one"]);
+        // Whoever lists them takes it away, the volume without a name as well.
+        assert_eq!(world.ok(&["ps", "-aq"]), "", "{point}");
+        assert_eq!(volumes(), "", "{point}");
+        for command in [
+            &["rm", "one"][..],
+            &["run", "--rm", "--name", "one", "busybox", "true"],
+            &["container", "prune", "-f"],
+        ] {
+            die(point, &["--rm", "--name", "one"]);
+            world.ok(command);
+            assert_eq!(volumes(), "", "{point} {command:?}");
+        }
+        die(point, &["--rm", "--name", "one"]);
+        let start = world.run(&["start", "one"]);
+        start.code(125).says("no such container");
+    }
+    // What is to stay stays, and what was created to be started later, too.
+    die("start::entered", &["--name", "kept"]);
+    world.ok(&["create", "--rm", "--name", "later", "busybox", "echo", "x"]);
+    let names = world.ok(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]);
+    assert_eq!(names, "later created\nkept created");
+    assert_eq!(world.ok(&["start", "-a", "later"]), "x");
+    peer::wait_for("the end of it", || {
+        world.run(&["container", "exists", "later"]).code == 1
+    });
+    world.ok(&["rm", "kept"]);
+}
+
 fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();

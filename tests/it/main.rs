@@ -35,7 +35,6 @@ mod mounts;
 mod network;
 mod objects;
 mod oci_config;
-mod oci_features;
 mod oci_hooks;
 mod oci_linux;
 mod oci_runtime;

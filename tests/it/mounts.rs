@@ -253,3 +253,78 @@ fn volume_options_hold_wherever_it_is_mounted() {
         assert_eq!(inside(&w, "-v owned:/x", "stat -c %u:%g /x"), "5:6");
     }
 }
+
+#[test]
+fn a_mount_shows_its_owners_through_a_map_of_its_own() {
+    requires_subids!();
+    let w = world();
+    let memory = ["-o", "type=tmpfs", "-o", "o=mode=755", "mem"];
+    w.ok(&[&["volume", "create"], &memory[..]].concat());
+    // The file system's 0 to 9 show as the ids 100 to 109 of the shared user namespace.
+    let map = "idmap=uids=0-100-10#10-500-1;gids=0-200-10";
+    let script = "stat -c %u:%g /x; touch /x/f 2>/dev/null || echo sealed; id -u";
+    let got = inside(&w, &format!("-v mem:/x:{map}"), script);
+    // Root inside has no place in the map: it owns nothing there and leaves nothing behind.
+    assert_eq!(got, "100:200\nsealed\n0");
+    let mount = format!("--mount type=volume,src=mem,dst=/x,{map} -u 100:200");
+    let script = "touch /x/f && stat -c %u:%g /x/f";
+    assert_eq!(inside(&w, &mount, script), "100:200");
+    // Without a map: the container's own, so that the file system's root is root inside.
+    let script = "stat -c %u:%g /x; touch /x/f && stat -c %u:%g /x/f";
+    let auto = "--userns=auto:size=2000";
+    let unmapped = inside(&w, &format!("{auto} -v mem:/x"), "stat -c %u:%g /x");
+    assert_eq!(unmapped, "65534:65534");
+    let got = inside(&w, &format!("{auto} -v mem:/x:idmap"), script);
+    assert_eq!(got, "0:0\n0:0");
+    let got = inside(
+        &w,
+        &format!("{auto} -v mem:/x:idmap=uids=@0-7-1;gids=@0-8-1"),
+        "stat -c %u:%g /x",
+    );
+    assert_eq!(got, "7:8");
+    for (flags, says) in [
+        ("-v mem:/x:idmap", "none of its own"),
+        ("-v mem:/x:idmap=uids=0-1", "three numbers"),
+        (
+            "-v mem:/x:idmap=uids=0-4000000000-5;gids=0-1-1",
+            "ids that the caller does not have",
+        ),
+        ("--tmpfs /x:idmap", "unknown option"),
+    ] {
+        run(&w, flags, "filled", "true").code(125).says(says);
+    }
+    // What the host mounted is the host's to map.
+    if crate::support::peer::uid() != 0 {
+        let flags = format!("{auto} -v ./h:/x:idmap");
+        run(&w, &flags, "filled", "true")
+            .code(125)
+            .says("mounted by the host")
+            .says("keep-id");
+    }
+}
+
+#[test]
+fn a_link_is_followed_or_made_inside_as_it_is() {
+    let w = world();
+    std::os::unix::fs::symlink("/data/f", w.path().join("link")).unwrap();
+    let bind = "--mount type=bind,src=./link,dst";
+    // Followed, it leads nowhere on the host.
+    run(&w, &format!("{bind}=/l"), "filled", "true").code(125);
+    let script = "readlink /deep/l; cat /deep/l";
+    let got = inside(&w, &format!("{bind}=/deep/l,no-dereference"), script);
+    assert_eq!(got, "/data/f\nimage");
+    // As podman, a second start finds it there.
+    let flags = format!("--name again {bind}=/l,no-dereference");
+    run(&w, &flags, "filled", "cat /l").ok();
+    assert_eq!(w.ok(&["start", "-a", "again"]), "image");
+    // A plain file is bound as ever.
+    let plain = "--mount type=bind,src=./h/f,dst=/m,no-dereference=true";
+    assert_eq!(inside(&w, plain, "cat /m"), "host");
+    for (dst, says) in [
+        ("/data/sub", "another file"),
+        ("/dev/l", "mount of its own"),
+    ] {
+        let flags = format!("{bind}={dst},no-dereference");
+        run(&w, &flags, "filled", "true").code(125).says(says);
+    }
+}

@@ -195,3 +195,151 @@ fn unshare_is_the_containers_user_namespace() {
         .code(125)
         .says("network namespace");
 }
+
+#[test]
+fn secrets_may_be_kept_by_commands_of_the_persons() {
+    let w = World::with_busybox();
+    let kept = w.path().join("kept");
+    std::fs::create_dir(&kept).unwrap();
+    let at = |text: &str| text.replace("DIR", kept.to_str().unwrap());
+    let options = [
+        at("list=ls DIR"),
+        at("lookup=cat DIR/$SECRET_ID"),
+        at("store=cat >DIR/$SECRET_ID"),
+        at("delete=rm DIR/$SECRET_ID"),
+    ];
+    let mut args = vec!["secret", "create", "-d", "shell"];
+    args.extend(options.iter().flat_map(|o| ["--driver-opts", o]));
+    let make = |more: &[&str], text: &[u8]| w.run_with(&[&args[..], more].concat(), text);
+    let id = make(&["s", "-"], b"quiet").ok();
+    assert_eq!(std::fs::read(kept.join(&id)).unwrap(), b"quiet");
+    let own = w.data().join("secrets/s/data");
+    assert!(!own.exists(), "it is kept twice");
+    let driver = [
+        "secret",
+        "inspect",
+        "--format",
+        "{{.Spec.Driver.Name}}",
+        "s",
+    ];
+    assert_eq!(w.ok(&driver), "shell");
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--secret",
+        "s",
+        "busybox",
+    ];
+    assert_eq!(
+        w.ok(&[&run[..], &["cat", "/run/secrets/s"]].concat()),
+        "quiet"
+    );
+    // Another one in its place: the first goes.
+    let second = make(&["--replace", "s", "-"], b"other").ok();
+    assert!(!kept.join(&id).exists() && kept.join(&second).exists());
+    // A name that is taken leaves nothing behind.
+    make(&["s", "-"], b"third").code(125).says("in use");
+    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 1);
+    std::fs::remove_file(kept.join(&second)).unwrap();
+    let gone = w.run(&[&run[..], &["true"]].concat());
+    gone.code(125).says("lookup").says("No such file");
+    // The record goes even so, and the person hears that the rest did not.
+    w.run(&["secret", "rm", "s"])
+        .code(125)
+        .says("its content is not");
+    w.run(&["secret", "exists", "s"]).code(1);
+    let lacks = [
+        "secret",
+        "create",
+        "-d",
+        "shell",
+        "--driver-opts",
+        "list=ls",
+        "x",
+        "-",
+    ];
+    w.run_with(&lacks, b"x").code(125).says("lookup=COMMAND");
+    w.run_with(&["secret", "create", "-d", "vault", "x", "-"], b"x")
+        .code(125)
+        .says("use file, pass or shell");
+}
+
+#[test]
+fn secrets_may_be_kept_in_a_pass_store() {
+    requires!("gpg", "gpgconf");
+    let w = World::with_busybox();
+    // The agent's socket needs a short path.
+    let home = tempfile::Builder::new().prefix("gpg").tempdir().unwrap();
+    let gpg = |program: &str, words: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        command.env("GNUPGHOME", home.path()).args(words);
+        assert!(command.output().unwrap().status.success(), "{words:?}");
+    };
+    let key = [
+        "--batch",
+        "--passphrase",
+        "",
+        "--quick-gen-key",
+        "me@x",
+        "default",
+        "default",
+        "never",
+    ];
+    gpg("gpg", &key);
+    let store = w.path().join("home/.password-store");
+    std::fs::create_dir_all(&store).unwrap();
+    let folder = format!("gpghomedir={}", home.path().display());
+    let create = [
+        "secret",
+        "create",
+        "-d",
+        "pass",
+        "--driver-opts",
+        &folder,
+        "s",
+        "-",
+    ];
+    w.run_with(&create, b"quiet")
+        .code(125)
+        .says(".gpg-id")
+        .says("pass init");
+    std::fs::write(store.join(".gpg-id"), "me@x\n").unwrap();
+    let id = w.run_with(&create, b"quiet").ok();
+    let file = store.join(format!("{id}.gpg"));
+    assert!(
+        !std::fs::read(&file)
+            .unwrap()
+            .windows(5)
+            .any(|w| w == b"quiet")
+    );
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--secret",
+        "s,type=env,target=S",
+        "busybox",
+    ];
+    assert_eq!(
+        w.ok(&[&run[..], &["sh", "-c", "echo $S"]].concat()),
+        "quiet"
+    );
+    w.ok(&["secret", "rm", "s"]);
+    assert!(!file.exists());
+    // containers.conf may choose the driver.
+    let conf = w.path().join("containers.conf");
+    let text = format!(
+        "[secrets]\ndriver='pass'\n[secrets.opts]\ngpghomedir={:?}\nkey='me@x'\n",
+        home.path()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let mut command = w.command(&["secret", "create", "--env", "t", "TOKEN"]);
+    command.env("CONTAINERS_CONF", &conf).env("TOKEN", "x");
+    assert!(command.output().unwrap().status.success());
+    assert_eq!(w.ok(&["secret", "ls", "--format", "{{.Driver}}"]), "pass");
+    w.ok(&["secret", "rm", "t"]);
+    gpg("gpgconf", &["--kill", "gpg-agent"]);
+}

@@ -141,6 +141,36 @@ fn an_unencrypted_registry_is_reached_through_the_proxy() {
     )
     .code(0);
     run(&world, &env, &["pull", "-q", "--tls-verify=false", name]).code(0);
+    // The encrypted try is a tunnel, the rest are requests to the proxy itself.
+    let log = proxy.log();
+    assert!(
+        log.iter()
+            .any(|l| l.starts_with("PUT http://registry.test:5000/v2/x/manifests/1")),
+        "{log:?}"
+    );
+    assert!(
+        log.iter()
+            .any(|l| l.starts_with("GET http://registry.test:5000/v2/x/manifests/1")),
+        "{log:?}"
+    );
+    let secret = format!("http://me:secret@{}", proxy.address);
+    let secret = [
+        ("http_proxy", secret.as_str()),
+        ("https_proxy", secret.as_str()),
+    ];
+    world.ok(&["rmi", name]);
+    let plain = ["pull", "-q", "--tls-verify=false", name];
+    run(&world, &secret, &plain).code(0);
+    let last = proxy.log().pop().unwrap();
+    assert!(last.ends_with(" Basic bWU6c2VjcmV0"), "{last}");
+    // A port that is excepted is asked for directly: nobody knows that name.
+    let seen = proxy.log().len();
+    let except = [secret[0], secret[1], ("NO_PROXY", "registry.test:5000")];
+    let direct = ["pull", "--retry", "0", "--tls-verify=false", name];
+    run(&world, &except, &direct).code(125);
+    assert_eq!(proxy.log().len(), seen);
+    let other = [secret[0], secret[1], ("NO_PROXY", "registry.test:5001")];
+    run(&world, &other, &plain).code(0);
     run(&world, &env, &["pull", "-q", name])
         .code(125)
         .says("TLS");

@@ -7,6 +7,7 @@ use crate::base::fs::{self as files, Durability};
 use crate::base::progress::Silent;
 use crate::base::{Error, Result};
 use crate::cli::output::Out;
+use crate::config::containers_conf;
 use crate::image::manifest::Format;
 use crate::operations::image::push;
 use crate::operations::session::Session;
@@ -90,9 +91,18 @@ pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
             return Err(Error::invalid(format!("invalid format {other:?}")).hint("use oci or v2s2"));
         }
     };
+    let conf = &containers_conf::load()?.engine;
+    let (format_wish, level) = match args.compression_format.as_deref() {
+        // What the file says of gzip is what every layer has anyway.
+        None => match conf.compression_format.as_deref() {
+            None | Some("" | "gzip") => (None, args.compression_level),
+            wish => (wish, args.compression_level.or(conf.compression_level)),
+        },
+        wish => (wish, args.compression_level),
+    };
     let options = push::Options {
         format,
-        compression: compression(args.compression_format.as_deref(), args.compression_level)?,
+        compression: compression(format_wish, level)?,
         force_compression: args.force_compression,
         compress: args.compress,
         platform: args.platform.as_deref().map(str::parse).transpose()?,

@@ -2,20 +2,21 @@
 
 use super::super::args;
 use super::super::output::Out;
-use crate::base::{Error, Result};
+use crate::base::Result;
 use crate::operations::secret::{self, Create, Source};
 use crate::operations::session::Session;
 use crate::secrets::Taken;
 
 /// Create a secret
 ///
-/// The content is stored unencrypted, readable by you only, and reaches containers by
-/// `run --secret NAME`. It has at most 512,000 bytes.
+/// The content reaches containers by `run --secret NAME`. It has at most 512,000 bytes. The driver
+/// `file` stores it unencrypted, readable by you only; `pass` in a pass store, by gpg (options: root,
+/// key, gpghomedir); `shell` by commands of yours (options: list, lookup, store, delete).
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
-    /// Storage of the content; only `file`
-    #[arg(short, long, value_name = "NAME", default_value = "file")]
-    driver: String,
+    /// Storage of the content: file (the default), pass or shell
+    #[arg(short, long, value_name = "NAME")]
+    driver: Option<String>,
     /// Option of the driver (the driver `file` has none)
     #[arg(long, value_name = "KEY=VALUE")]
     driver_opts: Vec<String>,
@@ -41,7 +42,7 @@ pub struct CreateArgs {
 /// Runs `secret create`: prints the id.
 ///
 /// # Errors
-/// `Unsupported` for other drivers; what the operation says.
+/// What the operation says.
 pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     let request = request(args)?;
     let record = secret::create(session, &request)?;
@@ -50,19 +51,6 @@ pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8>
 }
 
 fn request(args: CreateArgs) -> Result<Create> {
-    if args.driver != "file" {
-        return Err(Error::unsupported(format!(
-            "secret driver {:?} is not supported",
-            args.driver
-        ))
-        .because("only the driver \"file\" exists"));
-    }
-    if let Some(option) = args.driver_opts.first() {
-        return Err(
-            Error::unsupported(format!("--driver-opts {option:?} is not supported"))
-                .because("the driver \"file\" has no options"),
-        );
-    }
     Ok(Create {
         name: args.name,
         source: match args.file.as_str() {
@@ -70,6 +58,9 @@ fn request(args: CreateArgs) -> Result<Create> {
             "-" => Source::Stdin,
             _ => Source::File(args.file.into()),
         },
+        driver: args.driver,
+        // Several may stand in one, as podman has it.
+        options: args::pairs("driver-opts", &split(&args.driver_opts))?,
         labels: args::labels(&args.label)?,
         taken: match (args.replace, args.ignore) {
             (true, _) => Taken::Replace,
@@ -79,11 +70,34 @@ fn request(args: CreateArgs) -> Result<Create> {
     })
 }
 
+/// `a=b,c=d` as two, unless what follows the comma is no option: commands may have commas.
+fn split(texts: &[String]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for text in texts {
+        for (at, part) in text.split(',').enumerate() {
+            match all.last_mut() {
+                Some(last) if at > 0 && !is_option(part) => {
+                    last.push(',');
+                    last.push_str(part);
+                }
+                _ => all.push(part.to_owned()),
+            }
+        }
+    }
+    all
+}
+
+fn is_option(text: &str) -> bool {
+    text.split_once('=')
+        .is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase()))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::FromArgMatches as _;
 
     use super::*;
+    use crate::base::Error;
 
     fn parsed(words: &str) -> Result<Create> {
         let command = super::super::super::frame::augment::<CreateArgs>(clap::Command::new("x"));
@@ -102,12 +116,13 @@ mod tests {
         assert_eq!(r.source, Source::Env("VARIABLE".to_owned()));
         let r = parsed("x token ./file").unwrap();
         assert_eq!(r.source, Source::File("./file".into()));
-        for bad in [
-            "x -d pass token -",
-            "x --driver-opts a=b token -",
-            "x token",
-            "x --replace --ignore token -",
-        ] {
+        let r =
+            parsed("x -d shell --driver-opts list=a,lookup=b,c,Dx=1 --driver-opts store=d token -");
+        let r = r.unwrap();
+        assert_eq!(r.driver.as_deref(), Some("shell"));
+        let options: Vec<_> = r.options.iter().map(|(k, v)| format!("{k}:{v}")).collect();
+        assert_eq!(options, ["list:a", "lookup:b,c,Dx=1", "store:d"]);
+        for bad in ["x token", "x --replace --ignore token -"] {
             assert!(parsed(bad).is_err(), "{bad}");
         }
     }

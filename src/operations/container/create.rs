@@ -8,9 +8,10 @@ use super::request::RunOptions;
 use super::select;
 use super::{events, launch, reap};
 use crate::base::failpoint::failpoint;
-use crate::base::fs::Durability;
+use crate::base::fs::{self as files, Durability};
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Kind, Result};
+use crate::config::containers_conf;
 use crate::image::ImageRecord;
 use crate::operations::image::{Ensure, ensure};
 use crate::operations::session::Session;
@@ -19,7 +20,7 @@ use crate::runtime::userns::{self, Want};
 use crate::spec::id::ObjectName;
 use crate::spec::idmap::IdMaps;
 use crate::state::container::{
-    BoundVolume, Container, ContainerImage, ContainerRecord, Containers,
+    BoundVolume, Container, ContainerImage, ContainerLock, ContainerRecord, Containers,
 };
 use crate::state::options::{
     CgroupManager, ContainerOptions, ImageVolume, MountOption, MountSource,
@@ -36,6 +37,8 @@ pub struct Created {
     pub container: Container,
     /// Its image; absent with `--rootfs`.
     pub image: Option<ImageRecord>,
+    /// Its lock, held since before anybody could see it.
+    pub lock: ContainerLock,
 }
 
 /// Makes a container: finds or pulls the image, makes its volumes, writes its record. `run` does
@@ -89,6 +92,7 @@ pub fn create(
     depend_by_id(&containers, &mut options)?;
     let entered = userns::enter(&session.dirs, Want::Default)?;
     userns::tell(&session.dirs, &entered, warn);
+    tell_of_keys(session, warn)?;
     if run.replace
         && let Some(name) = &name
     {
@@ -146,16 +150,17 @@ pub fn create(
         command,
         stop_signal,
         auto_maps,
+        by_run: durability == Durability::Volatile,
     };
     let mut attempt = 0;
-    let container = loop {
-        match containers.create(record.clone(), durability) {
-            Ok(container) => break container,
+    let (container, lock) = loop {
+        match containers.create_locked(record.clone(), durability) {
+            Ok(made) => break made,
             Err(e) if e.kind() == Kind::Exists && name.is_none() && attempt < NAME_ATTEMPTS => {
                 attempt += 1;
                 record.name = random_name(attempt)?;
             }
-            // A `--rm` container whose monitor was killed is as good as gone.
+            // A `--rm` container whose monitor, or maker, was killed is as good as gone.
             Err(e) if e.kind() == Kind::Exists && attempt < NAME_ATTEMPTS => {
                 attempt += 1;
                 if !frees_its_name(session, &containers, &record.name)? {
@@ -177,7 +182,32 @@ pub fn create(
     Ok(Created {
         container,
         image: found.map(|f| f.record),
+        lock,
     })
+}
+
+/// Tells of keys in containers.conf that have no effect: once a boot, and again when they change.
+fn tell_of_keys(session: &Session, warn: &mut dyn FnMut(&str)) -> Result<()> {
+    let notices = &containers_conf::load()?.notices;
+    if notices.is_empty() {
+        return Ok(());
+    }
+    let told = session.dirs.runtime.join("keys-told");
+    let all = notices.join("\n");
+    if files::read_if_exists(&told, 1 << 20)?.is_some_and(|t| t == all.as_bytes()) {
+        return Ok(());
+    }
+    for notice in notices {
+        warn(&format!("containers.conf: {notice}"));
+    }
+    // Telling it twice does no harm.
+    drop(files::replace(
+        &told,
+        all.as_bytes(),
+        0o600,
+        Durability::Volatile,
+    ));
+    Ok(())
 }
 
 /// Whether the bearer of a name was a `--rm` container that nobody removed, and now went.

@@ -1,7 +1,7 @@
 //! The events that commands write; `start`, `died` and `restart` are the monitor's.
 
 use crate::events::{Event, Journal, Type};
-use crate::operations::session::Session;
+use crate::operations::session::{Events, Session};
 use crate::state::container::Container;
 
 /// An event about a container with what every one of them carries.
@@ -23,7 +23,18 @@ pub fn event(container: &Container, action: &str) -> Event {
 
 /// The journal of a session; `None` with `--events-backend none`.
 pub fn journal(session: &Session) -> Option<Journal> {
-    (session.options.events_backend.as_deref() != Some("none")).then(|| Journal::new(&session.dirs))
+    match &session.options.events {
+        Events::None => None,
+        Events::File {
+            path: None,
+            limit: None,
+        } => Some(Journal::new(&session.dirs)),
+        Events::File { path, limit } => {
+            let own = || session.dirs.events().join("journal");
+            Some(Journal::at(path.clone().unwrap_or_else(own), *limit))
+        }
+        Events::Journald(socket) => Some(Journal::system(socket.clone(), &session.dirs)),
+    }
 }
 
 /// Writes an event about a container.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::select;
 use super::summary::Summary;
+use super::{reap, select};
 use crate::base::{Error, Kind, Result, parallel};
 use crate::operations::session::Session;
 use crate::spec::id::ContainerId;
-use crate::state::container::{Container, Containers};
+use crate::state::container::{Container, Containers, State};
 use crate::storage::Store;
 use crate::storage::rootfs::View;
 use crate::storage::snapshot::{Sizes, Snapshot};
@@ -51,6 +51,8 @@ pub fn list(session: &Session, options: &ListOptions) -> Result<(Vec<Summary>, V
     };
     for summary in parallel::map(list, look) {
         match summary {
+            // Left by a killed `run --rm`: whoever meets it takes it away.
+            Ok(s) if is_leftover(session, &s) => {}
             Ok(s) if !everything && !s.state.is_active() => drop(s),
             Ok(s) if filters.accept(&s) => shown.push(s),
             Ok(_) => {}
@@ -65,6 +67,13 @@ pub fn list(session: &Session, options: &ListOptions) -> Result<(Vec<Summary>, V
         shown.truncate(last);
     }
     Ok((shown, bad))
+}
+
+/// Whether it was one, and went. One that cannot be removed is shown.
+fn is_leftover(session: &Session, summary: &Summary) -> bool {
+    summary.state == State::Created
+        && summary.container.is_abandoned().unwrap_or(false)
+        && reap::reap_lost(session, &mut summary.container.clone()).unwrap_or(false)
 }
 
 /// Those that have a folder in the runtime directory: a fraction of all, as a rule.

@@ -1,16 +1,16 @@
 //! `logs`: what containers wrote, of one or several, and on while they run.
 
-use std::io::Read as _;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::time::Timestamp;
-use crate::base::{Context as _, Error, Kind, Result};
+use crate::base::{Context as _, Kind, Result};
 use crate::handoff::control::{Control, Waiting};
 use crate::logs::read::Reader;
 use crate::logs::{Entry, journald, read};
+use crate::operations::journalctl::Journalctl;
 use crate::state::container::Container;
 use crate::state::options::LogDriver;
 use crate::sys::fd;
@@ -40,9 +40,6 @@ pub enum Show<'a> {
 
 /// The journal tells of the end of a container and of its last words by different ways.
 const JOURNAL_DELAY: Duration = Duration::from_millis(300);
-
-/// A line of `journalctl` is never longer.
-const JOURNAL_LINE: usize = 4 << 20;
 
 /// Shows the logs of containers, merged by time.
 ///
@@ -152,7 +149,7 @@ impl Tape {
     fn next(&mut self) -> Result<Option<Entry>> {
         match self {
             Self::File(reader) => reader.next_entry(),
-            Self::Journal(journal) => journal.next(),
+            Self::Journal(journal) => journal.next(journald::decode),
         }
     }
 }
@@ -168,11 +165,8 @@ impl Source {
         };
         let follow = waiting.is_some();
         let tape = if journal {
-            Tape::Journal(Box::new(Journalctl::start(
-                container,
-                options.tail,
-                follow,
-            )?))
+            let query = journald::query(container, options.tail, follow);
+            Tape::Journal(Box::new(Journalctl::start(&query, follow)?))
         } else {
             let reader = read::open(container, options.tail)?;
             if follow {
@@ -227,87 +221,6 @@ fn waiting_again(container: &Container) -> Result<Option<Waiting>> {
         Ok(state) if state.is_active() => waiting(container),
         // Removed with its records, or damaged: it is over in any case.
         _ => Ok(None),
-    }
-}
-
-/// A running `journalctl`.
-struct Journalctl {
-    child: duct::Handle,
-    output: Option<std::fs::File>,
-    buffer: Vec<u8>,
-}
-
-impl Journalctl {
-    fn start(container: &Container, tail: Option<u64>, follow: bool) -> Result<Self> {
-        let (read, write) = fd::pipe()?;
-        fd::set_nonblocking(&read, follow)?;
-        let child = duct::cmd("journalctl", journald::query(container, tail, follow))
-            .stdin_null()
-            .stdout_file(std::fs::File::from(write))
-            .stderr_null()
-            .unchecked()
-            .start()
-            .map_err(|e| {
-                Error::new(Kind::Unavailable, "cannot run journalctl")
-                    .because(e)
-                    .hint("the log is in the systemd journal: `apt install systemd` brings journalctl")
-            })?;
-        Ok(Self {
-            child,
-            output: Some(read.into()),
-            buffer: Vec::new(),
-        })
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.output.as_ref().map(AsFd::as_fd)
-    }
-
-    fn is_over(&self) -> bool {
-        self.output.is_none()
-    }
-
-    /// Ends it; what it wrote can still be read.
-    fn stop(&mut self) {
-        let _ended = self.child.kill();
-    }
-
-    fn next(&mut self) -> Result<Option<Entry>> {
-        loop {
-            while let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                if let Some(entry) = journald::decode(&line) {
-                    return Ok(Some(entry));
-                }
-            }
-            let Some(output) = &mut self.output else {
-                return Ok(None);
-            };
-            if self.buffer.len() > JOURNAL_LINE {
-                return Err(Error::new(Kind::Corrupt, "journalctl: endless line"));
-            }
-            let old = self.buffer.len();
-            self.buffer.resize(old + (64 << 10), 0);
-            let read = output.read(&mut self.buffer[old..]);
-            self.buffer.truncate(old + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) => {
-                    self.output = None;
-                    let _reaped = self.child.wait();
-                }
-                Ok(_) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
-                Err(e) => return Err(e).what(|| "cannot read from journalctl"),
-            }
-        }
-    }
-}
-
-impl Drop for Journalctl {
-    fn drop(&mut self) {
-        self.stop();
-        let _reaped = self.child.wait();
     }
 }
 

@@ -1,4 +1,5 @@
-//! Containers whose monitor was killed: found by the next command, ended, recorded, cleaned up.
+//! Containers whose monitor was killed: found by the next command, ended, recorded, cleaned up; and
+//! those of a `run --rm` that was killed before it had started them.
 
 use std::time::Duration;
 
@@ -26,10 +27,16 @@ const DEATH: Duration = Duration::from_secs(10);
 pub fn lock(session: &Session, container: &mut Container) -> Result<Option<ContainerLock>> {
     let lock = container.lock(PATIENCE)?;
     container.reload()?;
-    if container.state()? == State::Lost && reap_locked(session, container)? {
-        return Ok(None);
-    }
-    Ok(Some(lock))
+    let gone = match container.state()? {
+        State::Lost => reap_locked(session, container)?,
+        // `run --rm` was killed before it started it: whoever has the lock now finds nobody's.
+        State::Created if container.record.by_run && container.record.options.remove => {
+            super::remove::remove_locked(session, container, true)?;
+            true
+        }
+        _ => false,
+    };
+    Ok((!gone).then_some(lock))
 }
 
 /// Cleans up after a dead monitor, if that is what `container` has. Answers whether the container
@@ -38,7 +45,7 @@ pub fn lock(session: &Session, container: &mut Container) -> Result<Option<Conta
 /// # Errors
 /// `TimedOut`, `NotFound`, what the clean-up says.
 pub fn reap_lost(session: &Session, container: &mut Container) -> Result<bool> {
-    if container.state()? != State::Lost {
+    if container.state()? != State::Lost && !container.is_abandoned()? {
         return Ok(false);
     }
     Ok(lock(session, container)?.is_none())

@@ -54,7 +54,11 @@ pub fn run(
 ) -> Result<Ran> {
     let detach_keys = options.detach_keys.clone();
     let mut network = None;
-    let Created { container, image } = create(
+    let Created {
+        container,
+        image,
+        lock,
+    } = create(
         session,
         options,
         run,
@@ -70,7 +74,6 @@ pub fn run(
         sig_proxy: run.sig_proxy,
         detach_keys,
     };
-    let lock = container.lock(reap::PATIENCE)?;
     // A signal between the start and the relay is the container's already.
     let _held = match run.detach {
         true => None,

@@ -229,6 +229,7 @@ pub mod tests {
             command: vec!["/bin/sh".to_owned(), "-c".to_owned(), "true".to_owned()],
             stop_signal: 15,
             auto_maps: None,
+            by_run: false,
         };
         let containers =
             Containers::new(&Dirs::new(dir.path().join("data"), dir.path().join("run")));

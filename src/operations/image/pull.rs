@@ -175,6 +175,10 @@ impl Source for Job<'_> {
     fn fetch(&self, blob: &Descriptor, sink: &mut dyn Sink) -> Result<()> {
         self.client.download(&self.endpoint.repository, blob, sink)
     }
+
+    fn lanes(&self) -> usize {
+        transfer::lanes(self.session)
+    }
 }
 
 impl Job<'_> {

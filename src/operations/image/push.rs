@@ -28,9 +28,6 @@ use crate::spec::reference::Reference;
 use crate::storage::Store;
 use crate::storage::codec::{Compression, Decoder, Encoder};
 
-/// Uploads at once.
-const LANES: usize = 3;
-
 /// How to push.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -393,7 +390,7 @@ impl Job<'_> {
         let whole = AtomicBool::new(false);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         std::thread::scope(|scope| {
-            for _ in 0..LANES.min(once.len()) {
+            for _ in 0..super::transfer::lanes(self.session).min(once.len()) {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         let at = next.fetch_add(1, Ordering::Relaxed);

@@ -14,6 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::base::progress::Progress;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::image::LayerRecord;
+use crate::operations::session::Session;
 use crate::registry::fetch::Sink;
 use crate::spec::manifest::Descriptor;
 use crate::storage::Store;
@@ -21,7 +22,16 @@ use crate::storage::blob::{BlobWriter, Claim};
 use crate::storage::layer::{Limits, Unpack};
 
 /// Downloads at once.
-const LANES: usize = 3;
+pub(super) const LANES: usize = 3;
+
+/// No file says more than this.
+const MOST: usize = 32;
+
+/// How many layers the configuration lets be copied at once.
+pub(super) fn lanes(session: &Session) -> usize {
+    let wish = session.options.lanes.and_then(|n| usize::try_from(n).ok());
+    wish.unwrap_or(LANES).min(MOST)
+}
 
 /// Where blobs come from.
 pub trait Source: Sync {
@@ -30,6 +40,11 @@ pub trait Source: Sync {
     /// # Errors
     /// What the source says.
     fn fetch(&self, blob: &Descriptor, sink: &mut dyn Sink) -> Result<()>;
+
+    /// How many are brought at once.
+    fn lanes(&self) -> usize {
+        LANES
+    }
 }
 
 /// How far one layer is.
@@ -188,7 +203,7 @@ fn attempt(
         }
     };
     let unpacked = std::thread::scope(|scope| {
-        for _ in 0..LANES.min(layers.len()) {
+        for _ in 0..source.lanes().min(layers.len()) {
             scope.spawn(download);
         }
         let unpacked = unpack_all(store, layers, &lanes, &stop);

@@ -183,7 +183,16 @@ fn check(spec: &Spec) -> Result<()> {
             )));
         }
     }
-    linux.intel_rdt.as_ref().map_or(Ok(()), super::rdt::check)
+    if let Some(rdt) = linux.intel_rdt.as_ref().filter(|v| !v.is_null()) {
+        let resctrl = Path::new("/sys/fs/resctrl/schemata");
+        let why = if resctrl.exists() {
+            "is not supported"
+        } else {
+            "needs a mounted resctrl file system"
+        };
+        return Err(Error::unsupported(format!("linux.intelRdt {why}: {rdt}")));
+    }
+    Ok(())
 }
 
 fn check_version(version: &str) -> Result<()> {

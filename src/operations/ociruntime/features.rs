@@ -91,8 +91,9 @@ pub fn features() -> Value {
             "cgroup": {
                 "v1": true,
                 "v2": true,
-                "systemd": true,
-                "systemdUser": true,
+                // Folders as systemd would make them, but no unit.
+                "systemd": false,
+                "systemdUser": false,
                 "rdma": true,
             },
             "seccomp": {
@@ -118,7 +119,7 @@ pub fn features() -> Value {
             },
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
-            "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
+            "intelRdt": {"enabled": false},
             "memoryPolicy": {
                 "modes": [
                     "MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE",

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use super::session::Session;
 use crate::base::filter::{Filters, label_matches};
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::secrets::{LIMIT, SecretData, SecretRecord, Secrets, Taken};
+use crate::config::containers_conf;
+use crate::secrets::{LIMIT, SecretData, SecretRecord, SecretSpec, Secrets, Taken};
 
 /// Where the content comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub struct Create {
     pub name: String,
     /// Its content.
     pub source: Source,
+    /// `--driver`; absent means the one of containers.conf, or `file`.
+    pub driver: Option<String>,
+    /// `--driver-opts`.
+    pub options: BTreeMap<String, String>,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
     /// `--replace`, `--ignore`.
@@ -60,7 +65,36 @@ pub fn create(session: &Session, request: &Create) -> Result<SecretRecord> {
             }),
     };
     let data = SecretData::new(bytes.what(what)?).what(what)?;
-    Secrets::new(&session.dirs).create(&name, &data, request.labels.clone(), request.taken)
+    let spec = spec(session, request)?;
+    Secrets::new(&session.dirs)
+        .create(&name, &data, spec, request.taken)
+        .what(what)
+}
+
+/// The driver with its options: given, or those of containers.conf.
+fn spec(session: &Session, request: &Create) -> Result<SecretSpec> {
+    let conf = &containers_conf::load()?.secrets;
+    let driver = request.driver.clone().or_else(|| conf.driver.clone());
+    let driver = driver
+        .filter(|d| !d.is_empty())
+        .unwrap_or_else(|| "file".to_owned());
+    let mut options = request.options.clone();
+    // The file's options are those of the file's driver.
+    if conf.driver.as_deref() == Some(driver.as_str()) {
+        for (key, value) in &conf.opts {
+            options.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    if driver == "pass" && !options.contains_key("root") {
+        let store = session.env.absolute_path("PASSWORD_STORE_DIR");
+        let store = store.unwrap_or_else(|| session.user.home.join(".password-store"));
+        options.insert("root".to_owned(), store.to_string_lossy().into_owned());
+    }
+    Ok(SecretSpec {
+        driver,
+        options,
+        labels: request.labels.clone(),
+    })
 }
 
 /// Reads one byte more than fits, so that the size check sees it.

@@ -254,7 +254,7 @@ fn host(session: &Session, conf: &ContainersConf, facts: &Facts) -> Value {
             "distribution": release.get("ID").map_or("unknown", String::as_str),
             "version": release.get("VERSION_ID").map_or("unknown", String::as_str),
         },
-        "eventLogger": session.options.events_backend.as_deref().unwrap_or("file"),
+        "eventLogger": session.options.events.name(),
         "hostname": text(names.nodename()),
         "idMappings": id_mappings(session),
         "kernel": text(names.release()),

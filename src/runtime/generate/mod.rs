@@ -14,7 +14,7 @@ mod process;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use mounts::{check_destination, clean};
+pub use mounts::{NO_DEREFERENCE, check_destination, check_idmap, clean, idmap_of, is_idmap};
 pub use process::{argv, exec_process, is_systemd, stop_signal};
 
 use crate::base::Result;
@@ -132,6 +132,8 @@ pub enum Origin {
         create: bool,
         /// `U`.
         chown: bool,
+        /// A link is followed; otherwise it is made inside as it is.
+        follow: bool,
     },
     /// A volume.
     Volume {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::write_json;
-use super::{Container, ContainerRecord, is_recorded, read_record};
+use super::{Container, ContainerLock, ContainerRecord, is_recorded, read_record};
 use crate::base::failpoint::failpoint;
 use crate::base::fs::{self as files, Durability};
 use crate::base::parallel;
@@ -32,8 +32,20 @@ impl Containers {
     /// # Errors
     /// `Exists` when the name is taken; nothing is left then.
     pub fn create(&self, record: ContainerRecord, durability: Durability) -> Result<Container> {
+        self.create_locked(record, durability).map(|(made, _)| made)
+    }
+
+    /// As [`Containers::create`], with its lock: nobody sees the container without it.
+    ///
+    /// # Errors
+    /// As [`Containers::create`].
+    pub fn create_locked(
+        &self,
+        record: ContainerRecord,
+        durability: Durability,
+    ) -> Result<(Container, ContainerLock)> {
         let container = self.container_of(record);
-        let make = || -> Result<()> {
+        let make = || -> Result<ContainerLock> {
             match fs::DirBuilder::new().mode(0o700).create(&container.dir) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                     files::create_private_dir_all(&self.dirs.containers())?;
@@ -45,6 +57,7 @@ impl Containers {
                 }
                 other => other.what(|| format!("cannot create {}", container.dir.display()))?,
             }
+            let lock = ContainerLock::of_new(&container.dir)?;
             failpoint("container::folder")?;
             write_json(
                 &container.dir.join("config.json"),
@@ -54,12 +67,13 @@ impl Containers {
             failpoint("container::record")?;
             link_name(&container.names, &container.record.name, container.id())?;
             match durability {
-                Durability::Durable => files::sync_dir(&container.names),
-                Durability::Volatile => Ok(()),
+                Durability::Durable => files::sync_dir(&container.names)?,
+                Durability::Volatile => {}
             }
+            Ok(lock)
         };
         match make() {
-            Ok(()) => Ok(container),
+            Ok(lock) => Ok((container, lock)),
             Err(e) => {
                 drop(fs::remove_dir_all(&container.dir));
                 Err(e)

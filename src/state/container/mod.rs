@@ -44,6 +44,16 @@ pub struct Container {
 #[derive(Debug)]
 pub struct ContainerLock(File);
 
+impl ContainerLock {
+    /// The lock of a folder that was made just now.
+    fn of_new(dir: &Path) -> Result<Self> {
+        let what = || format!("cannot lock {}", dir.display());
+        let file = File::open(dir).what(what)?;
+        file.lock().what(what)?;
+        Ok(Self(file))
+    }
+}
+
 impl AsFd for ContainerLock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -142,6 +152,24 @@ impl Container {
     /// `Corrupt` for a damaged record.
     pub fn exit(&self) -> Result<Option<ExitRecord>> {
         read_json(&self.dir.join("exit.json"))
+    }
+
+    /// Whether `run --rm` made it and was killed before anybody started it. Its maker would have
+    /// the lock, and a monitor lets go of that only after its mark is there.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged record.
+    pub fn is_abandoned(&self) -> Result<bool> {
+        let record = &self.record;
+        if !(record.by_run && record.options.remove) || self.state()? != State::Created {
+            return Ok(false);
+        }
+        match self.lock(Duration::ZERO) {
+            // It may have been started in between.
+            Ok(_lock) => Ok(self.state()? == State::Created),
+            Err(e) if matches!(e.kind(), Kind::TimedOut | Kind::NotFound) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Concludes what it is doing.

@@ -40,6 +40,9 @@ pub struct ContainerRecord {
     /// `--userns=auto`: the range that it was given, relative to the shared user namespace.
     #[serde(default)]
     pub auto_maps: Option<IdMaps>,
+    /// `run` made it, to start it at once: its maker holds the lock until the monitor's mark is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_run: bool,
 }
 
 /// The image of a container, as it was at creation.

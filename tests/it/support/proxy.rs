@@ -1,4 +1,5 @@
-//! A web proxy that tunnels everything to one place, whatever name it is asked for.
+//! A web proxy that leads everything to one place, whatever name it is asked for: by tunnels, and by
+//! requests with a whole address.
 
 use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -26,8 +27,11 @@ impl Proxy {
             let secret = request.header("proxy-authorization").unwrap_or_default();
             let line = format!("{} {} {secret}", request.method, request.path);
             own.lock().unwrap().push(line.trim_end().to_owned());
-            assert!(reader.buffer().is_empty());
             let there = TcpStream::connect(&target)?;
+            if request.method != "CONNECT" {
+                return forward(&request, &there, stream);
+            }
+            assert!(reader.buffer().is_empty());
             (&mut &*stream).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
             std::thread::scope(|scope| {
                 scope.spawn(|| relay(stream, &there));
@@ -38,10 +42,40 @@ impl Proxy {
         Self { address, log }
     }
 
-    /// `CONNECT host:port`, with the credentials behind, one for each tunnel.
+    /// `CONNECT host:port` or `GET http://host:port/path`, with the credentials behind.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
+}
+
+/// Asks the server as a client would, once.
+fn forward(
+    request: &http::Request,
+    mut there: &TcpStream,
+    mut here: &TcpStream,
+) -> std::io::Result<()> {
+    let path = request
+        .path
+        .strip_prefix("http://")
+        .unwrap()
+        .split_once('/')
+        .unwrap()
+        .1;
+    let query = match request.query.as_str() {
+        "" => String::new(),
+        query => format!("?{query}"),
+    };
+    let mut head = format!("{} /{path}{query} HTTP/1.1\r\n", request.method);
+    for (name, value) in &request.headers {
+        if !name.starts_with("proxy-") {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    assert_eq!(request.header("connection"), Some("close"));
+    there.write_all(format!("{head}\r\n").as_bytes())?;
+    there.write_all(&request.body)?;
+    std::io::copy(&mut there, &mut here)?;
+    here.shutdown(Shutdown::Both)
 }
 
 fn relay(mut from: &TcpStream, mut to: &TcpStream) {

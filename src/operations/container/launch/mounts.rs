@@ -2,15 +2,19 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::Kit;
 use crate::base::{Context as _, Error, Hint as _, Result};
-use crate::runtime::generate::Origin;
+use crate::runtime::generate::{self, Generated, Origin};
 use crate::runtime::launch::PreparedMount;
+use crate::runtime::nested::{self, Owns};
+use crate::spec::idmap::IdMaps;
 use crate::spec::runtime::Mount;
+use crate::state::options::ContainerOptions;
 use crate::storage::rootfs::{Rootfs, Scratch};
 use crate::storage::volume::Volumes;
 use crate::sys::{Call as _, mount, namespace, resolve};
@@ -55,6 +59,132 @@ pub(super) fn shared_shm(pid: i32) -> Result<OwnedFd> {
     tree.what(what)
 }
 
+/// User namespaces with the maps that mounts ask for, each once. They are forks, so this process
+/// must have one thread.
+///
+/// # Errors
+/// `Invalid` for a map that cannot be had.
+pub(super) fn idmaps(
+    options: &ContainerOptions,
+    nested: Option<&IdMaps>,
+) -> Result<Vec<(IdMaps, OwnedFd)>> {
+    let mut made: Vec<(IdMaps, OwnedFd)> = Vec::new();
+    for mount in &options.mounts {
+        let what = || format!("cannot prepare the mount {:?}", mount.destination);
+        let Some(maps) = generate::idmap_of(&mount.options, nested).what(what)? else {
+            continue;
+        };
+        if !made.iter().any(|(m, _)| *m == maps) {
+            let userns = nested::create(&maps, Owns::default()).what(what)?.userns;
+            made.push((maps, userns));
+        }
+    }
+    Ok(made)
+}
+
+/// Makes a source show its owners through the map that the mount has.
+fn mapped(
+    prepared: Option<PreparedMount>,
+    mount: &Mount,
+    idmaps: &[(IdMaps, OwnedFd)],
+) -> Result<Option<PreparedMount>> {
+    let wanted =
+        |(m, _): &&(IdMaps, OwnedFd)| m.uids == mount.uid_mappings && m.gids == mount.gid_mappings;
+    let recursive = mount.options.iter().any(|o| o == "rbind");
+    let tree = match (idmaps.iter().find(wanted), prepared) {
+        (None, prepared) => return Ok(prepared),
+        (Some(_), None) => return Ok(None),
+        (Some(map), Some(PreparedMount::Tree(tree))) => (map, tree),
+        (Some(map), Some(PreparedMount::Source(source))) => (
+            map,
+            mount::clone_fd(&source, recursive).what(|| "cannot bind the source")?,
+        ),
+    };
+    let ((_, userns), tree) = tree;
+    match mount::set_idmap(&tree, userns.as_fd(), false) {
+        Ok(()) => Ok(Some(PreparedMount::Tree(tree))),
+        Err(e) if e.errno == libc::EPERM => Err(e)
+            .what(|| "idmap: its file system was mounted by the host, so only root there may map it")
+            .hint(|| {
+                "use --userns=keep-id, or `:U` to give the files to the container's user, or a volume with --opt type=tmpfs"
+            }),
+        Err(e) if e.errno == libc::EINVAL => Err(e)
+            .what(|| "idmap: its file system cannot be mapped, or is mapped already")
+            .hint(|| "`:U` gives the files to the container's user instead"),
+        Err(e) => Err(e).what(|| "cannot map the ids"),
+    }
+}
+
+/// Makes links inside of sources that are links and shall not be followed; they are no mounts then.
+///
+/// # Errors
+/// `NotFound` without the source; `Invalid` where the image has something else in that place.
+pub(super) fn links(root: &OwnedFd, generated: &mut Generated) -> Result<()> {
+    let mut at = 0;
+    while let (Some(origin), Some(mount)) =
+        (generated.origins.get(at), generated.spec.mounts.get(at))
+    {
+        let link = match origin {
+            Origin::Host { follow: false, .. } => link_of(mount)?,
+            _ => None,
+        };
+        let Some(target) = link else {
+            at += 1;
+            continue;
+        };
+        let below = |other: &Mount| Path::new(&mount.destination).starts_with(&other.destination);
+        if let Some(over) = generated
+            .spec
+            .mounts
+            .get(..at)
+            .and_then(|all| all.iter().rfind(|m| below(m)))
+        {
+            return Err(Error::unsupported(format!(
+                "cannot make the link {:?}: {:?} is a mount of its own",
+                mount.destination, over.destination
+            ))
+            .hint("bind what the link leads to, without no-dereference"));
+        }
+        make_link(root, &target, &mount.destination)
+            .what(|| format!("cannot make the link {:?}", mount.destination))?;
+        generated.origins.remove(at);
+        generated.spec.mounts.remove(at);
+    }
+    Ok(())
+}
+
+/// Where a source leads to, if it is a link.
+fn link_of(mount: &Mount) -> Result<Option<PathBuf>> {
+    let source = mount.source.as_deref().unwrap_or_default();
+    match fs::read_link(source) {
+        Ok(target) => Ok(Some(target)),
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+        Err(e) => Err(e).what(|| format!("cannot mount {source}")),
+    }
+}
+
+fn make_link(root: &OwnedFd, target: &Path, destination: &str) -> Result<()> {
+    let (dir, name) = destination.rsplit_once('/').unwrap_or(("", destination));
+    let dir = match dir {
+        "" => root
+            .try_clone()
+            .what(|| "cannot open the root file system")?,
+        dir => resolve::mkdir_all(root, dir, resolve::Make::default())?,
+    };
+    match rustix::fs::symlinkat(target, &dir, name) {
+        Err(rustix::io::Errno::EXIST) => {
+            let there = rustix::fs::readlinkat(&dir, name, Vec::new());
+            if there.is_ok_and(|t| t.as_bytes() == target.as_os_str().as_bytes()) {
+                return Ok(());
+            }
+            Err(Error::invalid(format!(
+                "the image has another file at {destination}"
+            )))
+        }
+        other => Ok(other.call("symlinkat", || destination.to_owned())?),
+    }
+}
+
 /// Prepares every mount that needs more than the launcher can do itself.
 ///
 /// # Errors
@@ -66,6 +196,7 @@ pub(super) fn prepare(
     mounts: &[Mount],
     origins: &[Origin],
     shm: &mut Option<OwnedFd>,
+    idmaps: &[(IdMaps, OwnedFd)],
 ) -> Result<Sources> {
     let mut sources = Sources::default();
     let volumes = Volumes::new(&kit.session.dirs);
@@ -81,6 +212,7 @@ pub(super) fn prepare(
             shm,
             &mut sources,
         )
+        .and_then(|prepared| mapped(prepared, mount, idmaps))
         .what(|| format!("cannot prepare the mount {:?}", mount.destination))?;
         sources.mounts.push(prepared);
     }
@@ -108,7 +240,7 @@ fn one(
             let path = mount.source.as_deref().unwrap_or_default();
             Some(PreparedMount::Source(open_host(Path::new(path))?))
         }
-        Origin::Host { create, chown } => {
+        Origin::Host { create, chown, .. } => {
             let path = Path::new(mount.source.as_deref().unwrap_or_default());
             let fd = match open_host(path) {
                 Err(e) if *create && e.errno() == Some(libc::ENOENT) => {

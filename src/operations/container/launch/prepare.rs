@@ -64,7 +64,10 @@ pub(in crate::operations::container) fn ahead(
     let joins = [&options.pid, &options.ipc, &options.uts, &options.cgroupns]
         .into_iter()
         .any(|mode| matches!(mode, NamespaceMode::Container(_) | NamespaceMode::Path(_)));
-    if joins || options.userns != UsernsMode::Host || !has_own_network(options) {
+    // The maps of mounts are made by forks, too.
+    let maps_mounts =
+        (options.mounts.iter().flat_map(|m| &m.options)).any(|o| generate::is_idmap(o));
+    if joins || maps_mounts || options.userns != UsernsMode::Host || !has_own_network(options) {
         return Ok(None);
     }
     let settings = namespace::Settings::new(&options.sysctls, last_id(maps));
@@ -121,6 +124,7 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
         )?),
         None => None,
     };
+    let idmaps = mounts::idmaps(options, kit.nested.as_ref())?;
     let making = match ahead {
         Some(making) => making,
         None => Making(match &nested {
@@ -140,7 +144,8 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
 
     let facts = facts_of(kit, &rootfs.tree, &joins, &plan, user, hostname)?;
     drop(host);
-    let generated = generate::generate(options, image, &facts)?;
+    let mut generated = generate::generate(options, image, &facts)?;
+    mounts::links(&rootfs.tree, &mut generated)?;
     notices.extend(generated.notices.iter().cloned());
     failpoint("start::generated")?;
     let sources = mounts::prepare(
@@ -150,6 +155,7 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
         &generated.spec.mounts,
         &generated.origins,
         &mut shm,
+        &idmaps,
     )?;
     failpoint("start::mounts")?;
     let caps = generated
@@ -310,7 +316,10 @@ fn plan_network(
     let record = &kit.container.record;
     let options = &record.options.network;
     let conf = containers_conf::load()?;
-    let host = facts::probe(&kit.session.env, conf, options);
+    let mut host = facts::probe(&kit.session.env, conf, options);
+    if let Some(program) = &kit.session.options.network_cmd_path {
+        host.slirp4netns = Some(program.clone());
+    }
     let image_ports: Vec<String> = image
         .map(|i| i.config.exposed_ports.keys().cloned().collect())
         .unwrap_or_default();
@@ -533,7 +542,7 @@ pub(super) fn make_group(
     };
     let group = Group::create(place, &who, settings).what(what)?;
     if let (Some(group), Some(owner)) = (&group, owner) {
-        group.delegate(owner.0, Some(owner.1)).what(what)?;
+        group.delegate(owner).what(what)?;
     }
     Ok(group.map(OwnGroup))
 }

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use super::super::{Facts, Origin};
-use super::{Table, bind, check_destination, clean, fresh, words};
+use super::{Table, bind, check_destination, clean, fresh, idmap_of, is_idmap, words};
 use crate::base::{Error, Result};
 use crate::state::options::{MountOption, MountSource};
+
+/// The word of a bind whose source is a link that is to be a link inside, too.
+pub const NO_DEREFERENCE: &str = "no-dereference";
 
 /// Words that choose the propagation.
 const PROPAGATION: [&str; 8] = [
@@ -42,13 +45,13 @@ pub(super) fn user_mount(table: &mut Table, mount: &MountOption, facts: &Facts) 
         let given = mount
             .options
             .iter()
-            .filter(|o| *o != "bind" && *o != "rbind");
+            .filter(|o| *o != "bind" && *o != "rbind" && *o != NO_DEREFERENCE && !is_idmap(o));
         opts.extend(given.cloned());
         if !opts.iter().any(|o| PROPAGATION.contains(&o.as_str())) {
             opts.push("rprivate".to_owned());
         }
     };
-    let (made, origin) = match &mount.source {
+    let (mut made, origin) = match &mount.source {
         MountSource::Bind {
             path,
             create,
@@ -58,6 +61,7 @@ pub(super) fn user_mount(table: &mut Table, mount: &MountOption, facts: &Facts) 
             let origin = Origin::Host {
                 create: *create,
                 chown: mount.chown,
+                follow: !mount.options.iter().any(|o| o == NO_DEREFERENCE),
             };
             (bind(&destination, path, opts), origin)
         }
@@ -148,6 +152,11 @@ pub(super) fn user_mount(table: &mut Table, mount: &MountOption, facts: &Facts) 
             (fresh(&destination, "devpts", opts), Origin::Plain)
         }
     };
+    // The start has complained by now; a container that does not run has no map to be shown.
+    if let Ok(Some(maps)) = idmap_of(&mount.options, facts.nested.as_ref()) {
+        made.uid_mappings = maps.uids;
+        made.gid_mappings = maps.gids;
+    }
     table.put(made, origin);
     Ok(destination)
 }

@@ -4,11 +4,14 @@
 //! volumes, files and file systems of ours. Parents come before what is below them.
 
 mod given;
+mod mapped;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
+pub use self::given::NO_DEREFERENCE;
+pub use self::mapped::{check_idmap, idmap_of, is_idmap};
 use super::{Facts, Origin};
 use crate::base::{Error, Result};
 use crate::runtime::rootfs::may_cover;

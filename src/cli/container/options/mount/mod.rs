@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{Host, flags};
 use crate::base::{Error, Result, size};
-use crate::runtime::generate::{check_destination, clean};
+use crate::runtime::generate::{NO_DEREFERENCE, check_destination, check_idmap, clean, is_idmap};
 use crate::spec::id::ObjectName;
 use crate::state::options::{MountOption, MountSource, Relabel};
 
@@ -182,10 +182,12 @@ fn volume(text: &str, host: &Host<'_>) -> Result<MountOption> {
             },
             word if NO_EFFECT.contains(&word) => {}
             word if WORDS.contains(&word) => made.options.push(word.to_owned()),
-            word if word == "idmap" || word.starts_with("idmap=") => {
-                return Err(Error::unsupported(
-                    "mounts with their own id map come with a later version",
-                ));
+            word if is_idmap(word) => {
+                check_idmap(word).map_err(|e| bad(e.what().to_owned()))?;
+                made.options.push(word.to_owned());
+            }
+            NO_DEREFERENCE if matches!(made.source, MountSource::Bind { .. }) => {
+                made.options.push(word.to_owned());
             }
             word => match word.split_once('=') {
                 Some(("upperdir", dir)) => upper = Some(absolute(dir, host)),
@@ -530,10 +532,18 @@ fn special(made: &mut MountOption, key: &str, value: Option<&str>) -> Result<boo
         (MountSource::Devpts, "mode", Some(text)) => {
             made.options.push(format!("mode={:o}", octal(text)?));
         }
-        (_, "idmap", _) => {
-            return Err(Error::unsupported(
-                "mounts with their own id map come with a later version",
-            ));
+        (MountSource::Bind { .. } | MountSource::Volume { .. }, "idmap", value) => {
+            let word = match value {
+                None | Some("") => "idmap".to_owned(),
+                Some(map) => format!("idmap={map}"),
+            };
+            check_idmap(&word)?;
+            made.options.push(word);
+        }
+        (MountSource::Bind { .. }, NO_DEREFERENCE, value) => {
+            if switch(value)? {
+                made.options.push(NO_DEREFERENCE.to_owned());
+            }
         }
         _ => return Ok(false),
     }

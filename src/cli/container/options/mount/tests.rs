@@ -100,6 +100,14 @@ fn volumes_in_every_form() {
             "/d <- overlay /s Some(\"/u\")",
         ),
         ("/s\\:x:/d", "/d <- bind /s:x"),
+        (
+            "/s:/d:idmap,no-dereference",
+            "/d <- bind /s idmap,no-dereference",
+        ),
+        (
+            "v:/d:idmap=uids=0-1-10#10-11-5;gids=@0-1-1",
+            "/d <- volume v idmap=uids=0-1-10#10-11-5;gids=@0-1-1",
+        ),
     ] {
         assert_eq!(show(&volume(text, &host).unwrap()), want, "{text}");
     }
@@ -119,7 +127,9 @@ fn volumes_in_every_form() {
         "/s:/d:nocopy",
         "/s:/d:upperdir=/u",
         "/s:/d:O,upperdir=/u",
-        "/s:/d:idmap",
+        "/s:/d:idmap=",
+        "/s:/d:idmap=uids=1",
+        "v:/d:no-dereference",
         "~/x:/d",
     ] {
         assert!(volume(text, &host).is_err(), "{text}");
@@ -154,6 +164,14 @@ fn mounts_in_words() {
         (
             "type=bind,\"src=/a,b\",dst=/d,bind-create-src",
             "/d <- bind /a,b create",
+        ),
+        (
+            "type=bind,src=/s,dst=/d,idmap,no-dereference",
+            "/d <- bind /s idmap,no-dereference",
+        ),
+        (
+            "type=bind,src=/s,dst=/d,idmap=uids=0-1-10;gids=0-1-10,no-dereference=false",
+            "/d <- bind /s idmap=uids=0-1-10;gids=0-1-10",
         ),
         ("src=v,dst=/d", "/d <- volume v"),
         ("type=volume,dst=/d", "/d <- volume -"),
@@ -202,7 +220,9 @@ fn mounts_in_words() {
         "type=glob,src=/none-such-s*,dst=/d",
         "type=image,dst=/d",
         "type=bind,src=/s,dst=/proc/x",
-        "type=bind,src=/s,dst=/d,idmap",
+        "type=bind,src=/s,dst=/d,idmap=users=0-1-1",
+        "type=tmpfs,dst=/d,idmap",
+        "type=volume,src=v,dst=/d,no-dereference",
     ] {
         assert!(mount(text, &csv(text), &host).is_err(), "{text}");
     }
