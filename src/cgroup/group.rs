@@ -44,6 +44,30 @@ pub struct Group {
     dir: OwnedFd,
 }
 
+/// The file `memory.events`, in two copies of one descriptor.
+#[derive(Debug)]
+pub struct MemoryWatch {
+    /// Raises `POLLPRI` and `POLLERR` when the file changes, until it is read again.
+    pub changed: OwnedFd,
+    /// Reads it.
+    pub kills: Kills,
+}
+
+/// See [`MemoryWatch`].
+#[derive(Debug)]
+pub struct Kills(File);
+
+impl Kills {
+    /// How many processes were killed; `None` when the group is gone.
+    pub fn count(&mut self) -> Option<u64> {
+        use std::io::{Read as _, Seek as _};
+        let mut text = String::new();
+        self.0.rewind().ok()?;
+        self.0.read_to_string(&mut text).ok()?;
+        Some(value_of(&text, "oom_kill").unwrap_or(0))
+    }
+}
+
 /// What a group has used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -310,10 +334,15 @@ impl Group {
         self.events().contains("frozen 1")
     }
 
-    /// Whether a process was killed for want of memory.
-    pub fn was_out_of_memory(&self) -> bool {
-        let text = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
-        value_of(&text, "oom_kill").is_some_and(|n| n > 0)
+    /// What tells when a process is killed for want of memory, here or in a group below; `None`
+    /// without the memory controller.
+    pub fn memory_watch(&self) -> Option<MemoryWatch> {
+        let file = File::open(self.path.join("memory.events")).ok()?;
+        let changed = file.try_clone().ok()?.into();
+        let mut kills = Kills(file);
+        // What happened before is no news.
+        kills.count()?;
+        Some(MemoryWatch { changed, kills })
     }
 
     fn events(&self) -> String {

@@ -18,7 +18,7 @@ mod manager;
 mod place;
 mod probe;
 
-pub use group::{Group, Stats, Who};
+pub use group::{Group, Kills, MemoryWatch, Stats, Who};
 pub use limits::{DEFAULT_PIDS, Settings, check};
 pub use manager::{CONTAINER, Manager, Scope};
 pub use place::{Place, Wish, choose, usual};

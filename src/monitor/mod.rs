@@ -138,8 +138,8 @@ pub struct Running {
     pub ip_address: Option<String>,
     /// Path of the cgroup.
     pub cgroup: Option<String>,
-    /// Asked once after the exit: whether the out-of-memory killer ended it.
-    pub oom_killed: Option<Box<dyn FnMut() -> bool>>,
+    /// Counts processes killed for want of memory.
+    pub memory: Option<Memory>,
     /// Held while it runs and dropped in order when it has ended, before `on_exit` and after the
     /// uplink: locks, the cgroup.
     pub held: Vec<Box<dyn Any>>,
@@ -157,10 +157,20 @@ impl Running {
             network: String::new(),
             ip_address: None,
             cgroup: None,
-            oom_killed: None,
+            memory: None,
             held: Vec::new(),
         }
     }
+}
+
+/// What watches a container's memory.
+pub struct Memory {
+    /// Tells of a change by an error condition (poll(2): `POLLERR`) until `kills` is called; as the
+    /// event files of cgroups do.
+    pub changed: OwnedFd,
+    /// How many processes the out-of-memory killer has ended; `None` when that cannot be told any
+    /// more.
+    pub kills: Box<dyn FnMut() -> Option<u64>>,
 }
 
 /// The program that connects a running container's network.
@@ -169,9 +179,25 @@ pub struct Uplink {
     pub identity: Identity,
     /// Readable when it ended.
     pub pidfd: OwnedFd,
-    /// It ended: reaps it and starts it again, with the same addresses and ports. What this
-    /// captured is what keeps the uplink: dropping it ends the process.
-    pub again: Box<dyn FnMut() -> Result<(Identity, OwnedFd)>>,
+    /// It ended: reaps it and starts it again, with the same addresses and ports, as far as that
+    /// goes without waiting; called until it answers something else than [`Again::Waiting`]. What
+    /// this captured is what keeps the uplink: dropping it ends the process.
+    pub again: Box<dyn FnMut() -> Result<Again>>,
+}
+
+/// How far an uplink's second start is.
+pub enum Again {
+    /// It is connected.
+    Ready(Identity, OwnedFd),
+    /// Ask again when one of these is readable, or then.
+    Waiting {
+        /// The process, which only whoever started it reaps.
+        process: Option<Identity>,
+        /// Copies of descriptors of its.
+        watch: Vec<OwnedFd>,
+        /// At the latest.
+        until: std::time::Instant,
+    },
 }
 
 /// What the command learns.

@@ -486,6 +486,40 @@ fn sigterm_for_the_monitor_stops_the_container_without_a_restart() {
 }
 
 #[test]
+fn a_lack_of_memory_is_told_while_the_container_lives() {
+    let world = World::new();
+    let gate = world.path("gate");
+    let script = format!("while ! [ -e {} ]; do sleep 0.02; done", gate.display());
+    let mut plan = world.plan(&script);
+    plan.launch = Box::new(move |attempt| {
+        let mut running = shell(&script, attempt)?;
+        // Without a reader the pipe has an error condition, as the event file when it changed.
+        let (read, changed) = crate::sys::fd::pipe()?;
+        drop(read);
+        let mut asked = 0;
+        running.memory = Some(Memory {
+            changed,
+            kills: Box::new(move || {
+                asked += 1;
+                // No news, then a kill; then the group is gone, and nobody asks again.
+                [Some(0), Some(0), Some(1)]
+                    .get(asked - 1)
+                    .copied()
+                    .flatten()
+            }),
+        });
+        Ok(Box::new(move || Ok(running)))
+    });
+    let started = spawn(plan).unwrap();
+    let status = || world.container.status().unwrap();
+    wait_for("the status", || status().is_some_and(|s| s.out_of_memory));
+    assert_eq!(world.container.state().unwrap(), State::Running);
+    std::fs::write(&gate, "").unwrap();
+    ended(&started);
+    assert!(world.container.exit().unwrap().unwrap().oom_killed);
+}
+
+#[test]
 fn a_killed_monitor_is_noticed() {
     let world = World::new();
     let started = spawn(world.plan("while :; do sleep 0.01; done")).unwrap();

@@ -24,6 +24,11 @@ pub struct Interest {
 }
 
 impl Interest {
+    /// Nothing but hang-ups and errors, which are always told.
+    pub const NONE: Self = Self {
+        read: false,
+        write: false,
+    };
     /// Reading only.
     pub const READ: Self = Self {
         read: true,

@@ -19,7 +19,8 @@ fn hear(at: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-const SERVICE: &str = "while :; do echo hello | nc -l -p 80; done";
+/// (A nc whose client was lost with the uplink would wait for ever.)
+const SERVICE: &str = "while :; do echo hello | busybox timeout 2 nc -l -p 80; done";
 
 #[test]
 fn a_published_port_answers_and_the_uplink_ends_with_a_killed_monitor() {
@@ -116,25 +117,70 @@ fn an_uplink_that_dies_is_started_again_with_its_ports() {
     }
 }
 
-/// Newer ones close what they inherit before they open anything.
-#[test]
-fn a_pasta_that_closes_what_it_inherits_connects() {
-    requires!("pasta");
+/// A configuration that finds a pasta which runs a script first.
+fn odd_pasta(world: &World, script: &str) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
-    let world = World::with_busybox();
     let folder = world.path().join("helpers");
     std::fs::create_dir(&folder).unwrap();
     let pasta = crate::support::peer::find("pasta").unwrap();
-    let script = format!(
-        "#!/bin/bash\nfor fd in /proc/$$/fd/*; do n=${{fd##*/}}; [ $n -gt 2 ] && [ $n != 255 ] && eval \"exec $n>&-\"; done\nexec {} \"$@\"\n",
-        pasta.display()
-    );
+    let script = format!("#!/bin/bash\n{script}\nexec {} \"$@\"\n", pasta.display());
     std::fs::write(folder.join("pasta"), script).unwrap();
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder.join("pasta"), mode).unwrap();
     let conf = world.path().join("helpers.conf");
     let text = format!("[engine]\nhelper_binaries_dir = [{folder:?}]\n");
     std::fs::write(&conf, text).unwrap();
+    conf
+}
+
+/// The monitor does not wait for an uplink that takes its time: output goes on.
+#[test]
+fn an_uplink_that_comes_back_slowly_holds_nothing_up() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    let mark = world.path().join("second");
+    let once = world.path().join("first");
+    let script = format!(
+        "if [ -e {once} ]; then touch {mark}; exec sleep 100; fi; touch {once}",
+        once = once.display(),
+        mark = mark.display()
+    );
+    let conf = odd_pasta(&world, &script);
+    let talk = "while :; do echo x; sleep 0.02; done";
+    let mut command = world.command(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--network",
+        "pasta",
+        "busybox",
+        "sh",
+        "-c",
+        talk,
+    ]);
+    let out = command.env("CONTAINERS_CONF", &conf).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    kill(status(&world, "c", "uplink")["pid"].as_i64().unwrap());
+    crate::support::peer::wait_for("the second start", || mark.exists());
+    let begun = std::time::Instant::now();
+    let lines = || world.ok(&["logs", "c"]).lines().count();
+    let before = lines();
+    crate::support::peer::wait_for("output", || lines() > before + 20);
+    // It is given three seconds.
+    assert!(begun.elapsed() < std::time::Duration::from_millis(2500));
+    assert!(status(&world, "c", "uplink").is_null());
+    world.ok(&["stop", "-t", "0", "c"]);
+    assert!(begun.elapsed() < std::time::Duration::from_millis(2800));
+}
+
+/// Newer ones close what they inherit before they open anything.
+#[test]
+fn a_pasta_that_closes_what_it_inherits_connects() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    let script = "for fd in /proc/$$/fd/*; do n=${fd##*/}; [ $n -gt 2 ] && [ $n != 255 ] && eval \"exec $n>&-\"; done";
+    let conf = odd_pasta(&world, script);
     let mut command = world.command(&[
         "run",
         "--rm",

@@ -94,6 +94,13 @@ is "a memory limit kills" 137 'run --name oom --memory 16m --memory-swap 16m bus
 is "and is recorded" true 'coracle inspect --format "{{.State.OOMKilled}}" oom'
 is "and is an event" oom 'coracle events --stream=false --filter event=oom --format "{{.Status}}" | tail -n 1'
 coracle rm oom >/dev/null
+# Killed inside, and survived: told at once, while the container lives.
+ok "a container that outlives a kill" 'run -d --name tough --memory 24m --memory-swap 24m busybox sh -c "(x=aaaaaaaaaaaaaaaa; while :; do x=\$x\$x; done); sleep 1000"'
+ok "the event comes while it lives" 'soon "coracle events --stream=false --filter event=oom --filter container=tough --format {{.Status}} | grep -q oom"'
+is "and inspect says so" "running true" 'coracle inspect --format "{{.State.Status}} {{.State.OOMKilled}}" tough'
+is "once for one kill" 1 'coracle stop -t 0 tough >/dev/null; coracle events --stream=false --filter event=oom --filter container=tough --format "{{.Status}}" | wc -l'
+is "it stays in the record" true 'coracle inspect --format "{{.State.OOMKilled}}" tough'
+coracle rm tough >/dev/null
 is "processes" yes 'run --rm --pids-limit 8 busybox sh -c "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 5 & done" 2>&1 | grep -qi "fork" && echo yes'
 # A fifth of a processor, over five seconds of the container's own clock.
 read -r before after from to < <(run --rm --cpus 0.2 busybox sh -c '

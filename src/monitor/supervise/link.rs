@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Monitor, Phase, UPLINK};
+use super::super::Again;
+use super::{Monitor, Phase, UPLINK, UPLINK_START};
 use crate::sys::event::Interest;
 
 impl Monitor<'_> {
@@ -24,7 +25,7 @@ impl Monitor<'_> {
         self.network_event(if given_up { "down" } else { "restarting" });
     }
 
-    /// The delay is over.
+    /// The delay is over, or something happened to the start that is under way.
     pub(super) fn start_uplink(&mut self) {
         let Phase::Running(current) = &mut self.phase else {
             return;
@@ -32,10 +33,27 @@ impl Monitor<'_> {
         let Some(uplink) = &mut current.running.uplink else {
             return;
         };
-        let started = (uplink.again)();
-        current.uplink_since = Instant::now();
-        match started {
-            Ok((identity, pidfd)) => {
+        for fd in std::mem::take(&mut current.uplink_watch) {
+            let _known = self.poller.remove(&fd);
+        }
+        current.uplink_at = None;
+        match (uplink.again)() {
+            Ok(Again::Waiting {
+                process,
+                watch,
+                until,
+            }) => {
+                if let Some(process) = process {
+                    uplink.identity = process;
+                }
+                for fd in &watch {
+                    let _known = self.poller.add(fd, UPLINK_START, Interest::READ);
+                }
+                current.uplink_watch = watch;
+                current.uplink_at = Some(until);
+            }
+            Ok(Again::Ready(identity, pidfd)) => {
+                current.uplink_since = Instant::now();
                 (uplink.identity, uplink.pidfd) = (identity, pidfd);
                 let _known = self.poller.add(&uplink.pidfd, UPLINK, Interest::READ);
                 self.status.uplink = Some(uplink.identity.clone());

@@ -1,6 +1,8 @@
 //! The monitor's loop: one container from its first start to its last exit.
 
+mod flow;
 mod link;
+mod memory;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::restart::{Restarts, UplinkRestarts};
 use super::serve::Clients;
 use super::start::{Answer, Report, write_pid};
-use super::streams::{self, Ends, Found, Progress};
+use super::streams::{self, Ends};
 use super::{Attempt, Finish, MonitorPlan, Running};
 use crate::base::failpoint::failpoint;
 use crate::base::time::Timestamp;
@@ -28,6 +30,8 @@ const OUT: u64 = 3;
 const ERR: u64 = 4;
 const INPUT: u64 = 5;
 const UPLINK: u64 = 6;
+const UPLINK_START: u64 = 7;
+const MEMORY: u64 = 8;
 /// Clients count from here.
 pub(super) const CLIENTS: u64 = 16;
 
@@ -73,9 +77,13 @@ struct Current {
     look_again: Option<Instant>,
     /// When memory is given back.
     settle_at: Option<Instant>,
-    /// When the uplink was started, and when it is started again.
+    /// When the uplink was started, when it is started again, or that start is looked at again.
     uplink_since: Instant,
     uplink_at: Option<Instant>,
+    /// What a start of the uplink waits for.
+    uplink_watch: Vec<OwnedFd>,
+    /// Processes that were killed for want of memory, as far as that was told.
+    kills: u64,
     uplink_restarts: UplinkRestarts,
 }
 
@@ -92,6 +100,12 @@ impl Current {
         }
         if let (Some(input), true) = (&self.ends.input, self.writing) {
             let _known = poller.remove(input);
+        }
+        for fd in std::mem::take(&mut self.uplink_watch) {
+            let _known = poller.remove(&fd);
+        }
+        if let Some(memory) = &self.running.memory {
+            let _known = poller.remove(&memory.changed);
         }
         (self.reading, self.writing) = ([false; 2], false);
     }
@@ -219,7 +233,11 @@ impl<'a> Monitor<'a> {
         if let Some(uplink) = &running.uplink {
             self.poller.add(&uplink.pidfd, UPLINK, Interest::READ)?;
         }
+        if let Some(memory) = &running.memory {
+            self.poller.add(&memory.changed, MEMORY, Interest::NONE)?;
+        }
         let now = Instant::now();
+        self.status.out_of_memory = false;
         self.status.started = Timestamp::now();
         self.status.restarts = self.restarts.count();
         self.status.paused = false;
@@ -241,6 +259,8 @@ impl<'a> Monitor<'a> {
             settle_at: Some(now + SETTLED),
             uplink_since: now,
             uplink_at: None,
+            uplink_watch: Vec::new(),
+            kills: 0,
             uplink_restarts: UplinkRestarts::default(),
         }));
         let recorded = self
@@ -310,6 +330,8 @@ impl<'a> Monitor<'a> {
             OUT | ERR => self.relay(event.token == ERR, TURNS),
             INPUT => self.feed(),
             UPLINK => self.uplink_ended(),
+            UPLINK_START => self.start_uplink(),
+            MEMORY => self.memory_changed(),
             client => self.serve(client, event),
         }
     }
@@ -332,7 +354,6 @@ impl<'a> Monitor<'a> {
                     current.look_again = None;
                 }
                 if due(current.uplink_at) {
-                    current.uplink_at = None;
                     self.start_uplink();
                 }
             }
@@ -429,124 +450,6 @@ impl<'a> Monitor<'a> {
         self.plan.container.write_status(&self.status)
     }
 
-    /// Takes input of a client.
-    pub(super) fn input(&mut self, client: u64, bytes: &[u8]) {
-        let mut taken = false;
-        if let Phase::Running(current) = &mut self.phase
-            && let Some(input) = &mut current.ends.input
-        {
-            input.push(client, bytes);
-            taken = true;
-        }
-        if taken {
-            self.feed();
-        } else {
-            // Nobody reads: as /dev/null would.
-            self.clients.credit(client, bytes.len(), &self.poller);
-        }
-    }
-
-    /// A client sends no more: the container's input ends with the last one's.
-    pub(super) fn input_ended(&mut self) {
-        if self.clients.have_input() {
-            return;
-        }
-        if let Phase::Running(current) = &mut self.phase
-            && let Some(input) = &mut current.ends.input
-        {
-            input.end();
-        }
-        self.feed();
-    }
-
-    fn feed(&mut self) {
-        let Phase::Running(current) = &mut self.phase else {
-            return;
-        };
-        let Some(input) = &mut current.ends.input else {
-            return;
-        };
-        let (clients, poller) = (&mut self.clients, &self.poller);
-        let progress = input.flush(|client, count| clients.credit(client, count, poller));
-        let wanted = progress == Progress::Waiting;
-        if wanted != current.writing {
-            let _known = if wanted {
-                poller.add(&*input, INPUT, Interest::WRITE)
-            } else {
-                poller.remove(&*input)
-            };
-            current.writing = wanted;
-        }
-        if progress == Progress::Closed {
-            current.ends.input = None;
-        }
-    }
-
-    /// Moves output to the log and the clients.
-    fn relay(&mut self, error: bool, turns: usize) {
-        let Phase::Running(current) = &mut self.phase else {
-            return;
-        };
-        let slot = if error {
-            &mut current.ends.err
-        } else {
-            &mut current.ends.out
-        };
-        let Some(source) = slot else {
-            return;
-        };
-        for _ in 0..turns {
-            match source.read(&mut self.buffer) {
-                Found::Bytes(n) => {
-                    let bytes = &self.buffer[..n];
-                    // A full disk costs log lines, never the container.
-                    let _lost = self.plan.log.write(source.stream, Timestamp::now(), bytes);
-                    self.clients.output(source.stream, bytes, &self.poller);
-                    if self.clients.are_full() && turns == TURNS {
-                        break;
-                    }
-                }
-                Found::Nothing => break,
-                Found::HungUp => {
-                    current.look_again = Some(Instant::now() + HUNG_UP);
-                    break;
-                }
-                Found::End => {
-                    if std::mem::take(&mut current.reading[usize::from(error)]) {
-                        let _known = self.poller.remove(&*source);
-                    }
-                    *slot = None;
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Watches the streams, unless a client cannot keep up: then the container waits.
-    fn update_interest(&mut self) {
-        let full = self.clients.are_full();
-        let Phase::Running(current) = &mut self.phase else {
-            return;
-        };
-        let wanted = !full && current.look_again.is_none();
-        for (index, source) in [&current.ends.out, &current.ends.err]
-            .into_iter()
-            .enumerate()
-        {
-            let reading = &mut current.reading[index];
-            if let Some(source) = source
-                && *reading != wanted
-            {
-                let _known = if wanted {
-                    self.poller.add(source, OUT + index as u64, Interest::READ)
-                } else {
-                    self.poller.remove(source)
-                };
-                *reading = wanted;
-            }
-        }
-    }
-
     /// The process has ended.
     fn ended(&mut self) {
         let Phase::Running(current) = &self.phase else {
@@ -561,6 +464,8 @@ impl<'a> Monitor<'a> {
         self.relay(false, DRAIN);
         self.relay(true, DRAIN);
         let _lost = self.plan.log.flush();
+        self.memory_changed();
+        let oom_killed = self.status.out_of_memory;
         let Phase::Running(mut current) = std::mem::replace(&mut self.phase, Phase::Over) else {
             return;
         };
@@ -571,11 +476,6 @@ impl<'a> Monitor<'a> {
             let _known = self.poller.remove(&uplink.pidfd);
         }
         current.leave(&self.poller);
-        let oom_killed = current
-            .running
-            .oom_killed
-            .as_mut()
-            .is_some_and(|asked| asked());
         let ran = current.since.elapsed();
         drop(current.ends);
         drop(current.running.uplink.take());
@@ -599,9 +499,6 @@ impl<'a> Monitor<'a> {
     }
 
     fn over_or_again(&mut self, record: ExitRecord, ran: Duration) {
-        if record.oom_killed {
-            self.event("oom", None);
-        }
         self.event("died", Some(record.code));
         let stopped = self.stopping || self.ending;
         let again = self.restarts.after(record.code, ran, stopped);

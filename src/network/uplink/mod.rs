@@ -8,22 +8,22 @@
 
 pub mod pasta;
 pub mod slirp;
+mod starting;
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+pub use starting::{Starting, Step};
 
 use super::namespace::Namespace;
-use super::plan::{Families, NetworkPlan, Tool, UplinkPlan};
-use crate::base::{Context as _, Error, Hint as _, Kind, Result};
-use crate::state::options::PortMapping;
+use super::plan::{NetworkPlan, Tool, UplinkPlan};
+use crate::base::{Context as _, Result};
 use crate::sys::mount;
 use crate::sys::process::Identity;
 use crate::sys::spawn::{self, Lifetime};
@@ -124,83 +124,18 @@ fn clean(text: &str) -> String {
 /// # Errors
 /// `Unavailable` with what the last program said; `TimedOut`.
 pub fn start(plan: &NetworkPlan, namespace: &Namespace, scratch: &Path) -> Result<Uplink> {
-    start_within(plan, namespace, scratch, PATIENCE)
-}
-
-/// As [`start`], when the one before ended: the monitor that waits here has other things to do.
-///
-/// # Errors
-/// As [`start`].
-pub fn start_again(plan: &NetworkPlan, namespace: &Namespace, scratch: &Path) -> Result<Uplink> {
-    start_within(plan, namespace, scratch, PATIENCE_AGAIN)
-}
-
-fn start_within(
-    plan: &NetworkPlan,
-    namespace: &Namespace,
-    scratch: &Path,
-    patience: Duration,
-) -> Result<Uplink> {
-    let mut first = None;
-    for uplink in &plan.uplinks {
-        match start_one(uplink, &plan.ports, namespace, scratch, patience) {
-            Ok(running) => return Ok(running),
-            Err(e) => {
-                log::warn!("{}", e.one_line());
-                first.get_or_insert(e);
-            }
+    let mut starting = Starting::new(plan, scratch, PATIENCE);
+    loop {
+        match starting.step(namespace)? {
+            Step::Ready(uplink) => return Ok(*uplink),
+            Step::Waiting(until) => starting.wait(namespace, until)?,
         }
     }
-    Err(first.unwrap_or_else(|| Error::internal("this network has no uplink")))
 }
 
-fn start_one(
-    plan: &UplinkPlan,
-    ports: &[PortMapping],
-    namespace: &Namespace,
-    scratch: &Path,
-    patience: Duration,
-) -> Result<Uplink> {
-    let name = plan.name();
-    let what = || format!("cannot connect the container with {name}");
-    // What an earlier try left in the queue is not about this one.
-    drop(namespace.routes.read());
-    let netns = Named::put(namespace.fd.as_fd(), scratch).what(what)?;
-    let (mut arguments, mut inherited, lifeline) = match plan.tool {
-        Tool::Pasta => (pasta::arguments(plan, ports), vec![], None),
-        Tool::Slirp4netns => {
-            let (ours, theirs) = pipe().what(what)?;
-            let arguments = slirp::arguments(plan, theirs.as_raw_fd());
-            (arguments, vec![theirs], Some(ours))
-        }
-    };
-    let api = if plan.tool == Tool::Slirp4netns && !ports.is_empty() {
-        let api = slirp::Api::prepare(scratch)?;
-        let folder = api.folder().what(what)?;
-        arguments.push(format!("--api-socket={}", slirp::socket_in(&folder)).into());
-        inherited.push(folder);
-        Some(api)
-    } else {
-        None
-    };
-    arguments.extend(netns.arguments(plan.tool));
-    let child = spawn(plan, arguments, inherited, lifeline).what(what)?;
-    let pid = child.handle.pids().first().copied().unwrap_or_default();
-    let pid = i32::try_from(pid).unwrap_or_default();
-    let identity = Identity::of(pid).what(what)?;
-    let pidfd = identity.open().what(what)?;
-    wait_ready(plan.families, namespace, &pidfd, &child, patience)
-        .what(what)
-        .hint(|| "`--network none` starts it without; `coracle doctor` looks for the reason")?;
-    if let Some(api) = &api {
-        api.forward(plan.guest, ports)?;
-    }
-    Ok(Uplink {
-        name,
-        identity,
-        pidfd,
-        child,
-    })
+/// Begins as [`start`], when the one before ended: the monitor has other things to do than to wait.
+pub fn start_again(plan: &NetworkPlan, scratch: &Path) -> Starting {
+    Starting::new(plan, scratch, PATIENCE_AGAIN)
 }
 
 /// The namespace under a path, until the program has opened it: a mount in this process's own mount
@@ -288,58 +223,6 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let (read, write) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).what(|| "cannot make a pipe")?;
     Ok((write, read))
-}
-
-/// Waits for the default routes, or for the program's end.
-fn wait_ready(
-    families: Families,
-    namespace: &Namespace,
-    pidfd: &OwnedFd,
-    child: &Child,
-    patience: Duration,
-) -> Result<()> {
-    let deadline = Instant::now() + patience;
-    let mut seen = Families::default();
-    loop {
-        let now = namespace
-            .routes
-            .read()
-            .what(|| "cannot watch the network")?;
-        seen.v4 |= now.default_v4;
-        seen.v6 |= now.default_v6;
-        if (seen.v4 || !families.v4) && (seen.v6 || !families.v6) {
-            return Ok(());
-        }
-        let mut fds = [
-            PollFd::new(&namespace.routes, PollFlags::IN),
-            PollFd::new(pidfd, PollFlags::IN),
-        ];
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        let ready = match rustix::event::poll(&mut fds, Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) => continue,
-            other => other.what(|| "cannot wait for the network")?,
-        };
-        if fds[1].revents().contains(PollFlags::IN) {
-            let said = child.messages();
-            let said = if said.is_empty() {
-                "it ended without a word".to_owned()
-            } else {
-                said
-            };
-            return Err(Error::new(Kind::Unavailable, said));
-        }
-        if ready == 0 {
-            let said = child.messages();
-            return Err(Error::new(
-                Kind::TimedOut,
-                format!("the network did not come up within {patience:?}; it said: {said:?}"),
-            ));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use super::*;
+use crate::base::Kind;
 use crate::config::containers_conf::ContainersConf;
 use crate::network::facts::{self, Tun};
 use crate::network::namespace::{self, Settings};
+use crate::network::plan::Families;
 use crate::network::plan::{self, Request};
 use crate::network::ports;
 use crate::state::options::{NetworkMode, NetworkOptions, PortMapping, Protocol};

@@ -86,6 +86,9 @@ pub struct Status {
     /// Whether it is frozen.
     #[serde(default)]
     pub paused: bool,
+    /// Whether one of its processes was killed for want of memory, in this run.
+    #[serde(default)]
+    pub out_of_memory: bool,
     /// The uplink's process.
     #[serde(default)]
     pub uplink: Option<Identity>,
@@ -113,6 +116,7 @@ impl Status {
             started,
             restarts: 0,
             paused: false,
+            out_of_memory: false,
             uplink: None,
             ports: Vec::new(),
             network: String::new(),

@@ -127,7 +127,10 @@ fn state(s: &Summary) -> Value {
         "Running": s.state == State::Running,
         "Paused": s.state == State::Paused,
         "Restarting": s.state == State::Restarting,
-        "OOMKilled": exit.is_some_and(|e| e.oom_killed) && !live,
+        "OOMKilled": match status.filter(|_| live) {
+            Some(running) => running.out_of_memory,
+            None => exit.is_some_and(|e| e.oom_killed),
+        },
         "Dead": false,
         "Pid": s.pid(),
         "ConmonPid": status.filter(|_| live).map_or(0, |st| st.monitor.pid),

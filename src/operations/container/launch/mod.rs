@@ -35,8 +35,8 @@ use crate::config::dirs::Dirs;
 use crate::handoff::control::AttachRequest;
 use crate::image::ImageRecord;
 use crate::monitor::{
-    Attempt, AttemptStdio, Finish, MonitorPlan, Running, Started, StdioPlan, Uplink as Connection,
-    spawn as spawn_monitor,
+    Again, Attempt, AttemptStdio, Finish, Memory, MonitorPlan, Running, Started, StdioPlan,
+    Uplink as Connection, spawn as spawn_monitor,
 };
 use crate::network::namespace::Namespace;
 use crate::network::plan::{Kind as NetworkKind, NetworkPlan};
@@ -387,10 +387,10 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         running.held.push(Box::new(rootfs.lock));
         running.held.push(Box::new(sources.held));
         if let Some(group) = cgroup {
-            let path = group.0.path().to_string_lossy().into_owned();
-            running.oom_killed = Some(Box::new(move || {
-                Group::open(&path).is_ok_and(|g| g.was_out_of_memory())
-            }));
+            running.memory = group.0.memory_watch().map(|mut watch| Memory {
+                changed: watch.changed,
+                kills: Box::new(move || watch.kills.count()),
+            });
             running.held.push(Box::new(group));
         }
         Ok(running)
@@ -418,16 +418,37 @@ fn keep_connected(
     let (identity, pidfd, guard) = uplink.into_parts();
     let (plan, scratch) = (plan.clone(), scratch.to_owned());
     let mut present = Some(guard);
+    let mut starting = None;
     Connection {
         identity,
         pidfd,
         again: Box::new(move || {
             // Its ports are free once it is reaped.
             drop(present.take());
-            let (identity, pidfd, guard) =
-                uplink::start_again(&plan, &netns, &scratch)?.into_parts();
-            present = Some(guard);
-            Ok((identity, pidfd))
+            let mut begun = starting
+                .take()
+                .unwrap_or_else(|| uplink::start_again(&plan, &scratch));
+            match begun.step(&netns)? {
+                uplink::Step::Ready(uplink) => {
+                    let (identity, pidfd, guard) = uplink.into_parts();
+                    present = Some(guard);
+                    Ok(Again::Ready(identity, pidfd))
+                }
+                uplink::Step::Waiting(until) => {
+                    let watched = begun.watched(&netns);
+                    let copies = watched.iter().map(|fd| fd.try_clone_to_owned());
+                    let watch = copies
+                        .collect::<std::io::Result<_>>()
+                        .what(|| "cannot copy a descriptor")?;
+                    let process = begun.identity().cloned();
+                    starting = Some(begun);
+                    Ok(Again::Waiting {
+                        process,
+                        watch,
+                        until,
+                    })
+                }
+            }
         }),
     }
 }
