@@ -19,6 +19,9 @@ const PREFIX: &str = "coracle-";
 /// The group of everything but the container, under `--cgroups=split`.
 pub(super) const SUPERVISOR: &str = "supervisor";
 
+/// What goes to another owner, where the kernel does not list it.
+const DELEGATED: &str = "cgroup.procs cgroup.subtree_control cgroup.threads";
+
 /// What a scope has from the start, so that `stats` has figures and `update` can set limits.
 const COUNTERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
@@ -262,15 +265,13 @@ impl Group {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn delegate(&self, (uid, gid): (u32, u32)) -> Result<()> {
-        for file in [
-            "",
-            "cgroup.procs",
-            "cgroup.subtree_control",
-            "cgroup.threads",
-            "memory.oom.group",
-        ] {
-            match std::os::unix::fs::chown(self.path.join(file), Some(uid), Some(gid)) {
+    pub fn delegate(&self, uid: u32, gid: Option<u32>) -> Result<()> {
+        // The kernel's own list; what a group has depends on its controllers.
+        let list = fs::read_to_string("/sys/kernel/cgroup/delegate");
+        let list = list.unwrap_or_else(|_| DELEGATED.to_owned());
+        let files = list.split_ascii_whitespace().filter(|f| !f.contains('/'));
+        for file in std::iter::once("").chain(files) {
+            match std::os::unix::fs::chown(self.path.join(file), Some(uid), gid) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 other => other.what(|| format!("cannot give {file:?} of the cgroup away"))?,
             }

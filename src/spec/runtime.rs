@@ -358,7 +358,35 @@ pub struct Linux {
     pub net_devices: BTreeMap<String, NetDevice>,
     /// Cache and memory bandwidth allocation (resctrl).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub intel_rdt: Option<serde_json::Value>,
+    pub intel_rdt: Option<IntelRdt>,
+}
+
+/// `linux.intelRdt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IntelRdt {
+    /// A class of service; `/` is the default one, empty one of the container's own.
+    #[serde(
+        rename = "closID",
+        deserialize_with = "lenient",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub clos_id: String,
+    /// Cache of level 3, as `L3:0=7f0;1=1f`.
+    #[serde(deserialize_with = "lenient", skip_serializing_if = "String::is_empty")]
+    pub l3_cache_schema: String,
+    /// Memory bandwidth, as `MB:0=20;1=70`.
+    #[serde(deserialize_with = "lenient", skip_serializing_if = "String::is_empty")]
+    pub mem_bw_schema: String,
+    /// Lines for the file `schemata`, after the two before.
+    #[serde(deserialize_with = "lenient", skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    /// Make a monitoring group.
+    #[serde(
+        deserialize_with = "lenient",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub enable_monitoring: bool,
 }
 
 /// `linux.personality`.

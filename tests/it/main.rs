@@ -35,6 +35,7 @@ mod mounts;
 mod network;
 mod objects;
 mod oci_config;
+mod oci_features;
 mod oci_hooks;
 mod oci_linux;
 mod oci_runtime;

@@ -33,6 +33,11 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "mount_options_take_effect",
     ),
     (
+        "config: Linux mount options",
+        "every word marked MUST is understood",
+        "every_demanded_mount_option_is_understood",
+    ),
+    (
         "config: Mounts",
         "a relative source starts at the bundle",
         "a_relative_source_starts_at_the_bundle",
@@ -61,6 +66,11 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "config: Linux mount options",
         "idmap shows owners through the map, or is an error",
         "idmapped_mounts_show_other_owners",
+    ),
+    (
+        "config: Linux mount options",
+        "idmap and ridmap without any map are an error",
+        "idmap_without_a_map_is_an_error",
     ),
     (
         "config: Linux mounts",
@@ -95,6 +105,11 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
     (
         "config: POSIX process",
         "rlimits are set; unknown and double ones are errors",
+        "rlimits_are_set_or_refused",
+    ),
+    (
+        "config: POSIX process",
+        "getrlimit gives the soft and the hard value",
         "rlimits_are_set_or_refused",
     ),
     (
@@ -168,9 +183,19 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "hooks_run_in_order_at_their_time",
     ),
     (
+        "config: Hooks",
+        "one that takes longer than its timeout is aborted",
+        "bad_hooks_are_refused",
+    ),
+    (
         "config: Prestart",
         "after the environment, before the program, in the runtime's namespaces",
         "hooks_are_where_they_should_be",
+    ),
+    (
+        "config: Prestart",
+        "before the createRuntime hooks",
+        "hooks_run_in_order_at_their_time",
     ),
     (
         "config: CreateRuntime",
@@ -183,6 +208,11 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "hooks_are_where_they_should_be",
     ),
     (
+        "config: CreateContainer",
+        "after the createRuntime hooks",
+        "hooks_run_in_order_at_their_time",
+    ),
+    (
         "config: StartContainer",
         "at start, path and namespaces of the container's",
         "hooks_are_where_they_should_be",
@@ -193,13 +223,28 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "hooks_are_where_they_should_be",
     ),
     (
+        "config: Poststart",
+        "before start returns",
+        "hooks_run_in_order_at_their_time",
+    ),
+    (
         "config: Poststop",
         "after the container is gone, in the runtime's namespaces",
         "hooks_are_where_they_should_be",
     ),
     (
+        "config: Poststop",
+        "before delete returns",
+        "hooks_run_in_order_at_their_time",
+    ),
+    (
         "config: Annotations",
         "keys are not empty; unknown ones are no error",
+        "annotations_have_keys",
+    ),
+    (
+        "config: Annotations",
+        "a map of strings; anything else is an error",
         "annotations_have_keys",
     ),
     (
@@ -315,6 +360,73 @@ fn mount_options_take_effect() {
     let mut b = Bundle::new();
     b.mount("/mnt", "nosuchfs", "x", &[]);
     b.refused().says("/mnt");
+}
+
+#[test]
+fn every_demanded_mount_option_is_understood() {
+    // The table's words with MUST in the second column.
+    for word in [
+        "async",
+        "atime",
+        "bind",
+        "defaults",
+        "dev",
+        "diratime",
+        "dirsync",
+        "exec",
+        "iversion",
+        "lazytime",
+        "loud",
+        "noatime",
+        "nodev",
+        "nodiratime",
+        "noexec",
+        "noiversion",
+        "nolazytime",
+        "norelatime",
+        "nostrictatime",
+        "nosuid",
+        "private",
+        "rbind",
+        "relatime",
+        "remount",
+        "ro",
+        "rprivate",
+        "rshared",
+        "rslave",
+        "runbindable",
+        "rw",
+        "shared",
+        "silent",
+        "slave",
+        "strictatime",
+        "suid",
+        "sync",
+        "unbindable",
+    ] {
+        let mut b = Bundle::new();
+        match word {
+            "bind" | "rbind" => b.mount("/mnt", "none", "/tmp", &[word]),
+            "remount" => b.mount("/mnt", "tmpfs", "tmpfs", &[]).mount(
+                "/mnt",
+                "tmpfs",
+                "tmpfs",
+                &["remount", "rw"],
+            ),
+            _ => b.mount("/mnt", "tmpfs", "tmpfs", &[word]),
+        };
+        b.set("/process/args", json!(["true"]));
+        b.run().ok();
+    }
+}
+
+#[test]
+fn idmap_without_a_map_is_an_error() {
+    for word in ["idmap", "ridmap"] {
+        let mut b = Bundle::new();
+        b.mount("/mnt", "none", "/tmp", &["rbind", word]);
+        b.refused().says("neither it nor the container has a map");
+    }
 }
 
 #[test]
@@ -702,6 +814,10 @@ fn annotations_have_keys() {
     b.refused();
     b.set("/annotations", json!({"key": 5}));
     b.refused();
+    b.set("/annotations", json!(["key"]));
+    b.refused();
+    b.set("/annotations", json!({"empty": ""}));
+    b.run().ok();
 }
 
 #[test]

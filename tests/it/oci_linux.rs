@@ -61,6 +61,26 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "network_devices_move_or_are_refused",
     ),
     (
+        "config-linux: Network devices",
+        "a name that is taken inside is an error, one that ends in %d gets a number",
+        "network_devices_move_or_are_refused",
+    ),
+    (
+        "config-linux: Network devices",
+        "lasting addresses of global scope stay, others do not",
+        "network_devices_move_or_are_refused",
+    ),
+    (
+        "config-linux: Network devices",
+        "they are up inside",
+        "network_devices_move_or_are_refused",
+    ),
+    (
+        "config-linux: Network devices",
+        "they are not moved out again: they go with the namespace",
+        "network_devices_move_or_are_refused",
+    ),
+    (
         "config-linux: Devices",
         "listed devices are there",
         "devices_are_there",
@@ -81,6 +101,11 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "limits_without_a_group_are_refused",
     ),
     (
+        "config-linux: Control groups",
+        "a group that is not fit for the container is an error",
+        "unit cgroups.rs: a_frozen_group_is_not_fit",
+    ),
+    (
         "config-linux: Cgroups path",
         "an absolute path starts at the mount point",
         "engines/limits: an absolute path starts at the mount point",
@@ -96,6 +121,11 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "bad_cgroup_paths_are_refused",
     ),
     (
+        "config-linux: Cgroup ownership",
+        "a writable group is given away, what is missing in it is no error",
+        "engines/limits: a writable group belongs to the container",
+    ),
+    (
         "config-linux: Allowed device list",
         "rules count in the listed order",
         "engines/limits: device rules count in order",
@@ -104,6 +134,31 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "config-linux: Memory, CPU, PIDs",
         "limits are written, bad ones are errors",
         "limits_without_a_group_are_refused",
+    ),
+    (
+        "config-linux: Memory",
+        "checkBeforeUpdate refuses a limit below what is used",
+        "unit cgroups.rs: a_new_limit_below_what_is_used_is_refused_when_asked",
+    ),
+    (
+        "config-linux: CPU",
+        "the burst is not larger than the quota",
+        "unit limits.rs: what_v2_has_not_is_refused_and_v1_has_its_own_files",
+    ),
+    (
+        "config-linux: Block IO, RDMA",
+        "an entry without any value is an error",
+        "unit limits.rs: what_v2_has_not_is_refused_and_v1_has_its_own_files",
+    ),
+    (
+        "config-linux: Huge page limits",
+        "what is reserved is limited where the kernel counts it, else what is used",
+        "unit limits.rs: limits_become_files_of_v2",
+    ),
+    (
+        "config-linux: PIDs",
+        "0 is a limit, -1 is none",
+        "unit limits.rs: limits_become_files_of_v2",
     ),
     (
         "config-linux: Unified",
@@ -116,8 +171,58 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
         "engines/limits: unified files are written",
     ),
     (
+        "config-linux: Unified",
+        "a setting of v1 that has no counterpart is an error",
+        "unit limits.rs: what_v2_has_not_is_refused_and_v1_has_its_own_files",
+    ),
+    (
         "config-linux: IntelRdt",
         "without resctrl it is an error",
+        "cache_allocation_without_resctrl_is_an_error",
+    ),
+    (
+        "config-linux: IntelRdt",
+        "the first process is in tasks of the class; without closID that is one of its own",
+        "unit rdt.rs: without_a_name_the_class_is_the_containers_own",
+    ),
+    (
+        "config-linux: IntelRdt",
+        "closID / is the default class",
+        "unit rdt.rs: a_class_that_is_there_must_have_the_same_limits",
+    ),
+    (
+        "config-linux: IntelRdt",
+        "l3CacheSchema, memBwSchema, schemata are written in this order, without any nothing is",
+        "unit rdt.rs: limits_are_written_with_schemata_last",
+    ),
+    (
+        "config-linux: IntelRdt",
+        "a class that is missing is made with its limits; without limits that is an error",
+        "unit rdt.rs: a_class_that_is_there_must_have_the_same_limits",
+    ),
+    (
+        "config-linux: IntelRdt",
+        "a class that is there must have the same limits",
+        "unit rdt.rs: a_class_that_is_there_must_have_the_same_limits",
+    ),
+    (
+        "config-linux: IntelRdt",
+        "memBwSchema starts with MB:, no line has a newline",
+        "unit rdt.rs: a_class_that_is_there_must_have_the_same_limits",
+    ),
+    (
+        "config-linux: IntelRdt",
+        "a class of its own goes with the container, any other stays",
+        "unit rdt.rs: without_a_name_the_class_is_the_containers_own",
+    ),
+    (
+        "config-linux: IntelRdt",
+        "enableMonitoring makes a group that goes with the container, or it is an error",
+        "unit rdt.rs: a_monitoring_group_is_the_containers_own_in_any_class",
+    ),
+    (
+        "config-linux: IntelRdt",
+        "without intelRdt no resctrl is touched",
         "cache_allocation_without_resctrl_is_an_error",
     ),
     (
@@ -153,6 +258,11 @@ pub const MUSTS: &[(&str, &str, &str)] = &[
     (
         "config-linux: Container process state",
         "one state a connection, the descriptor with the first message",
+        "an_agent_gets_the_state_and_decides",
+    ),
+    (
+        "config-linux: Seccomp",
+        "the agent's connection is used once and closed",
         "an_agent_gets_the_state_and_decides",
     ),
     (
@@ -378,7 +488,37 @@ fn network_devices_move_or_are_refused() {
     b.refused().says("cannot be called");
     b.set("/linux/netDevices", json!({first: {"name": "lo"}}));
     b.refused().says(first);
-    ip(&["link", "del", first]);
+    for bad in ["a%db", "%s", "a/b", "a-name-that-is-too-long%d"] {
+        b.set("/linux/netDevices", json!({first: {"name": bad}}));
+        b.refused().says("cannot be called");
+    }
+    // A template gets the lowest number; addresses that do not last or are local do not go along.
+    ip(&[
+        "addr",
+        "add",
+        "10.99.7.2/24",
+        "valid_lft",
+        "1000",
+        "preferred_lft",
+        "1000",
+        "dev",
+        first,
+    ]);
+    ip(&["addr", "add", "10.99.8.1/24", "scope", "link", "dev", first]);
+    ip(&["addr", "add", "10.99.9.1/24", "dev", first]);
+    b.set(
+        "/linux/netDevices",
+        json!({first: {"name": "net%d"}, second: {"name": "net%d"}}),
+    );
+    let seen = b.output("ip -o addr show; ip link show");
+    assert!(seen.contains("net0") && seen.contains("net1"), "{seen}");
+    assert!(seen.contains("10.99.9.1/24"), "{seen}");
+    assert!(
+        !seen.contains("10.99.7.2") && !seen.contains("10.99.8.1"),
+        "{seen}"
+    );
+    let left = std::path::Path::new("/sys/class/net").join(first);
+    crate::support::peer::wait_for("the namespace's end", || !left.exists());
 }
 
 #[test]
@@ -430,8 +570,24 @@ fn bad_cgroup_paths_are_refused() {
 #[test]
 fn cache_allocation_without_resctrl_is_an_error() {
     let mut b = Bundle::new();
-    b.set("/linux/intelRdt", json!({"closID": "x"}));
-    b.refused().says("intelRdt");
+    for asked in [
+        json!({}),
+        json!({"closID": "x"}),
+        json!({"l3CacheSchema": "L3:0=f"}),
+        json!({"enableMonitoring": true, "schemata": ["MB:0=10"]}),
+    ] {
+        b.set("/linux/intelRdt", asked);
+        b.refused().says("needs a mounted resctrl");
+    }
+    // What is wrong in any case is said first.
+    b.set("/linux/intelRdt", json!({"memBwSchema": "L3:0=f"}));
+    b.refused().says("memBwSchema");
+    b.set("/linux/intelRdt", json!(null));
+    b.run().ok();
+    b.create();
+    b.runtime(&["update", "--l3-cache-schema", "L3:0=f", "c"])
+        .code(1)
+        .says("no class of service");
 }
 
 #[test]

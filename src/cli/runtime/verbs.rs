@@ -4,21 +4,23 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Globals;
-use crate::base::{Context as _, Error, Result, signal, time};
+use crate::base::{Context as _, Error, Kind, Result, signal, time};
 use crate::cli::output::Out;
 use crate::cli::output::table::align;
 use crate::config::env::Env;
 use crate::operations::ociruntime::create::{self, Terminal};
+use crate::operations::ociruntime::events::Woken;
 use crate::operations::ociruntime::kill::Whom;
 use crate::operations::ociruntime::record::Container;
 use crate::operations::ociruntime::run::After;
 use crate::operations::ociruntime::{
-    self as ops, cgroups, delete as removal, freeze, list as listing, process,
+    self as ops, cgroups, delete as removal, freeze, limits, list as listing, process, rdt,
 };
 use crate::spec::resources::{BlockIo, Cpu, Memory, Pids, Resources};
+use crate::spec::runtime::IntelRdt;
 
 /// The newest version of the specification that is understood.
 pub(super) const SPEC_VERSION: &str = "1.3.0";
@@ -309,20 +311,24 @@ pub(super) struct EventsArgs {
 pub(super) fn events(args: EventsArgs, globals: &Globals, out: &mut Out) -> Result<u8> {
     let place = globals.place()?;
     let interval = time::parse_duration(&args.interval)?.max(Duration::from_millis(10));
+    out.line(ops::events::stats(&place, &args.id)?.to_string())?;
+    out.flush()?;
+    if args.stats {
+        return Ok(0);
+    }
+    let mut watch = ops::events::Watch::new(&place, &args.id)?;
     loop {
-        out.line(ops::events::stats(&place, &args.id)?.to_string())?;
-        out.flush()?;
-        if args.stats {
-            return Ok(0);
-        }
-        let process = Container::open(&place, &args.id)?.record.process.open();
-        let ended = match process {
-            Ok(process) => crate::sys::pidfd::wait_end(process, Some(interval))?,
-            Err(_) => true,
+        let line = match watch.wait(interval)? {
+            Woken::Ended => return Ok(0),
+            Woken::OutOfMemory => json!({"type": "oom", "id": args.id}),
+            Woken::Interval => match ops::events::stats(&place, &args.id) {
+                // It ended and was deleted meanwhile.
+                Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Invalid) => return Ok(0),
+                other => other?,
+            },
         };
-        if ended || !ops::events::runs(&place, &args.id)? {
-            return Ok(0);
-        }
+        out.line(line.to_string())?;
+        out.flush()?;
     }
 }
 
@@ -386,6 +392,12 @@ pub(super) struct UpdateArgs {
     /// Number of processes
     #[arg(long, value_name = "N")]
     pids_limit: Option<i64>,
+    /// Cache of level 3 (resctrl), as L3:0=7f0;1=1f
+    #[arg(long, value_name = "LINE")]
+    l3_cache_schema: Option<String>,
+    /// Memory bandwidth (resctrl), as MB:0=20;1=70
+    #[arg(long, value_name = "LINE")]
+    mem_bw_schema: Option<String>,
     /// Container
     #[arg(value_name = "CONTAINER")]
     id: String,
@@ -394,6 +406,11 @@ pub(super) struct UpdateArgs {
 /// Runs `update`.
 pub(super) fn update(args: UpdateArgs, globals: &Globals, _out: &mut Out) -> Result<u8> {
     let place = globals.place()?;
+    let rdt = IntelRdt {
+        l3_cache_schema: args.l3_cache_schema.clone().unwrap_or_default(),
+        mem_bw_schema: args.mem_bw_schema.clone().unwrap_or_default(),
+        ..IntelRdt::default()
+    };
     let resources = match args.resources.as_deref() {
         Some(file) => {
             let text = match file {
@@ -438,6 +455,11 @@ pub(super) fn update(args: UpdateArgs, globals: &Globals, _out: &mut Out) -> Res
         },
     };
     let container = Container::open(&place, &args.id)?;
-    cgroups::update(&container.record, &resources)?;
+    // For these alone there need not be a cgroup.
+    let no_limits = limits::v2(&resources).is_ok_and(|files| files.list.is_empty());
+    if rdt == IntelRdt::default() || !no_limits {
+        cgroups::update(&container.record, &resources)?;
+    }
+    rdt::update(&container.record, &rdt)?;
     Ok(0)
 }

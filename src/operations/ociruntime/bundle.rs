@@ -183,16 +183,7 @@ fn check(spec: &Spec) -> Result<()> {
             )));
         }
     }
-    if let Some(rdt) = linux.intel_rdt.as_ref().filter(|v| !v.is_null()) {
-        let resctrl = Path::new("/sys/fs/resctrl/schemata");
-        let why = if resctrl.exists() {
-            "is not supported"
-        } else {
-            "needs a mounted resctrl file system"
-        };
-        return Err(Error::unsupported(format!("linux.intelRdt {why}: {rdt}")));
-    }
-    Ok(())
+    linux.intel_rdt.as_ref().map_or(Ok(()), super::rdt::check)
 }
 
 fn check_version(version: &str) -> Result<()> {

@@ -7,18 +7,19 @@
 //! Spec: config-linux, "Control groups".
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::limits::{self, Files};
 use super::record::Record;
-use super::{Place, bpf};
+use super::{Place, bpf, rights};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::cgroup::{self, CONTAINER, Group, Manager, Scope};
 use crate::config::env::Env;
 use crate::spec::resources::{DeviceRule, Resources};
-use crate::spec::runtime::Spec;
+use crate::spec::runtime::{NamespaceKind, Spec};
 use crate::sys;
 use crate::sys::namespace::{self, Kind as Ns};
 use crate::sys::process::pause;
@@ -83,7 +84,9 @@ pub fn make(place: &Place, spec: &Spec, id: &str) -> Result<Made> {
     }
     let fs = rustix::fs::statfs(MOUNT).map(|fs| fs.f_type);
     if fs.is_ok_and(|kind| kind == libc::CGROUP2_SUPER_MAGIC) {
-        v2(place, given, resources, id)
+        let made = v2(place, given, resources, id)?;
+        give_away(&made, spec)?;
+        Ok(made)
     } else {
         v1(given, resources, id)
     }
@@ -129,6 +132,7 @@ fn v2(place: &Place, given: Option<&str>, resources: &Resources, id: &str) -> Re
         }
         other => other?,
     }
+    check_fit(&path)?;
     enable(mount, &path, &files)?;
     write(&path, &files)?;
     let dir: OwnedFd = File::open(&path)
@@ -138,6 +142,50 @@ fn v2(place: &Place, given: Option<&str>, resources: &Resources, id: &str) -> Re
     made.all.push(path);
     made.born = Some(dir);
     Ok(made)
+}
+
+/// A group that the container sees writable becomes its user's: the folder, and what the kernel lists
+/// as harmless to be given away.
+///
+/// Spec: config-linux, "Cgroup ownership".
+fn give_away(made: &Made, spec: &Spec) -> Result<()> {
+    let writable = spec.mounts.iter().any(|m| {
+        m.source.as_deref() == Some("cgroup")
+            && m.destination == "/sys/fs/cgroup"
+            && !m.options.iter().any(|o| o == "ro")
+    });
+    let own =
+        spec.linux.iter().flat_map(|l| &l.namespaces).any(|n| {
+            n.kind == NamespaceKind::Cgroup && n.path.as_deref().is_none_or(str::is_empty)
+        });
+    let (Some(path), Some(uid), true) =
+        (made.all.first(), rights::outer_uid(spec), writable && own)
+    else {
+        return Ok(());
+    };
+    if uid == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    match Group::at(path)?.delegate(uid, None) {
+        // A plain user has nothing to give; the container runs all the same.
+        Err(e) if is_foreign(&e) => {
+            log::info!("{}", e.one_line());
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// A group that is there already must be fit for a new process, which would hang in a frozen one.
+fn check_fit(path: &Path) -> Result<()> {
+    let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
+    if events.lines().any(|l| l == "frozen 1") {
+        return Err(Error::new(
+            Kind::InUse,
+            format!("the cgroup {} is frozen", path.display()),
+        ));
+    }
+    Ok(())
 }
 
 /// Where a group goes when the configuration does not say: unique on the host, as the id alone is
@@ -308,9 +356,16 @@ fn enable(mount: &Path, path: &Path, files: &Files) -> Result<()> {
 /// With the file and what the kernel refused.
 pub fn write(path: &Path, files: &Files) -> Result<()> {
     for (_, file, value) in &files.list {
-        match fs::write(path.join(file), value) {
-            // No swap accounting, or no swap: the memory limit holds all the same.
-            Err(e) if file == "memory.swap.max" && e.kind() == std::io::ErrorKind::NotFound => {}
+        // Not created: the kernel would say that this is forbidden, not that there is no file.
+        let written = OpenOptions::new()
+            .write(true)
+            .open(path.join(file))
+            .and_then(|mut f| f.write_all(value.as_bytes()));
+        // No swap accounting, or no swap: the memory limit holds all the same. And where what is
+        // reserved is not counted, what is used is.
+        let spare = file == "memory.swap.max" || file.contains(".rsvd.");
+        match written {
+            Err(e) if spare && e.kind() == std::io::ErrorKind::NotFound => {}
             other => other.what(|| format!("cannot set {file} to {value:?}"))?,
         }
     }
@@ -607,6 +662,38 @@ mod tests {
         for bad in ["/a/b", "a:b", "a:b:c", "a.slice:b:c:d"] {
             assert!(of_systemd(mount, bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_new_limit_below_what_is_used_is_refused_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        write("cgroup.controllers", "memory pids");
+        write("memory.current", "100\n");
+        write("memory.max", "max\n");
+        let record = Record {
+            cgroups: vec![dir.path().to_owned()],
+            ..super::super::record::example()
+        };
+        let limit = |text: &str| update(&record, &serde_json::from_str(text).unwrap());
+        let refused = limit(r#"{"memory":{"limit":50,"checkBeforeUpdate":true}}"#).unwrap_err();
+        assert_eq!(refused.kind(), Kind::InUse);
+        limit(r#"{"memory":{"limit":150,"checkBeforeUpdate":true}}"#).unwrap();
+        limit(r#"{"memory":{"limit":50}}"#).unwrap();
+        // (A plain file keeps what is longer.)
+        assert!(
+            fs::read_to_string(dir.path().join("memory.max"))
+                .unwrap()
+                .starts_with("50")
+        );
+    }
+
+    #[test]
+    fn a_frozen_group_is_not_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        check_fit(dir.path()).unwrap();
+        fs::write(dir.path().join("cgroup.events"), "populated 0\nfrozen 1\n").unwrap();
+        assert_eq!(check_fit(dir.path()).unwrap_err().kind(), Kind::InUse);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::bundle::{self, Bundle};
 use super::cgroups::{self, Made};
 use super::record::{self, Fresh, Record};
-use super::{Place, netdevices, rights};
+use super::{Place, netdevices, rdt, rights};
 use crate::base::fs as files;
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Result};
@@ -92,17 +92,26 @@ pub fn create(place: &Place, request: &Request) -> Result<Created> {
     };
     let poststop = bundle.spec.hooks.as_ref().map(|h| h.poststop.clone());
     let groups = cgroups::make(place, &bundle.spec, &request.id)?;
-    let created = launched(&fresh, &dir, bundle, request, &groups, state.clone());
+    let rdt = rdt::make(&bundle.spec, &request.id)?.unwrap_or_default();
+    let created = launched(
+        &fresh,
+        &dir,
+        bundle,
+        request,
+        (&groups, &rdt),
+        state.clone(),
+    );
     match created {
         Ok(created) => {
             // The new process has a copy of the descriptor, which would hold the lock on.
             record::release(&dir)?;
             fresh.keep()?;
             groups.keep();
+            rdt.keep();
             Ok(created)
         }
         Err(e) => {
-            drop(groups);
+            drop((groups, rdt));
             // Spec: runtime, "Lifecycle": after a failed hook it goes on with the clean-up.
             let failed = hooks::run_all(
                 "poststop",
@@ -134,7 +143,7 @@ fn launched(
     dir: &OwnedFd,
     bundle: Bundle,
     request: &Request,
-    groups: &Made,
+    (groups, rdt): (&Made, &rdt::Groups),
     state: State,
 ) -> Result<Created> {
     let Bundle {
@@ -177,6 +186,8 @@ fn launched(
         owner,
         cgroups: groups.all.clone(),
         own_cgroups: groups.own.clone(),
+        rdt: rdt.all.clone(),
+        own_rdt: rdt.own.clone(),
     };
     let launch = Launch {
         spec,
@@ -210,6 +221,7 @@ fn launched(
     let launched = launch_and(launch, |pid| {
         record.process = Identity::of(pid)?;
         fresh.write(&record, &text)?;
+        rdt.enter(pid)?;
         devices.apply(pid)
     })?;
     let handed = hand_over(&launched, socket, request);

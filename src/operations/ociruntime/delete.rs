@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::record::{Container, Status};
-use super::{Place, cgroups, kill};
+use super::{Place, cgroups, kill, rdt};
 use crate::base::{Error, Kind, Result};
 use crate::runtime::hooks;
 use crate::sys::pidfd;
@@ -42,6 +42,7 @@ pub fn delete(place: &Place, id: &str, force: bool) -> Result<()> {
         end(place, &container, status)?;
     }
     cgroups::remove(&container.record)?;
+    rdt::remove(&container.record)?;
     let spec = container.spec()?;
     let state = container.state(&spec, Status::Stopped);
     let poststop = spec.hooks.unwrap_or_default().poststop;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::create::{self, Terminal};
 use super::record::{Container, Status};
-use super::{Place, bundle, rights, run};
+use super::{Place, bundle, rdt, rights, run};
 use crate::base::fs as files;
 use crate::base::{Context as _, Error, Result};
 use crate::runtime::exec::{ExecRequest, exec as start};
@@ -131,6 +131,8 @@ fn launched(
     });
     let (cgroup, groups) = groups(container, request.cgroup.as_deref())?;
     let preserve = create::preserved(request.preserve_fds)?;
+    // The new process is born where this one is.
+    rdt::enter(&container.record.rdt, std::process::id().cast_signed())?;
     rights::over(&container.record)?;
     let stdio = if process.terminal {
         Stdio::Pty {

@@ -4,7 +4,7 @@
 //! cgroup-v1/.
 
 use crate::base::{Error, Result};
-use crate::spec::resources::{BlockIo, Cpu, Memory, Resources, Throttle};
+use crate::spec::resources::{BlockIo, Cpu, HugepageLimit, Memory, Resources, Throttle};
 
 /// Files to write, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,12 @@ fn or_max(value: i64) -> String {
     }
 }
 
+/// `pids.max`. 0 is a limit as any other one (spec 1.3): the first process alone, which could not
+/// be born in the group otherwise.
+fn pids(limit: i64) -> String {
+    or_max(if limit == 0 { 1 } else { limit })
+}
+
 /// Whether a number asks for something: 0 means that nothing is set.
 fn given(value: Option<i64>) -> Option<i64> {
     value.filter(|v| *v != 0)
@@ -62,31 +68,20 @@ pub fn v2(resources: &Resources) -> Result<Files> {
     if let Some(cpu) = &resources.cpu {
         cpu_v2(cpu, &mut files)?;
     }
-    if let Some(limit) = resources.pids.and_then(|p| given(p.limit)) {
-        files.set("pids", "pids.max", or_max(limit));
+    if let Some(limit) = resources.pids.and_then(|p| p.limit) {
+        files.set("pids", "pids.max", pids(limit));
     }
     if let Some(io) = &resources.block_io {
         io_v2(io, &mut files)?;
     }
     for huge in resources.hugepage_limits.iter().flatten() {
-        files.set(
-            "hugetlb",
-            format!("hugetlb.{}.max", huge.page_size),
-            huge.limit,
-        );
-    }
-    for (device, rdma) in resources.rdma.iter().flatten() {
-        let mut line = device.clone();
-        for (key, value) in [
-            ("hca_handle", rdma.hca_handles),
-            ("hca_object", rdma.hca_objects),
-        ] {
-            if let Some(value) = value {
-                line.push_str(&format!(" {key}={value}"));
-            }
+        // Both what is reserved, where the kernel counts that, and what is used.
+        for file in ["rsvd.max", "max"] {
+            let file = format!("hugetlb.{}.{file}", page_size(huge)?);
+            files.set("hugetlb", file, huge.limit);
         }
-        files.set("rdma", "rdma.max", line);
     }
+    rdma(resources, &mut files)?;
     if resources
         .network
         .as_ref()
@@ -107,6 +102,43 @@ pub fn v2(resources: &Resources) -> Result<Files> {
         }
     }
     Ok(files)
+}
+
+/// The same file in both versions.
+fn rdma(resources: &Resources, files: &mut Files) -> Result<()> {
+    for (device, rdma) in resources.rdma.iter().flatten() {
+        if rdma.hca_handles.is_none() && rdma.hca_objects.is_none() {
+            return Err(Error::invalid(format!(
+                "linux.resources.rdma.{device} has neither hcaHandles nor hcaObjects"
+            )));
+        }
+        let mut line = device.clone();
+        for (key, value) in [
+            ("hca_handle", rdma.hca_handles),
+            ("hca_object", rdma.hca_objects),
+        ] {
+            if let Some(value) = value {
+                line.push_str(&format!(" {key}={value}"));
+            }
+        }
+        files.set("rdma", "rdma.max", line);
+    }
+    Ok(())
+}
+
+/// A size as the kernel's files have it: a number and `KB`, `MB` or `GB`.
+fn page_size(huge: &HugepageLimit) -> Result<&str> {
+    let size = huge.page_size.as_str();
+    let number = ["KB", "MB", "GB"]
+        .iter()
+        .find_map(|unit| size.strip_suffix(unit))
+        .unwrap_or_default();
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Error::invalid(format!(
+            "the huge page size {size:?} is not a number and KB, MB or GB"
+        )));
+    }
+    Ok(size)
 }
 
 fn memory_v2(memory: &Memory, files: &mut Files) -> Result<()> {
@@ -169,6 +201,12 @@ fn cpu_v2(cpu: &Cpu, files: &mut Files) -> Result<()> {
         files.set("cpu", "cpu.max", value);
     }
     if let Some(burst) = cpu.burst {
+        let most = quota.filter(|q| *q > 0).map(i64::unsigned_abs);
+        if most.is_some_and(|quota| burst > quota) {
+            return Err(Error::invalid(
+                "linux.resources.cpu.burst is more than the quota",
+            ));
+        }
         files.set("cpu", "cpu.max.burst", burst);
     }
     for (list, file) in [(&cpu.cpus, "cpuset.cpus"), (&cpu.mems, "cpuset.mems")] {
@@ -228,6 +266,15 @@ fn io_v2(io: &BlockIo, files: &mut Files) -> Result<()> {
         files.set("io", "io.weight", format!("default {}", io_weight(weight)?));
     }
     for device in io.weight_device.iter().flatten() {
+        if device.weight.is_none() && device.leaf_weight.is_none() {
+            return Err(Error::invalid(format!(
+                "linux.resources.blockIO.weightDevice {}:{} has neither weight nor leafWeight",
+                device.major, device.minor
+            )));
+        }
+        if device.leaf_weight.is_some_and(|w| w != 0) {
+            return Err(cannot("linux.resources.blockIO.weightDevice.leafWeight"));
+        }
         if let Some(weight) = device.weight.filter(|w| *w != 0) {
             let weight = io_weight(weight)?;
             files.set(
@@ -270,6 +317,7 @@ pub fn v1(resources: &Resources) -> Result<Files> {
             (memory.limit, "memory.limit_in_bytes"),
             (memory.reservation, "memory.soft_limit_in_bytes"),
             (memory.swap, "memory.memsw.limit_in_bytes"),
+            (memory.kernel, "memory.kmem.limit_in_bytes"),
             (memory.kernel_tcp, "memory.kmem.tcp.limit_in_bytes"),
         ] {
             if let Some(value) = given(value) {
@@ -293,18 +341,44 @@ pub fn v1(resources: &Resources) -> Result<Files> {
         if let Some(quota) = given(cpu.quota) {
             files.set("cpu", "cpu.cfs_quota_us", quota);
         }
+        if let Some(burst) = cpu.burst {
+            files.set("cpu", "cpu.cfs_burst_us", burst);
+        }
+        if let Some(period) = cpu.realtime_period.filter(|p| *p != 0) {
+            files.set("cpu", "cpu.rt_period_us", period);
+        }
+        if let Some(runtime) = given(cpu.realtime_runtime) {
+            files.set("cpu", "cpu.rt_runtime_us", runtime);
+        }
+        if let Some(idle) = cpu.idle {
+            files.set("cpu", "cpu.idle", idle);
+        }
         for (list, file) in [(&cpu.cpus, "cpuset.cpus"), (&cpu.mems, "cpuset.mems")] {
             if let Some(list) = list.as_deref().filter(|l| !l.is_empty()) {
                 files.set("cpuset", file, list);
             }
         }
     }
-    if let Some(limit) = resources.pids.and_then(|p| given(p.limit)) {
-        files.set("pids", "pids.max", or_max(limit));
+    if let Some(limit) = resources.pids.and_then(|p| p.limit) {
+        files.set("pids", "pids.max", pids(limit));
     }
     if let Some(io) = &resources.block_io {
         if let Some(weight) = io.weight.filter(|w| *w != 0) {
             files.set("blkio", "blkio.weight", weight);
+        }
+        if let Some(weight) = io.leaf_weight.filter(|w| *w != 0) {
+            files.set("blkio", "blkio.leaf_weight", weight);
+        }
+        for device in io.weight_device.iter().flatten() {
+            for (weight, file) in [
+                (device.weight, "blkio.weight_device"),
+                (device.leaf_weight, "blkio.leaf_weight_device"),
+            ] {
+                if let Some(weight) = weight.filter(|w| *w != 0) {
+                    let line = format!("{}:{} {weight}", device.major, device.minor);
+                    files.set("blkio", file, line);
+                }
+            }
         }
         for (_, file, list) in throttles(io) {
             for limit in list.iter().flatten() {
@@ -317,11 +391,29 @@ pub fn v1(resources: &Resources) -> Result<Files> {
         }
     }
     for huge in resources.hugepage_limits.iter().flatten() {
-        files.set(
-            "hugetlb",
-            format!("hugetlb.{}.limit_in_bytes", huge.page_size),
-            huge.limit,
-        );
+        for file in ["rsvd.limit_in_bytes", "limit_in_bytes"] {
+            let file = format!("hugetlb.{}.{file}", page_size(huge)?);
+            files.set("hugetlb", file, huge.limit);
+        }
+    }
+    rdma(resources, &mut files)?;
+    if let Some(network) = &resources.network {
+        if let Some(class) = network["classID"].as_u64().filter(|c| *c != 0) {
+            files.set("net_cls", "net_cls.classid", class);
+        }
+        for one in network["priorities"].as_array().into_iter().flatten() {
+            let (Some(name), Some(priority)) = (one["name"].as_str(), one["priority"].as_u64())
+            else {
+                return Err(Error::invalid(
+                    "linux.resources.network.priorities needs names and priorities",
+                ));
+            };
+            files.set(
+                "net_prio",
+                "net_prio.ifpriomap",
+                format!("{name} {priority}"),
+            );
+        }
     }
     Ok(files)
 }
@@ -369,6 +461,7 @@ mod tests {
                 "io.weight=default 10000",
                 "io.max=8:0 rbps=9",
                 "io.max=8:0 wiops=max",
+                "hugetlb.2MB.rsvd.max=4",
                 "hugetlb.2MB.max=4",
                 "rdma.max=mlx hca_handle=3",
                 "io.max=a",
@@ -384,8 +477,12 @@ mod tests {
             unlimited,
             ["memory.swap.max=max", "memory.max=max", "pids.max=max"]
         );
-        let nothing = read(r#"{"memory":{"limit":0},"cpu":{},"pids":{"limit":0},"devices":null}"#);
+        let nothing = read(r#"{"memory":{"limit":0},"cpu":{},"pids":{},"devices":null}"#);
         assert!(v2(&nothing).unwrap().list.is_empty());
+        // 0 is a limit of its own: nothing beside the first process.
+        let one = read(r#"{"pids":{"limit":0}}"#);
+        assert_eq!(lines(&v2(&one).unwrap()), ["pids.max=1"]);
+        assert_eq!(lines(&v1(&one).unwrap()), ["pids.max=1"]);
     }
 
     #[test]
@@ -399,11 +496,19 @@ mod tests {
             r#"{"blockIO":{"weight":5}}"#,
             r#"{"network":{"classID":5}}"#,
             r#"{"unified":{"../x.y":"1"}}"#,
+            r#"{"cpu":{"quota":5,"burst":6}}"#,
+            r#"{"rdma":{"mlx":{}}}"#,
+            r#"{"hugepageLimits":[{"pageSize":"2","limit":4}]}"#,
+            r#"{"hugepageLimits":[{"pageSize":"../2MB","limit":4}]}"#,
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0}]}}"#,
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":5}]}}"#,
         ] {
             assert!(v2(&read(bad)).is_err(), "{bad}");
         }
         let old = read(
-            r#"{"memory":{"limit":100,"swap":150},"cpu":{"quota":5,"shares":2},"pids":{"limit":3}}"#,
+            r#"{"memory":{"limit":100,"swap":150},"cpu":{"quota":5,"shares":2,"realtimeRuntime":7},
+                "pids":{"limit":3},"blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":9}]},
+                "network":{"classID":4,"priorities":[{"name":"eth0","priority":5}]}}"#,
         );
         assert_eq!(
             lines(&v1(&old).unwrap()),
@@ -412,7 +517,11 @@ mod tests {
                 "memory.memsw.limit_in_bytes=150",
                 "cpu.shares=2",
                 "cpu.cfs_quota_us=5",
-                "pids.max=3"
+                "cpu.rt_runtime_us=7",
+                "pids.max=3",
+                "blkio.weight_device=8:0 9",
+                "net_cls.classid=4",
+                "net_prio.ifpriomap=eth0 5"
             ]
         );
         assert!(v1(&read(r#"{"unified":{"memory.high":"1"}}"#)).is_err());

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod list;
 pub mod netdevices;
 pub mod process;
+pub mod rdt;
 pub mod record;
 pub mod rights;
 pub mod run;

@@ -13,6 +13,12 @@ use crate::sys::fd;
 use crate::sys::link::Links;
 use crate::sys::namespace::{self, Kind as Ns};
 
+/// At the end of a name it stands for the lowest number that makes the name a new one.
+const TEMPLATE: &str = "%d";
+
+/// A container does not have more devices of one name.
+const MOST: u32 = 1 << 12;
+
 /// Devices that wait for the container's network namespace.
 #[derive(Debug)]
 pub struct Moves {
@@ -45,11 +51,15 @@ pub fn plan(spec: &Spec, nested: Option<&Nested>) -> Result<Moves> {
         links
             .index(name)
             .what(|| format!("the network device {name} cannot be moved"))?;
-        let taken = linux
-            .net_devices
-            .iter()
-            .any(|(other, d)| other != name && inner(other, d) == inner(name, device));
-        if taken || inner(name, device).len() >= libc::IFNAMSIZ {
+        let inside = inner(name, device);
+        let template = inside.strip_suffix(TEMPLATE);
+        let taken = template.is_none()
+            && linux
+                .net_devices
+                .iter()
+                .any(|(other, d)| other != name && inner(other, d) == inside);
+        let bad = template.unwrap_or(inside).contains(['%', '/', ':', ' ']);
+        if taken || bad || inside.len() >= libc::IFNAMSIZ {
             return Err(Error::invalid(format!(
                 "the network device {name} cannot be called {:?} inside",
                 inner(name, device)
@@ -105,6 +115,19 @@ impl Moves {
 
 fn one(here: &Links, there: &Links, target: &OwnedFd, name: &str, inside: &str) -> Result<()> {
     let index = here.index(name)?;
+    let numbered;
+    let inside = match inside.strip_suffix(TEMPLATE) {
+        Some(stem) => {
+            numbered = (0..MOST)
+                .map(|number| format!("{stem}{number}"))
+                .find(|name| name.len() < libc::IFNAMSIZ && there.index(name).is_err())
+                .ok_or_else(|| {
+                    Error::new(Kind::Exists, format!("all names like {inside} are taken"))
+                })?;
+            &numbered
+        }
+        None => inside,
+    };
     // The kernel would move it first and refuse the name then.
     if there.index(inside).is_ok() {
         return Err(Error::new(

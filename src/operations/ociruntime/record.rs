@@ -40,6 +40,12 @@ pub struct Record {
     /// Those of them that `create` made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub own_cgroups: Vec<PathBuf>,
+    /// The resctrl groups of its processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rdt: Vec<PathBuf>,
+    /// Those that go with it, in the order of their removal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_rdt: Vec<PathBuf>,
 }
 
 /// What becomes of a container.
@@ -379,6 +385,24 @@ impl Container {
     }
 }
 
+/// A record of this process.
+#[cfg(test)]
+pub(super) fn example() -> Record {
+    Record {
+        version: 1,
+        id: "x".into(),
+        process: Identity::of(std::process::id().cast_signed()).unwrap(),
+        bundle: "/b".into(),
+        rootfs: "/b/r".into(),
+        created: String::new(),
+        owner: 0,
+        cgroups: Vec::new(),
+        own_cgroups: Vec::new(),
+        rdt: Vec::new(),
+        own_rdt: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,17 +437,7 @@ mod tests {
             Container::open(&place, "x").unwrap_err().what(),
             "container does not exist"
         );
-        let record = Record {
-            version: 1,
-            id: "x".into(),
-            process: Identity::of(std::process::id().cast_signed()).unwrap(),
-            bundle: "/b".into(),
-            rootfs: "/b/r".into(),
-            created: String::new(),
-            owner: 0,
-            cgroups: Vec::new(),
-            own_cgroups: Vec::new(),
-        };
+        let record = example();
         first.write(&record, br#"{"hostname":"h"}"#).unwrap();
         drop(claimed);
         fs::write(first.dir().join(".start"), "").unwrap();

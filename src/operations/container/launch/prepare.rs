@@ -542,7 +542,7 @@ pub(super) fn make_group(
     };
     let group = Group::create(place, &who, settings).what(what)?;
     if let (Some(group), Some(owner)) = (&group, owner) {
-        group.delegate(owner).what(what)?;
+        group.delegate(owner.0, Some(owner.1)).what(what)?;
     }
     Ok(group.map(OwnGroup))
 }
