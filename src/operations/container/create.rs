@@ -15,8 +15,8 @@ use crate::config::containers_conf;
 use crate::image::ImageRecord;
 use crate::operations::image::{Ensure, ensure};
 use crate::operations::session::Session;
-use crate::runtime::generate;
 use crate::runtime::userns::{self, Want};
+use crate::runtime::{capabilities, generate};
 use crate::spec::id::ObjectName;
 use crate::spec::idmap::IdMaps;
 use crate::state::container::{
@@ -26,6 +26,7 @@ use crate::state::options::{
     CgroupManager, ContainerOptions, ImageVolume, MountOption, MountSource,
 };
 use crate::storage::volume::{VolumeSpec, Volumes};
+use crate::sys::namespace;
 
 /// How many names are tried before giving up.
 const NAME_ATTEMPTS: u32 = 20;
@@ -90,6 +91,7 @@ pub fn create(
     let containers = Containers::new(&session.dirs);
     inherit_mounts(&containers, &mut options)?;
     depend_by_id(&containers, &mut options)?;
+    keep_from_monitors(&containers, &mut options)?;
     let entered = userns::enter(&session.dirs, Want::Default)?;
     userns::tell(&session.dirs, &entered, warn);
     tell_of_keys(session, warn)?;
@@ -360,6 +362,36 @@ fn depend_by_id(containers: &Containers, options: &mut ContainerOptions) -> Resu
     }
     if let UsernsMode::Container(name) = &mut options.userns {
         *name = id_of(name)?;
+    }
+    Ok(())
+}
+
+/// A container that sees our monitors and may trace processes gets a user namespace of its own
+/// unless somebody asked for another: in the shared one, their owner's, it could take them over.
+fn keep_from_monitors(containers: &Containers, options: &mut ContainerOptions) -> Result<()> {
+    use crate::state::options::{NamespaceMode, UsernsMode};
+    if options.userns != UsernsMode::Host || options.userns_asked {
+        return Ok(());
+    }
+    let mut mode = options.pid.clone();
+    // Whose pid namespace it is in the end. (A chain of containers has an end: each was made
+    // before the next.)
+    while let NamespaceMode::Container(id) = &mode {
+        mode = containers.find(id)?.record.options.pid.clone();
+    }
+    let sees_them = match &mode {
+        NamespaceMode::Host => true,
+        NamespaceMode::Path(path) => namespace::open_path(&path.to_string_lossy())
+            .and_then(|ns| namespace::is_own(ns, namespace::Kind::Pid))
+            .unwrap_or(true),
+        _ => false,
+    };
+    let may_trace = || -> Result<bool> {
+        let caps = capabilities::bounding(options.privileged, &options.cap_add, &options.cap_drop)?;
+        Ok(caps.contains(&"CAP_SYS_PTRACE"))
+    };
+    if sees_them && may_trace()? {
+        options.userns = UsernsMode::Nested;
     }
     Ok(())
 }

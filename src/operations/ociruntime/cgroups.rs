@@ -49,9 +49,12 @@ pub struct Made {
 }
 
 impl Made {
-    /// They stay.
+    /// They stay: the container is created.
     pub fn keep(mut self) {
         self.kept = true;
+        if let Some(group) = self.all.first() {
+            show_limit(group);
+        }
     }
 }
 
@@ -173,6 +176,21 @@ fn give_away(made: &Made, spec: &Spec) -> Result<()> {
             Ok(())
         }
         other => other,
+    }
+}
+
+/// Shows a memory limit at a scope, too, where other engines look for it (`podman stats`). What holds
+/// is the container's own group below, which systemd never touches.
+fn show_limit(group: &Path) {
+    let scope = group.parent().filter(|parent| {
+        group.file_name().is_some_and(|name| name == CONTAINER)
+            && parent.extension().is_some_and(|e| e == "scope")
+    });
+    if let Some(scope) = scope
+        && let Ok(limit) = fs::read(group.join("memory.max"))
+    {
+        // Where that is not ours, nothing is lost but the figure.
+        drop(fs::write(scope.join("memory.max"), limit));
     }
 }
 
@@ -587,7 +605,9 @@ pub fn update(record: &Record, resources: &Resources) -> Result<()> {
             }
         }
         enable(Path::new(MOUNT), first, &files)?;
-        return write(first, &files);
+        write(first, &files)?;
+        show_limit(first);
+        return Ok(());
     }
     let files = limits::v1(resources)?;
     for item in &files.list {
@@ -686,6 +706,25 @@ mod tests {
                 .unwrap()
                 .starts_with("50")
         );
+    }
+
+    #[test]
+    fn a_scope_shows_the_limit_of_what_is_below() {
+        let dir = tempfile::tempdir().unwrap();
+        for (folder, shown) in [
+            ("a.scope/container", true),
+            ("b/container", false),
+            ("c.scope/x", false),
+        ] {
+            let group = dir.path().join(folder);
+            fs::create_dir_all(&group).unwrap();
+            fs::write(group.join("memory.max"), "77\n").unwrap();
+            let above = group.parent().unwrap().join("memory.max");
+            fs::write(&above, "max\n").unwrap();
+            show_limit(&group);
+            let text = fs::read_to_string(above).unwrap();
+            assert_eq!(text, if shown { "77\n" } else { "max\n" }, "{folder}");
+        }
     }
 
     #[test]

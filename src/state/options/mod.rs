@@ -180,6 +180,9 @@ pub struct ContainerOptions {
     /// `--userns`, `--uidmap`, `--gidmap`.
     #[serde(skip_serializing_if = "is_default")]
     pub userns: UsernsMode,
+    /// Somebody asked for that mode, be it the usual one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub userns_asked: bool,
     /// `--network` and everything about it.
     #[serde(skip_serializing_if = "is_default")]
     pub network: NetworkOptions,

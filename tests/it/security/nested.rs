@@ -19,11 +19,12 @@ fn a_nested_container_has_no_rights_over_our_mounts_and_processes() {
         "host",
         "--privileged",
     ];
-    world.ok(&[&base[..], &["--name", "flat", "hostile", "sleep", "100"]].concat());
-    let nested = [
-        "--userns", "nested", "--name", "nested", "hostile", "sleep", "100",
+    let asked = [
+        "--userns", "host", "--name", "flat", "hostile", "sleep", "100",
     ];
-    world.ok(&[&base[..], &nested].concat());
+    world.ok(&[&base[..], &asked].concat());
+    // Who sees the monitors and may trace gets it unasked.
+    world.ok(&[&base[..], &["--name", "nested", "hostile", "sleep", "100"]].concat());
     assert_eq!(
         world.inspect("nested", "{{.HostConfig.UsernsMode}}"),
         "nested"
@@ -48,6 +49,45 @@ fn a_nested_container_has_no_rights_over_our_mounts_and_processes() {
     // The same attempt without the nested namespace shows that the test can fail.
     let tried = world.ok(&["exec", "flat", "probe", "victim", &monitor]);
     assert!(tried.contains("environ: ok"), "{tried}");
+}
+
+/// Only who sees the monitors and may trace needs it: any other has the usual namespace.
+#[test]
+fn a_container_that_could_take_over_a_monitor_is_nested() {
+    let world = World::new();
+    image(&world, "hostile", &[], |_| ());
+    let mode = |name: &str, options: &str| {
+        let line = format!("create --network none --name {name} {options} hostile true");
+        world.ok(&super::words(&line));
+        world.inspect(name, "{{.HostConfig.UsernsMode}}")
+    };
+    assert_eq!(mode("usual", "--pid host"), "");
+    assert_eq!(mode("hidden", "--cap-add sys_ptrace"), "");
+    assert_eq!(mode("traces", "--pid host --cap-add sys_ptrace"), "nested");
+    assert_eq!(mode("privileged", "--pid host --privileged"), "nested");
+    let less = "--pid host --privileged --cap-drop sys_ptrace";
+    assert_eq!(mode("less", less), "");
+    assert_eq!(
+        mode("path", "--pid ns:/proc/self/ns/pid --cap-add all"),
+        "nested"
+    );
+    assert_eq!(mode("asked", "--pid host --privileged --userns host"), "");
+    // Through another one, that sees them without such rights itself.
+    let chain = |name: &str, of: &str| mode(name, &format!("--pid container:{of} --privileged"));
+    assert_eq!(chain("through", "usual"), "nested");
+    assert_eq!(chain("farther", "through"), "nested");
+    assert_eq!(chain("elsewhere", "hidden"), "");
+    // And it works, as the others do.
+    let seen = "run --rm --network none --pid host --cap-add sys_ptrace hostile sh -c";
+    let script = "test -d /proc/1 && cat /proc/self/status | grep -c CapEff";
+    assert_eq!(world.ok(&[super::words(seen), vec![script]].concat()), "1");
+    let monitor = world.run(&super::words(
+        "run -d --network none --name c --pid host --cap-add sys_ptrace hostile sleep 100",
+    ));
+    assert_eq!(monitor.code, 0, "{}", monitor.stderr);
+    let monitor = world.inspect("c", "{{.State.ConmonPid}}");
+    let tried = world.ok(&["exec", "--privileged", "c", "probe", "victim", &monitor]);
+    assert!(!tried.contains(": ok"), "{tried}");
 }
 
 /// Mounts are locked together: what covers something cannot be taken away, although the container

@@ -287,6 +287,7 @@ fn options(
         uts,
         cgroupns: security::namespace("cgroupns", security.cgroupns.as_deref())?,
         userns: security::userns(security)?,
+        userns_asked: security.userns.is_some(),
         network,
         ulimits: limits::ulimits(&limits.ulimit, host)?,
         sysctls: sysctls(&security.sysctl)?,
