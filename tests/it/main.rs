@@ -39,6 +39,7 @@ mod oci_features;
 mod oci_hooks;
 mod oci_linux;
 mod oci_runtime;
+mod overlay;
 mod progress;
 mod registry;
 mod registry_config;
