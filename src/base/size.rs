@@ -9,6 +9,7 @@ use super::error::{Error, Result};
 pub fn parse(text: &str) -> Result<u64> {
     let bad = || {
         Error::invalid(format!("invalid size {text:?}"))
+            .hint("write e.g. 64k, 512m or 1.5g")
             .hint("write a number with b, k, m or g, e.g. 512m")
     };
     let lower = text.trim().to_ascii_lowercase();

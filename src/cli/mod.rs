@@ -17,6 +17,7 @@ pub mod frame;
 pub mod globals;
 pub mod image;
 pub mod output;
+pub mod prompt;
 pub mod runtime;
 pub mod secret;
 pub mod system;
@@ -106,14 +107,25 @@ pub fn main(words: Vec<String>) -> u8 {
         // Other engines' way in: nothing of ours is looked up for it.
         return runtime::main(&words, &mut Out::standard());
     }
-    let mut out = Out::standard().as_docker(called_as(&words) == "docker");
+    let docker = called_as(&words) == "docker";
+    let mut out = Out::standard().as_docker(docker);
+    let verb = |verbs: &[&str]| (words.iter().skip(1).take(2)).any(|w| verbs.contains(&&**w));
+    let starts = verb(&["run", "create"]);
+    // What these answer may be a container's own code.
+    let relays = verb(&["run", "exec", "attach", "wait"])
+        || (verb(&["start"]) && words.iter().any(|w| w.starts_with("-a") || w == "--attach"));
     let result = interpret(words, &mut out).and_then(|code| out.flush().map(|()| code));
     match result {
+        // Names that were not found, one by one, are docker's 1.
+        Ok(125) if docker && !starts && !relays => 1,
         Ok(code) => code,
         Err(_) if out.is_closed() => 0,
         Err(error) => {
             out.error(&error);
-            output::report::exit_code(&error)
+            match docker {
+                true => output::report::exit_code_for_docker(&error, starts),
+                false => output::report::exit_code(&error),
+            }
         }
     }
 }
@@ -130,7 +142,7 @@ fn interpret(words: Vec<String>, out: &mut Out) -> Result<u8> {
             })?;
             return Ok(0);
         }
-        Err(error) => return usage::answer(&error, out),
+        Err(error) => return usage::answer(&error, out).map_err(|e| e.exit_code(125)),
     };
     let mut session: Session = globals::session(&matches, words)?;
     frame::dispatch(&tables(), matches, &mut session, out)

@@ -64,6 +64,39 @@ pub fn answer(error: &clap::Error, out: &mut Out) -> Result<u8> {
     }
 }
 
+/// Commands of docker and podman that will not come, and why.
+const FOREIGN: &[(&str, &str)] = &[
+    ("buildx", "`build` does what it does"),
+    ("builder", "`build` does what it does"),
+    ("checkpoint", "containers cannot be frozen to the disk"),
+    (
+        "config",
+        "there is no swarm: -v and --env-file bring configuration",
+    ),
+    ("desktop", "there is no window"),
+    ("farm", "coracle works on this machine only"),
+    ("machine", "coracle needs no virtual machine"),
+    (
+        "node",
+        "there is no swarm: coracle works on this machine only",
+    ),
+    ("plugin", "there are no plugins"),
+    ("scout", "images are not examined"),
+    (
+        "service",
+        "there is no swarm: coracle works on this machine only",
+    ),
+    (
+        "stack",
+        "there is no swarm: coracle works on this machine only",
+    ),
+    (
+        "swarm",
+        "there is no swarm: coracle works on this machine only",
+    ),
+    ("trust", "content trust of docker is never asked for"),
+];
+
 /// Turns clap's error into ours: one sentence and a hint, exit code 125.
 pub fn explain(error: &clap::Error) -> Error {
     let context = |kind| match error.get(kind) {
@@ -83,8 +116,27 @@ pub fn explain(error: &clap::Error) -> Error {
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             format!("missing command `{command} COMMAND`")
         }
+        ErrorKind::MissingRequiredArgument => {
+            let all = context(ContextKind::InvalidArg);
+            let bare = |word: &str| {
+                let word = word.trim_end_matches("...");
+                let inside = word.strip_prefix('<').and_then(|w| w.strip_suffix('>'));
+                inside.unwrap_or(word).to_owned()
+            };
+            let names: Vec<String> = all.split(", ").map(bare).collect();
+            format!("missing argument: {}", names.join(", "))
+        }
         _ => first_sentence(error),
     };
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some((_, why)) = FOREIGN
+            .iter()
+            .find(|(name, _)| *name == context(ContextKind::InvalidSubcommand))
+    {
+        return Error::unsupported(what)
+            .because(*why)
+            .hint(format!("see `{command} --help`"));
+    }
     let mut result = Error::invalid(what);
     for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg] {
         let suggestion = context(kind);

@@ -213,7 +213,7 @@ impl Document {
             return Err(Error::unsupported(
                 "the image has a Docker schema 1 manifest, which no tool makes since 2017",
             )
-            .hint("push it again with a current docker, podman or skopeo"));
+            .hint("convert it once: skopeo copy --format v2s2 docker://NAME docker://NAME"));
         }
         if head.schema_version != Some(2) {
             return Err(Error::new(

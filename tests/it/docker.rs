@@ -135,3 +135,152 @@ fn versions_and_facts_are_told_in_the_callers_words() {
     w.run(&["context", "use", "far"]).code(125).says("far");
     w.run(&["context", "create", "x"]).code(125);
 }
+
+/// Every path of a JSON value, `A.B[].C`.
+fn paths(value: &serde_json::Value, at: &str, into: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (key, field) in fields {
+                let path = match at {
+                    "" => key.clone(),
+                    at => format!("{at}.{key}"),
+                };
+                into.insert(path.clone());
+                paths(field, &path, into);
+            }
+        }
+        serde_json::Value::Array(all) => {
+            for one in all {
+                paths(one, &format!("{at}[]"), into);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn outputs_have_the_shapes_that_were_recorded_of_dockers() {
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/docker/shapes.json");
+    let recorded: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let w = World::new();
+    let tar = crate::support::fixture::busybox_file(w.path());
+    let changes = ["-c", "CMD [\"sh\"]", "-c", "LABEL a=b", "-c", "EXPOSE 80"];
+    let tar = tar.to_str().unwrap();
+    called(
+        &w,
+        "docker",
+        &[&["import", "-q"], &changes[..], &[tar, "busybox"]].concat(),
+    );
+    called(&w, "docker", &["volume", "create", "--label", "l=1", "vol"]);
+    let run = "run -d --name web --network none -v vol:/v -v /etc:/mnt:ro --label x=y --tmpfs /t:size=1m busybox sleep 1000";
+    called(&w, "docker", &run.split(' ').collect::<Vec<_>>());
+    called(
+        &w,
+        "docker",
+        &[
+            "run",
+            "--name",
+            "done",
+            "--network",
+            "none",
+            "busybox",
+            "true",
+        ],
+    );
+    let words = |list: &serde_json::Value| -> Vec<String> {
+        let all = list.as_array().unwrap().iter();
+        all.map(|v| v.as_str().unwrap().to_owned()).collect()
+    };
+    let line = |name: &str| -> &[&str] {
+        match name {
+            "ps" => &["ps", "-a"],
+            "ps size" => &["ps", "-a", "-s"],
+            "images" => &["images"],
+            "images digests" => &["images", "--digests"],
+            "volume ls" => &["volume", "ls"],
+            "history" => &["history", "busybox"],
+            "stats" => &["stats", "--no-stream", "web"],
+            "system df" => &["system", "df"],
+            "top" => &["top", "web"],
+            "inspect container" => &["inspect", "web"],
+            "inspect exited" => &["inspect", "done"],
+            "inspect image" => &["image", "inspect", "busybox"],
+            "inspect volume" => &["volume", "inspect", "vol"],
+            "info" => &["info", "--format", "{{json .}}"],
+            "version" => &["version", "--format", "{{json .}}"],
+            other => panic!("{other}"),
+        }
+    };
+    for (name, heads) in recorded["headers"].as_object().unwrap() {
+        let text = called(&w, "docker", line(name));
+        let mine: Vec<&str> = text
+            .lines()
+            .next()
+            .unwrap()
+            .split("  ")
+            .map(str::trim)
+            .filter(|c| !c.is_empty())
+            .collect();
+        assert_eq!(mine, words(heads), "{name}");
+    }
+    for (name, keys) in recorded["rows"].as_object().unwrap() {
+        let args = [line(name), &["--format", "{{json .}}"]].concat();
+        let text = called(&w, "docker", &args);
+        let row: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let mut mine: Vec<String> = row.as_object().unwrap().keys().cloned().collect();
+        mine.sort();
+        assert_eq!(mine, words(keys), "{name}");
+    }
+    for (name, fields) in recorded["fields"].as_object().unwrap() {
+        let text = called(&w, "docker", line(name));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut mine = std::collections::BTreeSet::new();
+        paths(value.get(0).unwrap_or(&value), "", &mut mine);
+        let missing: Vec<String> = words(fields)
+            .into_iter()
+            .filter(|f| !mine.contains(f))
+            .collect();
+        assert!(missing.is_empty(), "{name} lacks {missing:?}");
+    }
+    let web = |template: &str| called(&w, "docker", &["inspect", "-f", template, "web"]);
+    assert_eq!(web("{{.Name}} {{.Config.Image}}"), "/web busybox");
+    assert!(web("{{.Image}}").starts_with("sha256:"));
+    assert_eq!(web("{{if .State.Health}}yes{{else}}no{{end}}"), "no");
+    called(&w, "docker", &["rm", "-f", "web", "done"]);
+}
+
+#[test]
+fn what_fails_fails_with_dockers_codes_and_words() {
+    let w = World::with_busybox();
+    let fails = |name: &str, line: &str| {
+        let path = w.path().join(name);
+        if !path.exists() {
+            symlink(env!("CARGO_BIN_EXE_coracle"), &path).unwrap();
+        }
+        let mut command = Command::new(path);
+        command.args(line.split(' ')).stdin(Stdio::null());
+        w.settle(&mut command);
+        Outcome::of(&[line], command.output().unwrap())
+    };
+    for (line, code, says) in [
+        ("inspect nope", 1, "No such object: nope"),
+        ("start nope", 1, "No such container: nope"),
+        ("exec nope true", 1, "No such container: nope"),
+        ("rmi nope", 1, "No such image: nope"),
+        ("volume inspect nope", 1, "No such volume: nope"),
+        ("history nope", 1, "No such image: nope"),
+        ("run --bogus", 125, "unknown flag: --bogus"),
+        ("ps --bogus", 125, "unknown flag: --bogus"),
+        ("run --network none busybox nope", 127, "nope"),
+        ("run --network none busybox /data", 126, "/data"),
+        ("run --network nope! busybox true", 125, "nope!"),
+    ] {
+        fails("docker", line).code(code).says(says);
+    }
+    // podman's own codes are those without a name.
+    fails("podman", "inspect nope")
+        .code(125)
+        .says("no such object: \"nope\"");
+}

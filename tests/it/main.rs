@@ -31,6 +31,7 @@ mod interrupt;
 mod isolation;
 mod killed;
 mod manual;
+mod mistakes;
 mod mounts;
 mod network;
 mod objects;

@@ -1,14 +1,14 @@
 //! What long work shows: moving bars on a terminal, plain lines in a pipe, nothing with --quiet.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::support::World;
 use crate::support::liar::{Fault, Liar};
@@ -18,6 +18,7 @@ use crate::support::peer::wait_for;
 struct OnTerminal {
     child: Child,
     terminal: OwnedFd,
+    keyboard: File,
     before: Termios,
     shown: Arc<Mutex<String>>,
     reader: std::thread::JoinHandle<()>,
@@ -55,6 +56,7 @@ fn on_terminal(world: &World, columns: u16, args: &[&str]) -> OnTerminal {
     let shown = Arc::new(Mutex::new(String::new()));
     let all = Arc::clone(&shown);
     let mut master = File::from(master);
+    let keyboard = master.try_clone().unwrap();
     let reader = std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         // EIO when nobody has the terminal any more.
@@ -67,6 +69,7 @@ fn on_terminal(world: &World, columns: u16, args: &[&str]) -> OnTerminal {
     OnTerminal {
         child,
         terminal,
+        keyboard,
         before,
         shown,
         reader,
@@ -74,6 +77,14 @@ fn on_terminal(world: &World, columns: u16, args: &[&str]) -> OnTerminal {
 }
 
 impl OnTerminal {
+    fn sees(&self, text: &str) {
+        wait_for(text, || self.shown.lock().unwrap().contains(text));
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
     /// Waits for its end: the status, and all that it showed. The terminal must be as it was.
     fn end(mut self) -> (std::process::ExitStatus, String) {
         let status = self.child.wait().unwrap();
@@ -81,6 +92,7 @@ impl OnTerminal {
         assert!(same(&self.before, &after));
         // The reader ends when nobody has it.
         drop(self.terminal);
+        drop(self.keyboard);
         self.reader.join().unwrap();
         let shown = self.shown.lock().unwrap().clone();
         (status, shown)
@@ -224,4 +236,78 @@ fn in_a_pipe_there_are_plain_lines_and_only_the_result_on_standard_output() {
         command.output().unwrap()
     };
     assert!(!dumb.stderr.contains(&0x1b));
+}
+
+#[test]
+fn a_password_is_not_shown_and_ctrl_c_puts_the_terminal_back() {
+    let world = World::new();
+    let login = ["login", "-u", "me", "127.0.0.1:1"];
+    let asked = on_terminal(&world, 80, &login);
+    asked.sees("Password: ");
+    let echo = || {
+        tcgetattr(asked.terminal.as_fd())
+            .unwrap()
+            .local_modes
+            .contains(LocalModes::ECHO)
+    };
+    assert!(!echo());
+    kill_process(Pid::from_child(&asked.child), Signal::INT).unwrap();
+    // `end` compares the terminal's settings.
+    let (status, shown) = asked.end();
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    assert_eq!(signal, Some(2), "{shown}");
+    let mut asked = on_terminal(&world, 80, &login);
+    asked.sees("Password: ");
+    asked.types("hush\n");
+    let (status, shown) = asked.end();
+    assert_eq!(status.code(), Some(125), "{shown}");
+    assert!(
+        !shown.contains("hush") && shown.contains("127.0.0.1:1"),
+        "{shown}"
+    );
+    // Both questions, in a row.
+    let mut asked = on_terminal(&world, 80, &["login", "127.0.0.1:1"]);
+    asked.sees("Username: ");
+    asked.types("me\n");
+    asked.sees("Password: ");
+    asked.types("hush\n");
+    let (_, shown) = asked.end();
+    assert!(
+        shown.contains("me\r\n") && !shown.contains("hush"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_removes_a_lot_asks_first() {
+    let world = World::with_busybox();
+    let there = || world.run(&["container", "exists", "c"]).code == 0;
+    world.ok(&["create", "--name", "c", "busybox"]);
+    for command in [
+        &["system", "prune"][..],
+        &["container", "prune"],
+        &["system", "reset"],
+    ] {
+        for answer in ["n", "", "yikes"] {
+            let mut asked = on_terminal(&world, 80, command);
+            asked.sees("[y/N] ");
+            asked.types(&format!("{answer}\n"));
+            let (status, shown) = asked.end();
+            assert!(
+                status.success() && there(),
+                "{command:?} {answer:?}: {shown}"
+            );
+        }
+        // Nobody can answer.
+        let silent = world.run(command);
+        silent.code(125).says("nobody answers").says("--force");
+        assert!(there());
+    }
+    world.run_with(&["container", "prune"], b"y\n").ok();
+    assert!(!there());
+    let mut asked = on_terminal(&world, 80, &["volume", "prune"]);
+    asked.sees("[y/N] ");
+    asked.types("Yes\n");
+    assert!(asked.end().0.success());
+    world.ok(&["volume", "prune", "-f"]);
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::base::{Error, Kind, Result};
-use crate::cli::output::{Out, Template, listing};
+use crate::cli::output::{Out, Template, docker_objects, listing};
 use crate::operations::container::{look, select};
 use crate::operations::session::Session;
 use crate::operations::{image, secret};
@@ -93,6 +93,9 @@ pub fn run(args: InspectArgs, session: &mut Session, out: &mut Out) -> Result<u8
                 }
             }
         }
+    }
+    if out.is_docker() {
+        values = values.into_iter().map(docker_objects::object).collect();
     }
     match args.format.as_deref() {
         None => out.json(&Value::Array(values))?,

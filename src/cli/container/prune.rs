@@ -22,7 +22,7 @@ pub struct PruneArgs {
 /// As the operation.
 pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     if !args.force
-        && !crate::cli::image::confirm(
+        && !crate::cli::prompt::confirm(
             "WARNING! This will remove all containers that do not run.\nAre you sure you want to continue? [y/N] ",
             out,
         )?

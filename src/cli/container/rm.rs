@@ -1,7 +1,7 @@
 //! `rm`.
 
 use super::targets::{self, Choice, Named};
-use crate::base::{Kind, Result};
+use crate::base::{Error, Kind, Result};
 use crate::cli::args::ForceTime;
 use crate::cli::output::Out;
 use crate::operations::container::remove::{RemoveOptions, remove};
@@ -30,6 +30,9 @@ pub struct RmArgs {
     pub ignore: bool,
     #[command(flatten)]
     force_time: ForceTime,
+    /// podman's, for containers of other programs in its store
+    #[arg(long, hide = true)]
+    pub storage: bool,
     /// Remove their anonymous volumes, too
     #[arg(short, long)]
     pub volumes: bool,
@@ -42,6 +45,12 @@ pub struct RmArgs {
 /// # Errors
 /// A selection that makes no sense.
 pub fn run(args: RmArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
+    if args.storage {
+        return Err(
+            Error::unsupported("cannot use --storage: no other program shares the store")
+                .hint("`coracle system prune` removes what killed commands left"),
+        );
+    }
     let choice = Choice {
         all: args.all,
         filters: args.filter,

@@ -1,7 +1,7 @@
 //! `run`.
 
 use super::options::{CreateFlags, Host, Manner, request};
-use crate::base::{Context as _, Result};
+use crate::base::{Context as _, Error, Result};
 use crate::cli::output::Out;
 use crate::config::{containers_conf, limits};
 use crate::operations::container::request::RunOptions;
@@ -49,6 +49,25 @@ pub struct RunArgs {
     words: Vec<String>,
 }
 
+/// The next step of who named a program that cannot be run.
+fn advise(error: Error, words: &[String]) -> Error {
+    if !error.hints().is_empty() {
+        return error;
+    }
+    let (image, first) = match words {
+        [image, first, ..] => (image, first.as_str()),
+        _ => return error,
+    };
+    match error.asked_exit_code() {
+        Some(126 | 127) if first.starts_with('-') => error.hint(format!(
+            "flags of run stand before the image: coracle run {first} {image}"
+        )),
+        Some(127) => error.hint("what stands after the image is a program of the image, e.g. sh"),
+        Some(126) => error.hint("name a program of the image with the right to be executed"),
+        _ => error,
+    }
+}
+
 /// Runs `run`; answers the command's exit code.
 ///
 /// # Errors
@@ -63,7 +82,8 @@ pub fn run(args: RunArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         create: false,
     };
     let (options, run) = ask(args.flags, &manner, &args.words, session, out)?;
-    let ran = operation::run(session, options, &run, &mut |text| out.warn(text))?;
+    let ran = operation::run(session, options, &run, &mut |text| out.warn(text))
+        .map_err(|e| advise(e, &args.words))?;
     match ran {
         Ran::Detached(id) => {
             out.line(id.as_str())?;

@@ -106,7 +106,17 @@ pub fn run(args: StatsArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
             ],
             format: args.format.as_deref(),
             no_heading: false,
-            docker: &[],
+            docker: &[
+                "BlockIO",
+                "CPUPerc",
+                "Container",
+                "ID",
+                "MemPerc",
+                "MemUsage",
+                "Name",
+                "NetIO",
+                "PIDs",
+            ],
         }
         .print(out, &rows, || {
             Value::Array(rows.iter().map(machine).collect())

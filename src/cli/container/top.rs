@@ -63,18 +63,35 @@ pub fn run(args: TopArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
             Executed::Detached(_) => Ok(0),
         };
     };
+    // docker prints the host's `ps -ef`.
+    if out.is_docker() && words.is_empty() {
+        let columns: Vec<&str> = top::DOCKER.iter().map(|(name, _)| *name).collect();
+        let headers: Vec<&str> = top::DOCKER.iter().map(|(_, header)| *header).collect();
+        let rows = top::top(session, &container, &columns)?;
+        return print(&headers, &rows, (20, 1), out);
+    }
     let rows = top::top(session, &container, &columns)?;
     let headers: Vec<&str> = columns
         .iter()
         .filter_map(|c| DESCRIPTORS.iter().find(|(name, _)| name == c))
         .map(|(_, header)| *header)
         .collect();
+    print(&headers, &rows, (12, 2), out)
+}
+
+/// A table with columns of at least so many characters, so many blanks apart.
+fn print(
+    headers: &[&str],
+    rows: &[Vec<String>],
+    (width, padding): (usize, usize),
+    out: &mut Out,
+) -> Result<u8> {
     let mut text = headers.join("\t");
     text.push('\n');
     for row in rows {
         text.push_str(&row.join("\t").replace('\n', " "));
         text.push('\n');
     }
-    out.text(&table::align(&text, 12, 2))?;
+    out.text(&table::align(&text, width, padding))?;
     Ok(0)
 }

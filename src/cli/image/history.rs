@@ -56,7 +56,14 @@ pub fn run(args: HistoryArgs, session: &mut Session, out: &mut Out) -> Result<u8
         },
         format: args.format.as_deref(),
         no_heading: false,
-        docker: &[],
+        docker: &[
+            "Comment",
+            "CreatedAt",
+            "CreatedBy",
+            "CreatedSince",
+            "ID",
+            "Size",
+        ],
     }
     .print(out, &rows, || {
         Value::Array(lines.iter().map(machine).collect())

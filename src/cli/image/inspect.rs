@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::base::{Error, Result};
-use crate::cli::output::{Out, Template};
+use crate::cli::output::{Out, Template, docker_objects};
 use crate::operations::image;
 use crate::operations::session::Session;
 
@@ -38,6 +38,9 @@ pub fn run(args: InspectArgs, session: &mut Session, out: &mut Out) -> Result<u8
                 }
             }
         }
+    }
+    if out.is_docker() {
+        values = values.into_iter().map(docker_objects::object).collect();
     }
     match args.format.as_deref() {
         None | Some("json") => out.json(&Value::Array(values))?,

@@ -1,10 +1,11 @@
 //! `login` and `logout`.
 
-use std::io::{BufRead as _, Read as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::cli::output::Out;
+use crate::cli::prompt;
 use crate::operations::image::RegistryOptions;
 use crate::operations::image::login::{self, AuthFile};
 use crate::operations::session::Session;
@@ -75,7 +76,7 @@ pub fn login(args: LoginArgs, session: &mut Session, out: &mut Out) -> Result<u8
         None if args.password_stdin => {
             return Err(Error::invalid("--password-stdin needs --username"));
         }
-        None => ask("Username: ", out)?,
+        None => prompt::line("Username: ", out)?,
     };
     let password = match args.password {
         Some(password) => password,
@@ -88,7 +89,7 @@ pub fn login(args: LoginArgs, session: &mut Session, out: &mut Out) -> Result<u8
                 .what(|| "cannot read the password")?;
             text.trim_end_matches(['\n', '\r']).to_owned()
         }
-        None => ask_hidden("Password: ", out)?,
+        None => prompt::hidden("Password: ", out)?,
     };
     if user.is_empty() || password.is_empty() {
         return Err(Error::invalid("user name and password must not be empty"));
@@ -170,33 +171,4 @@ fn host_of(text: &str) -> String {
         Some(rest) => rest.split('/').next().unwrap_or(rest).to_owned(),
         None => text.trim_end_matches('/').to_owned(),
     }
-}
-
-fn ask(question: &str, out: &mut Out) -> Result<String> {
-    out.text(question)?;
-    out.flush()?;
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .what(|| "cannot read the answer")?;
-    Ok(line.trim().to_owned())
-}
-
-/// Asks without showing what is typed.
-fn ask_hidden(question: &str, out: &mut Out) -> Result<String> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let stdin = std::io::stdin();
-    let before = tcgetattr(&stdin).ok();
-    if let Some(mut quiet) = before.clone() {
-        quiet.local_modes.remove(LocalModes::ECHO);
-        // Without it the password shows, which the person sees at once.
-        let _ = tcsetattr(&stdin, OptionalActions::Flush, &quiet);
-    }
-    let answer = ask(question, out);
-    if let Some(before) = before {
-        let _ = tcsetattr(&stdin, OptionalActions::Flush, &before);
-        out.line("")?;
-    }
-    answer
 }

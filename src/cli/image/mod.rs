@@ -1,10 +1,6 @@
 //! Commands about images: words to requests, results to text.
 
-use std::io::BufRead as _;
-
 use super::frame::Entry;
-use super::output::Out;
-use crate::base::{Context as _, Result};
 use crate::command;
 
 pub mod args;
@@ -139,21 +135,3 @@ pub const NOUN: &[Entry] = &[
         tree::run
     ),
 ];
-
-/// Asks a person; anything but yes is no, and so is the end of the input.
-///
-/// # Errors
-/// When standard input cannot be read.
-pub fn confirm(question: &str, out: &mut Out) -> Result<bool> {
-    out.text(question)?;
-    out.flush()?;
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .what(|| "cannot read the answer")?;
-    Ok(matches!(
-        answer.trim().to_ascii_lowercase().as_str(),
-        "y" | "yes"
-    ))
-}

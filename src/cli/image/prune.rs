@@ -48,7 +48,7 @@ pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         } else {
             "all dangling images"
         };
-        if !crate::cli::image::confirm(&format!("This removes {what}. Continue? [y/N] "), out)? {
+        if !crate::cli::prompt::confirm(&format!("This removes {what}. Continue? [y/N] "), out)? {
             return Ok(0);
         }
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::base::{Error, Kind, Result};
 
 pub mod docker;
+pub mod docker_objects;
 pub mod json;
 pub mod listing;
 pub mod progress;
@@ -155,7 +156,10 @@ impl Out {
 
     /// Reports an error on standard error and goes on: for commands with several targets.
     pub fn error(&mut self, error: &Error) {
-        let report = report::render(error);
+        let report = match self.docker {
+            true => report::render_for_docker(error),
+            false => report::render(error),
+        };
         self.note(report.trim_end());
     }
 

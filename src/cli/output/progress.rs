@@ -22,11 +22,17 @@ pub fn for_standard_error(env: &Env) -> Box<dyn Progress> {
     if !stderr.is_terminal() || env.text("TERM").is_none_or(|t| t == "dumb") {
         return Box::new(Plain);
     }
-    let size = rustix::termios::tcgetwinsize(&stderr).ok();
-    let or = |given: Option<u16>, default| given.filter(|n| *n > 0).map_or(default, usize::from);
-    let columns = or(size.map(|s| s.ws_col), 80);
-    let rows = or(size.map(|s| s.ws_row), 24);
-    Box::new(Bars::new(Box::new(stderr), columns, rows))
+    // Asked each time: people change the size of their windows.
+    let size = || {
+        let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+        let or =
+            |given: Option<u16>, default| given.filter(|n| *n > 0).map_or(default, usize::from);
+        (
+            or(size.map(|s| s.ws_col), 80),
+            or(size.map(|s| s.ws_row), 24),
+        )
+    };
+    Box::new(Bars::new(Box::new(stderr), Box::new(size)))
 }
 
 /// Plain lines: messages, and the end of each piece of work.
@@ -48,18 +54,20 @@ fn say(text: &str) {
     drop(std::io::stderr().write_all(format!("{}\n", clean(text)).as_bytes()));
 }
 
+/// Columns and rows of a terminal, now.
+type Size = Box<dyn Fn() -> (usize, usize) + Send + Sync>;
+
 /// Moving lines.
 pub struct Bars {
-    columns: usize,
-    rows: usize,
+    size: Size,
     state: Mutex<State>,
 }
 
 struct State {
     sink: Box<dyn Write + Send>,
     items: Vec<Item>,
-    /// Lines of the block on the screen.
-    drawn: usize,
+    /// Widths of the lines of the block on the screen.
+    drawn: Vec<usize>,
     last: Option<Instant>,
 }
 
@@ -72,14 +80,13 @@ struct Item {
 
 impl Bars {
     /// Draws on `sink`, a terminal of that size.
-    pub fn new(sink: Box<dyn Write + Send>, columns: usize, rows: usize) -> Self {
+    pub fn new(sink: Box<dyn Write + Send>, size: Size) -> Self {
         Self {
-            columns,
-            rows,
+            size,
             state: Mutex::new(State {
                 sink,
                 items: Vec::new(),
-                drawn: 0,
+                drawn: Vec::new(),
                 last: None,
             }),
         }
@@ -93,19 +100,24 @@ impl Bars {
     /// Draws the block again, below `line` if there is one.
     fn draw(&self, state: &mut State, line: Option<&str>) {
         let mut text = String::new();
-        if state.drawn > 0 {
-            text.push_str(&format!("\x1b[{}A\r\x1b[J", state.drawn));
+        let (columns, rows) = (self.size)();
+        // A line that was drawn in a wider window takes several now.
+        let up: usize = state.drawn.iter().map(|w| w.div_ceil(columns).max(1)).sum();
+        if up > 0 {
+            text.push_str(&format!("\x1b[{up}A\r\x1b[J"));
         }
         if let Some(line) = line {
             text.push_str(&clean(line));
             text.push('\n');
         }
-        let shown = state.items.len().min(self.rows.saturating_sub(2).max(1));
+        let shown = state.items.len().min(rows.saturating_sub(2).max(1));
+        state.drawn.clear();
         for item in &state.items[state.items.len() - shown..] {
-            text.push_str(&bar(item, self.columns));
+            let line = bar(item, columns);
+            state.drawn.push(line.chars().count());
+            text.push_str(&line);
             text.push('\n');
         }
-        state.drawn = shown;
         state.last = Some(Instant::now());
         // Nobody is left to tell when the terminal is gone.
         drop(
@@ -218,7 +230,7 @@ mod tests {
     #[test]
     fn what_is_finished_scrolls_away_above_what_is_in_hand() {
         let screen = Screen::default();
-        let bars = Bars::new(Box::new(screen.clone()), 40, 10);
+        let bars = Bars::new(Box::new(screen.clone()), Box::new(|| (40, 10)));
         bars.message("Trying \x1b[2J");
         bars.update("a", "blob a", 0, 0);
         bars.update("b", "blob b", 0, 0);
@@ -228,6 +240,27 @@ mod tests {
             text,
             "Trying [2J\nblob a 0B\n\x1b[1A\r\x1b[Jblob a 0B\nblob b 0B\n\
              \x1b[2A\r\x1b[Jblob a done\nblob b 0B\n"
+        );
+    }
+
+    #[test]
+    fn a_window_that_shrinks_is_cleared_of_what_wraps_now() {
+        let screen = Screen::default();
+        let width = Arc::new(std::sync::atomic::AtomicUsize::new(40));
+        let now = Arc::clone(&width);
+        let size = move || (now.load(std::sync::atomic::Ordering::Relaxed), 10);
+        let bars = Bars::new(Box::new(screen.clone()), Box::new(size));
+        bars.update("a", "blob a", 5, 10);
+        bars.update("b", "blob b", 5, 10);
+        screen.0.lock().unwrap().clear();
+        // 39 characters each take four lines of ten.
+        width.store(10, std::sync::atomic::Ordering::Relaxed);
+        bars.finish("a", "blob a", "done");
+        let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+        assert!(text.starts_with("\x1b[8A\r\x1b[J"), "{text:?}");
+        assert!(
+            text.lines().skip(1).all(|l| l.chars().count() < 10),
+            "{text:?}"
         );
     }
 }

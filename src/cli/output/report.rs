@@ -8,8 +8,18 @@ use crate::base::{Error, Result};
 /// The lines for the person, each ended. The first one begins with `Error: `, as podman's does,
 /// and carries the last cause's text when there is only one short cause.
 pub fn render(error: &Error) -> String {
+    report(error, str::to_owned)
+}
+
+/// The same for who called this program docker: `No such container: web` is looked for by scripts.
+pub fn render_for_docker(error: &Error) -> String {
+    report(error, super::docker_objects::sentence)
+}
+
+fn report(error: &Error, words: fn(&str) -> String) -> String {
     let mut text = String::new();
     for (n, sentence) in error.sentences().iter().enumerate() {
+        let sentence = words(sentence);
         let (lead, indent) = if n == 0 {
             ("Error: ", "       ")
         } else {
@@ -30,6 +40,15 @@ pub fn render(error: &Error) -> String {
 /// The exit code of an error: what it asks for, else 125.
 pub fn exit_code(error: &Error) -> u8 {
     error.asked_exit_code().unwrap_or(125)
+}
+
+/// The exit code for who called this program docker: 1 for what a command could not do, 125 for
+/// what `run` and `create` could not, and for a command line that makes no sense.
+pub fn exit_code_for_docker(error: &Error, starts: bool) -> u8 {
+    match error.asked_exit_code() {
+        None | Some(2) if !starts => 1,
+        _ => exit_code(error),
+    }
 }
 
 /// Sends messages of the `log` crate at or above `level` (default `warn`) to standard error.
@@ -95,6 +114,12 @@ mod tests {
         assert!(text.contains("EADDRINUSE"));
         assert!(text.ends_with("  hint: publish another port, e.g. `-p 8081:80`\n"));
         assert_eq!(exit_code(&error), 125);
-        assert_eq!(exit_code(&error.exit_code(127)), 127);
+        assert_eq!(exit_code_for_docker(&error, true), 125);
+        assert_eq!(exit_code_for_docker(&error, false), 1);
+        let error = error.exit_code(127);
+        assert_eq!(
+            (exit_code(&error), exit_code_for_docker(&error, false)),
+            (127, 127)
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::output::{Listing, Out};
+use super::super::output::{Listing, Out, docker};
 use crate::base::time::{Timestamp, human_duration};
 use crate::base::{Error, Result, size};
 use crate::operations::session::Session;
@@ -36,13 +36,18 @@ pub fn run(args: DfArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     ];
     if out.is_docker() {
         rows.push(row("Build Cache", &Total::default()));
+        for row in &mut rows {
+            for key in ["TotalCount", "Active"] {
+                row[key] = row[key].to_string().into();
+            }
+        }
     }
     Listing {
         default: "table {{.Type}} {{.Total}} {{.Active}} {{.Size}} {{.Reclaimable}}",
         headers: &[],
         format: args.format.as_deref(),
         no_heading: false,
-        docker: &[],
+        docker: &["Active", "Reclaimable", "Size", "TotalCount", "Type"],
     }
     .print(out, &rows, || Value::Array(rows.clone()))?;
     Ok(0)
@@ -66,6 +71,7 @@ fn ago(time: Timestamp) -> String {
 }
 
 fn verbose(usage: &Usage, out: &mut Out) -> Result<()> {
+    let as_docker = out.is_docker();
     let print =
         |out: &mut Out, title: &str, format: &str, headers: &[(&str, &str)], rows: &[Value]| {
             out.line(format!("{title} space usage:\n"))?;
@@ -84,7 +90,10 @@ fn verbose(usage: &Usage, out: &mut Out) -> Result<()> {
         let name = image.listed.tags.first();
         let none = || "<none>".to_owned();
         rows.push(json!({
-            "Repository": name.map_or_else(none, crate::spec::reference::Reference::name),
+            "Repository": match name.map_or_else(none, crate::spec::reference::Reference::name) {
+                name if as_docker => docker::familiar(&name).to_owned(),
+                name => name,
+            },
             "Tag": name.and_then(|n| n.tag()).map_or_else(none, str::to_owned),
             "ImageID": &image.listed.record.id.hex()[..12],
             "Created": ago(image.listed.record.created()),
@@ -108,8 +117,14 @@ fn verbose(usage: &Usage, out: &mut Out) -> Result<()> {
             let record = &c.summary.container.record;
             json!({
                 "ContainerID": record.id.short(),
-                "Image": record.options.image,
-                "Command": c.summary.command().join(" "),
+                "Image": match as_docker {
+                    true => docker::familiar(&record.options.image).to_owned(),
+                    false => record.options.image.clone(),
+                },
+                "Command": match as_docker {
+                    true => docker::command(&c.summary.command().join(" "), false),
+                    false => c.summary.command().join(" "),
+                },
                 "LocalVolumes": record.volumes.len(),
                 "Size": size::human(c.size),
                 "Created": ago(record.created),

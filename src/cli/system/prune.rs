@@ -1,7 +1,7 @@
 //! `system prune`.
 
-use super::super::image::confirm;
 use super::super::output::Out;
+use super::super::prompt::confirm;
 use crate::base::{Error, Result, size};
 use crate::operations::session::Session;
 use crate::operations::system::prune::{self, Request, Which};

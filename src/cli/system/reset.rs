@@ -1,7 +1,7 @@
 //! `system reset`.
 
-use super::super::image::confirm;
 use super::super::output::Out;
+use super::super::prompt::confirm;
 use crate::base::Result;
 use crate::operations::session::Session;
 use crate::operations::system::reset;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::output::{Out, listing};
+use super::super::output::{Out, docker_objects, listing};
 use crate::base::filter::Filters;
 use crate::base::{Error, Result};
 use crate::operations::session::Session;
@@ -49,6 +49,10 @@ pub fn run(args: InspectArgs, session: &mut Session, out: &mut Out) -> Result<u8
         }
         (true, false) => return Err(Error::invalid("--all and names exclude each other")),
         (false, true) => return Err(Error::invalid("name at least one volume, or give --all")),
+    }
+    if out.is_docker() {
+        values = values.into_iter().map(docker_objects::object).collect();
+        code = code.min(1);
     }
     match args.format.as_deref() {
         Some(format) if !listing::is_json(format) => {

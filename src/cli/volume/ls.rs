@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::output::{Listing, Out};
+use super::super::output::{Listing, Out, docker_objects};
 use super::inspect;
 use crate::base::Result;
 use crate::base::filter::Filters;
@@ -35,6 +35,10 @@ pub fn run(args: LsArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     let rows: Vec<Value> = volume::list(session, &filters)?
         .iter()
         .map(|record| inspect::value(session, record))
+        .map(|row| match out.is_docker() {
+            true => docker_objects::volume_row(row),
+            false => row,
+        })
         .collect();
     Listing {
         default: if args.quiet {
@@ -45,7 +49,7 @@ pub fn run(args: LsArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         headers: &[("Name", "VOLUME NAME")],
         format: args.format.as_deref(),
         no_heading: args.noheading,
-        docker: &[],
+        docker: docker_objects::VOLUME_KEYS,
     }
     .print(out, &rows, || Value::Array(rows.clone()))?;
     Ok(0)

@@ -36,7 +36,7 @@ pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         } else {
             "all volumes without a name of their own"
         };
-        if !crate::cli::image::confirm(
+        if !crate::cli::prompt::confirm(
             &format!("This removes {which} that no container has. Continue? [y/N] "),
             out,
         )? {

@@ -167,8 +167,11 @@ fn copy_in(to: &Spot, options: CopyOptions) -> CopyIn<'_> {
 
 fn source_stat(from: &Spot, options: CopyOptions) -> Result<PathStat> {
     let follow = options.follow || from.path.ends_with('/') || from.path.ends_with("/.");
-    let stat = copy::stat(from.root.as_fd(), &from.path, follow)?
-        .ok_or_else(|| Error::not_found(format!("no such file or folder: {}", from.shown)))?;
+    let stat = copy::stat(from.root.as_fd(), &from.path, follow)?.ok_or_else(|| {
+        Error::not_found(format!("no such file or folder: {}", from.shown)).hint(
+            "paths of containers begin at their root; `coracle exec` with ls shows what is there",
+        )
+    })?;
     if (from.path.ends_with('/') || from.path.ends_with("/.")) && !stat.is_dir() {
         return Err(Error::invalid(format!("{} is no folder", from.shown)));
     }

@@ -61,6 +61,19 @@ pub const DESCRIPTORS: &[(&str, &str)] = &[
     ("vsz", "VSZ"),
 ];
 
+/// docker's columns when none are named (those of `ps -ef`), with their headers: processes by the
+/// host's numbers.
+pub const DOCKER: &[(&str, &str)] = &[
+    ("user", "UID"),
+    ("hpid", "PID"),
+    ("hppid", "PPID"),
+    ("share", "C"),
+    ("begun", "STIME"),
+    ("tty", "TTY"),
+    ("clock", "TIME"),
+    ("args", "CMD"),
+];
+
 /// Columns from words: names with commas or apart, `%cpu` style codes too. `None` when a word is
 /// none of ours: then it is for `ps`.
 pub fn parse(words: &[String]) -> Option<Vec<&'static str>> {
@@ -265,6 +278,10 @@ impl View {
     fn column(&self, name: &str, f: &Facts, inside: &BTreeMap<i32, i32>) -> String {
         let ticks = f.number(14) + f.number(15);
         let elapsed = (self.uptime - f.number(22) as f64 / TICKS as f64).max(0.0);
+        let share = match elapsed > 0.0 {
+            true => ticks as f64 / TICKS as f64 * 100.0 / elapsed,
+            false => 0.0,
+        };
         let caps = |key: &str| caps_text(u64::from_str_radix(f.text(key), 16).unwrap_or(0));
         match name {
             "args" => f.args(),
@@ -274,17 +291,7 @@ impl View {
             "capinh" => caps("CapInh"),
             "capprm" => caps("CapPrm"),
             "comm" | "hcomm" => f.comm.clone(),
-            "cpu" | "pcpu" => {
-                let used = ticks as f64 / TICKS as f64;
-                format!(
-                    "{:.3}",
-                    if elapsed > 0.0 {
-                        used * 100.0 / elapsed
-                    } else {
-                        0.0
-                    }
-                )
-            }
+            "cpu" | "pcpu" => format!("{share:.3}"),
             "elapsed" | "etime" => duration(elapsed),
             "environ" => {
                 let bytes = fs::read(format!("/proc/{}/environ", f.pid)).unwrap_or_default();
@@ -304,6 +311,14 @@ impl View {
             "hgroup" => f.id("Gid", 1).to_string(),
             "hpid" => f.pid.to_string(),
             "huser" => f.id("Uid", 1).to_string(),
+            "hppid" => f.number(4).to_string(),
+            "share" => format!("{:.0}", share.floor()),
+            "begun" => begun(elapsed),
+            "clock" => {
+                let seconds = ticks / TICKS;
+                let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+                format!("{h:02}:{m:02}:{s:02}")
+            }
             "label" => fs::read_to_string(format!("/proc/{}/attr/current", f.pid))
                 .map(|t| t.trim_end_matches(['\0', '\n']).to_owned())
                 .ok()
@@ -337,6 +352,19 @@ impl View {
             "vsz" => (f.number(23) / 1024).to_string(),
             _ => "?".to_owned(),
         }
+    }
+}
+
+/// When a process began, as `ps -ef` says it: the time of today, else the day.
+fn begun(elapsed: f64) -> String {
+    let now = jiff::Zoned::now();
+    let began = jiff::SignedDuration::try_from_secs_f64(elapsed)
+        .ok()
+        .and_then(|elapsed| now.checked_sub(elapsed).ok());
+    match began {
+        Some(began) if began.date() == now.date() => began.strftime("%H:%M").to_string(),
+        Some(began) => began.strftime("%b%d").to_string(),
+        None => "?".to_owned(),
     }
 }
 
@@ -406,6 +434,8 @@ mod tests {
 
     #[test]
     fn durations_and_terminals_read_as_in_podman() {
+        assert_eq!(begun(0.0).len(), 5);
+        assert!(begun(90_000.0).as_bytes()[0].is_ascii_uppercase());
         assert_eq!(duration(0.0), "0s");
         assert_eq!(duration(3.25), "3.25s");
         assert_eq!(duration(63.0), "1m3s");

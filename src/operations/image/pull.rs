@@ -56,12 +56,19 @@ pub fn pull(
         }
     }
     let failure = failure.unwrap_or_else(|| Error::not_found("no registry to ask"));
-    let failure = if failure.kind() == Kind::NotFound && candidates.len() == 1 {
-        failure.hint("check the spelling of name and tag")
-    } else {
-        failure
+    let failure = match failure.kind() {
+        Kind::NotFound if candidates.len() == 1 => {
+            failure.hint("check the spelling of name and tag")
+        }
+        Kind::Unavailable if failure.hints().is_empty() => failure.hint(
+            "check the network and the spelling of the name; `coracle images` lists what is here",
+        ),
+        _ => failure,
     };
-    Err(failure).what(|| format!("cannot pull {name:?}"))
+    Err(failure).what(|| match platform {
+        Some(platform) => format!("cannot pull {name:?} for {platform}"),
+        None => format!("cannot pull {name:?}"),
+    })
 }
 
 /// Pulls every tag of a repository.

@@ -67,7 +67,16 @@ pub fn push(
         }
         None => own_name(session, text, &found)?,
     };
-    to_registry(session, &found, &target, options).what(|| format!("cannot push {target}"))
+    let pushed = to_registry(session, &found, &target, options);
+    pushed
+        .map_err(|e| match e.kind() {
+            Kind::Unavailable if destination.is_none() && target.registry() == "localhost" => e
+                .hint(format!(
+                    "the image was made here and names no registry: coracle push {text} REGISTRY/{text}"
+                )),
+            _ => e,
+        })
+        .what(|| format!("cannot push {target}"))
 }
 
 /// Pushes every tag of a repository that is here, as `docker push --all-tags` does. Answers what

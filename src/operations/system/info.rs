@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::version;
 use crate::base::Result;
+use crate::base::time::Timestamp;
 use crate::cgroup::{self, Version};
 use crate::config::containers_conf::{self, ContainersConf};
 use crate::config::subid;
@@ -379,7 +380,7 @@ fn docker(info: &Value) -> Value {
     if host["security"]["rootless"] == true {
         security.push("name=rootless".to_owned());
     }
-    json!({
+    let mut value = json!({
         "ID": "coracle",
         "Containers": store["containerStore"]["number"],
         "ContainersRunning": store["containerStore"]["running"],
@@ -410,6 +411,74 @@ fn docker(info: &Value) -> Value {
         "Swarm": {"LocalNodeState": "inactive"},
         "IndexServerAddress": "https://index.docker.io/v1/",
         "Warnings": [],
+    });
+    let rest = docker_rest(info);
+    if let (Some(all), Value::Object(rest)) = (value.as_object_mut(), rest) {
+        all.extend(rest);
+    }
+    value
+}
+
+/// What docker tells of its engine: most of it has no meaning here and one value.
+fn docker_rest(info: &Value) -> Value {
+    let controllers = info["host"]["cgroupControllers"].as_array();
+    let has = |name: &str| controllers.is_some_and(|all| all.iter().any(|c| c == name));
+    let client = json!({
+        "Context": "default",
+        "Debug": false,
+        "Plugins": [],
+        "Warnings": null,
+        "Version": version::VERSION,
+        "Os": "linux",
+        "Arch": info["host"]["arch"],
+        "GitCommit": "",
+        "GoVersion": "none",
+        "BuildTime": "",
+        "DefaultAPIVersion": version::API,
+    });
+    json!({
+        "CPUSet": has("cpuset"),
+        "CPUShares": has("cpu"),
+        "CpuCfsPeriod": has("cpu"),
+        "CpuCfsQuota": has("cpu"),
+        "MemoryLimit": has("memory"),
+        "SwapLimit": has("memory"),
+        "PidsLimit": has("pids"),
+        "OomKillDisable": false,
+        "IPv4Forwarding": read("/proc/sys/net/ipv4/ip_forward").trim() == "1",
+        "Debug": false,
+        "ExperimentalBuild": false,
+        "LiveRestoreEnabled": true,
+        "NEventsListener": 0,
+        "NFd": 0,
+        "NGoroutines": 0,
+        "Isolation": "",
+        "Labels": [],
+        "GenericResources": null,
+        "CDISpecDirs": null,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "InitBinary": "",
+        "InitCommit": {"ID": "", "Expected": ""},
+        "ContainerdCommit": {"ID": "", "Expected": ""},
+        "RuncCommit": {"ID": "", "Expected": ""},
+        "Runtimes": {"coracle": {"path": "coracle"}},
+        "SystemTime": Timestamp::now().rfc3339_nanos(),
+        "Plugins": {
+            "Volume": info["plugins"]["volume"],
+            "Network": info["plugins"]["network"],
+            "Authorization": null,
+            "Log": info["plugins"]["log"],
+        },
+        "RegistryConfig": {
+            "IndexConfigs": {
+                "docker.io": {"Mirrors": [], "Name": "docker.io", "Official": true, "Secure": true},
+            },
+            "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+            "Mirrors": [],
+        },
+        "ClientInfo": client,
     })
 }
 

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 /// This program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The version of docker's interface whose output is imitated; there is no such interface.
+pub const API: &str = "1.41";
+
 /// `linux/amd64` and its like, in Go's words.
 pub fn os_arch() -> String {
     format!(
@@ -40,8 +43,34 @@ pub fn version_for_templates() -> Value {
         client.insert("Arch".to_owned(), arch.into());
         client.insert("Context".to_owned(), "default".into());
         client.insert("Platform".to_owned(), json!({"Name": "coracle"}));
+        for key in ["ApiVersion", "DefaultAPIVersion"] {
+            client.insert(key.to_owned(), API.into());
+        }
+        client.insert("BuildTime".to_owned(), "Thu Jan  1 00:00:00 1970".into());
     }
     value["Server"] = value["Client"].clone();
+    let kernel = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let server = &mut value["Server"];
+    server["MinAPIVersion"] = "1.12".into();
+    server["KernelVersion"] = kernel.clone().into();
+    server["Components"] = json!([{
+        "Name": "Engine",
+        "Version": VERSION,
+        "Details": {
+            "ApiVersion": API,
+            "Arch": server["Arch"],
+            "BuildTime": server["BuildTime"],
+            "Experimental": "false",
+            "GitCommit": "",
+            "GoVersion": "none",
+            "KernelVersion": kernel,
+            "MinAPIVersion": "1.12",
+            "Os": "linux",
+        },
+    }]);
     // podman: `--format {{.Version}}`.
     value["Version"] = VERSION.into();
     value

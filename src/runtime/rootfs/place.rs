@@ -137,7 +137,8 @@ impl Place {
             return Err(Error::invalid(format!(
                 "cannot mount {source} on {}: that path of the image {there}",
                 path.display()
-            )));
+            ))
+            .hint("mount files on files and directories on directories"));
         }
         Ok(Target { fd, path })
     }

@@ -13,7 +13,7 @@ mod tests;
 use std::io::Read as _;
 use std::path::Path;
 
-use crate::base::{Context as _, Error, Result};
+use crate::base::{Context as _, Error, Hint as _, Result};
 use crate::runtime::capabilities;
 use crate::spec::runtime::{Seccomp, Spec};
 use crate::state::options::SecurityOptions;
@@ -188,7 +188,10 @@ pub fn filter(
         Some("socketcall") => default::profile(caps, true),
         Some(path) => {
             let what = || format!("cannot use the seccomp profile {path}");
-            parse_profile(&read(Path::new(path)).what(what)?, caps).what(what)?
+            let text = read(Path::new(path))
+                .what(what)
+                .hint(|| "name a file with a profile, or leave the option out for the usual one")?;
+            parse_profile(&text, caps).what(what)?
         }
     };
     Ok(Some(Filter {

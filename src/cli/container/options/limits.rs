@@ -24,7 +24,8 @@ pub(in crate::cli::container) fn resources(flags: &flags::Limits) -> Result<Reso
         }
         let bytes = size::parse(text).map_err(|e| named(flag, &e))?;
         if bytes < LEAST_MEMORY {
-            return Err(Error::invalid(format!("{flag} {text} is less than 6m")));
+            return Err(Error::invalid(format!("{flag} {text} is less than 6m"))
+                .hint("without a unit it is bytes: write e.g. 512m or 1.5g"));
         }
         Ok(Some(bytes))
     };
@@ -190,7 +191,8 @@ fn unified(words: &[String]) -> Result<BTreeMap<String, String>> {
 }
 
 fn named(flag: &str, error: &Error) -> Error {
-    Error::invalid(format!("{flag}: {}", error.what()))
+    let named = Error::invalid(format!("{flag}: {}", error.what()));
+    error.hints().iter().fold(named, |e, hint| e.hint(*hint))
 }
 
 /// `0-2,4`, or empty.

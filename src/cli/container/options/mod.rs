@@ -136,7 +136,8 @@ fn options(
     if remove && restart != RestartPolicy::No {
         return Err(Error::invalid(
             "--rm and --restart contradict each other: a container is removed or started again",
-        ));
+        )
+        .hint("leave one of them out"));
     }
     if limits.kernel_memory.is_some() {
         notices.push(
@@ -365,7 +366,8 @@ fn workdir(text: Option<&str>) -> Result<Option<String>> {
         Some(text) if text.starts_with('/') => Ok(Some(text.to_owned())),
         Some(text) => Err(Error::invalid(format!(
             "the working directory {text:?} is not an absolute path inside the container"
-        ))),
+        ))
+        .hint(format!("write /{}", text.trim_start_matches("./")))),
     }
 }
 

@@ -8,10 +8,26 @@ use crate::base::{Error, Result};
 const LATER_HEALTH: &str = "health checks come with a later version";
 const LATER_NETWORKS: &str = "networks with a name come with a later version";
 const LATER_PODS: &str = "pods come with a later version";
+const WINDOWS: &str = "it is for Windows";
 const NO_CGROUP_DEVICES: &str = "only root on the host can limit devices";
 
 /// Name, whether a value follows, why not.
 const FLAGS: &[(&str, bool, &str)] = &[
+    ("cpu-count", true, WINDOWS),
+    ("cpu-percent", true, WINDOWS),
+    ("io-maxbandwidth", true, WINDOWS),
+    ("io-maxiops", true, WINDOWS),
+    ("isolation", true, WINDOWS),
+    (
+        "use-api-socket",
+        false,
+        "there is no daemon, so there is no socket of one",
+    ),
+    (
+        "volume-driver",
+        true,
+        "volumes are folders, without plugins",
+    ),
     ("health-interval", true, LATER_HEALTH),
     ("health-log-destination", true, LATER_HEALTH),
     ("health-max-log-count", true, LATER_HEALTH),

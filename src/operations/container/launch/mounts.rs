@@ -238,7 +238,9 @@ fn one(
         Origin::Plain => None,
         Origin::Device => {
             let path = mount.source.as_deref().unwrap_or_default();
-            Some(PreparedMount::Source(open_host(Path::new(path))?))
+            let device = open_host(Path::new(path))
+                .hint(|| "the device must be there on the host: `ls /dev` shows them")?;
+            Some(PreparedMount::Source(device))
         }
         Origin::Host { create, chown, .. } => {
             let path = Path::new(mount.source.as_deref().unwrap_or_default());

@@ -213,7 +213,10 @@ fn volume(text: &str, host: &Host<'_>) -> Result<MountOption> {
 /// `DIR[:OPTIONS]`; keeps what the image has there, as podman does.
 fn tmpfs(text: &str) -> Result<MountOption> {
     let (inside, options) = text.split_once(':').unwrap_or((text, ""));
-    let bad = |why: String| Error::invalid(format!("cannot mount a tmpfs at {text:?}: {why}"));
+    let bad = |why: String| {
+        Error::invalid(format!("cannot mount a tmpfs at {text:?}: {why}"))
+            .hint("write /dir or /dir:size=64m,mode=700")
+    };
     let destination = destination(inside).map_err(|e| bad(e.what().to_owned()))?;
     let mut made = plain(destination, memory());
     for word in options.split(',').filter(|w| !w.is_empty()) {
