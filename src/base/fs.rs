@@ -20,7 +20,7 @@ pub enum Durability {
 }
 
 /// Most records fit into this many bytes.
-const FIRST: usize = 8 << 10;
+const FIRST: usize = 4 << 10;
 
 /// Opens a file for reading; `None` when there is none.
 ///

@@ -2,11 +2,16 @@
 
 use std::thread;
 
+use crate::sys::memory;
+
 /// Fewer items than this are not worth a thread.
 const WORTH: usize = 128;
 
 /// More threads than this only wait for the disk together.
 const MOST: usize = 4;
+
+/// What the work on one item keeps of a thread's heap, about, bytes.
+const HEAP: usize = 3 << 10;
 
 /// Applies `f` to every item; the results are in the order of the items. Many items are shared out
 /// among threads, all of which have ended when this returns.
@@ -31,7 +36,13 @@ pub fn map<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R>
         let mut shares = shares.into_iter();
         let own = shares.next();
         let workers: Vec<_> = shares
-            .map(|share| scope.spawn(move || share.into_iter().map(f).collect::<Vec<R>>()))
+            .map(|share| {
+                scope.spawn(move || {
+                    // A thread's heap otherwise grows by a page at a time, with a system call each.
+                    memory::warm(share.len() * HEAP);
+                    share.into_iter().map(f).collect::<Vec<R>>()
+                })
+            })
             .collect();
         let mut results: Vec<R> = own.into_iter().flatten().map(f).collect();
         for worker in workers {

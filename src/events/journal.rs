@@ -104,23 +104,35 @@ impl Journal {
 
     /// Appends an event. Never fails: an event that cannot be written is lost.
     pub fn write(&self, event: &Event) {
-        let Ok(mut line) = serde_json::to_vec(event) else {
-            return;
-        };
+        self.write_all(std::slice::from_ref(event));
+    }
+
+    /// As [`Journal::write`], for several; in a file nobody sees one without the others.
+    pub fn write_all(&self, events: &[Event]) {
         match &self.place {
             Place::File { limit, .. } => {
-                line.push(b'\n');
-                let _lost = self.append(&line, *limit);
+                let mut lines = Vec::new();
+                for event in events {
+                    if serde_json::to_writer(&mut lines, event).is_ok() {
+                        lines.push(b'\n');
+                    }
+                }
+                let _lost = self.append(&lines, *limit);
             }
             Place::System { socket, store } => {
-                if let Ok(sender) = journald::dial(socket) {
-                    let _lost = sender.send(&entry(event, &line, store));
+                let Ok(sender) = journald::dial(socket) else {
+                    return;
+                };
+                for event in events {
+                    if let Ok(line) = serde_json::to_vec(event) {
+                        let _lost = sender.send(&entry(event, &line, store));
+                    }
                 }
             }
         }
     }
 
-    fn append(&self, line: &[u8], limit: u64) -> std::io::Result<()> {
+    fn append(&self, lines: &[u8], limit: u64) -> std::io::Result<()> {
         let mut file = self.locked()?;
         let size = file.metadata()?.len();
         if limit > 0 && size > limit {
@@ -130,7 +142,7 @@ impl Journal {
             // A power cut left half a line: it must not swallow this one.
             file.write_all(b"\n")?;
         }
-        file.write_all(line)
+        file.write_all(lines)
     }
 
     /// The present file, locked.

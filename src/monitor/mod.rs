@@ -52,8 +52,9 @@ pub struct MonitorPlan<'a> {
     pub launch: Box<dyn FnMut(Attempt) -> Result<Finish> + 'a>,
     /// The process has ended, or could not be started (`error` is set): what must be done before
     /// anybody hears of it, in microseconds. Frees the name with `--rm`, stops the uplink so that
-    /// its ports are free. Not called between two starts of a restart policy.
-    pub on_exit: Box<dyn FnMut(&ExitRecord) + 'a>,
+    /// its ports are free. Not called between two starts of a restart policy. What it returns is
+    /// told in the journal after `died`.
+    pub on_exit: Box<dyn FnMut(&ExitRecord) -> Vec<Event> + 'a>,
     /// The rest, after everybody was told: removing trees.
     pub cleanup: Box<dyn FnMut(&ExitRecord) + 'a>,
     /// Where output goes: `logs::open`.

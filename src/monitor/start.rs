@@ -75,9 +75,6 @@ pub(super) fn spawn(plan: MonitorPlan<'_>) -> Result<Started> {
         daemon::close_foreign(&foreign);
         child(plan, Answer(Some(File::from(theirs))), server)
     })?;
-    // The command has nothing to do meanwhile; what it gives back now need not be given back when
-    // it ends, which somebody waits for.
-    daemon::forget_code();
     let report = receive(ours);
     match report {
         Ok(Report::Ready { monitor, pid }) => Ok(Started {

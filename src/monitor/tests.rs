@@ -111,7 +111,13 @@ impl World {
                 let running = shell(&script, attempt)?;
                 Ok(Box::new(move || Ok(running)))
             }),
-            on_exit: Box::new(note(self.path("on_exit"))),
+            on_exit: {
+                let note = note(self.path("on_exit"));
+                Box::new(move |record| {
+                    note(record);
+                    Vec::new()
+                })
+            },
             cleanup: Box::new(note(self.path("cleanup"))),
             log: Box::new(FileSink(File::create(self.path("log")).unwrap())),
             stdio: StdioPlan::Pipes { stdin: false },

@@ -4,6 +4,7 @@
 //! joins the thread before it forks. The thread alone changes its namespace.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -105,7 +106,7 @@ pub fn prepare(fd: OwnedFd, settings: Settings) -> Result<Namespace> {
             nix::sched::setns(&fd, CloneFlags::CLONE_NEWNET)
                 .call("setns", || "net".to_owned())
                 .what(|| "cannot enter the container's network")?;
-            finish(fd, &settings)
+            finish(fd, watch()?, &settings)
         })
         .what(|| "cannot start a thread")?;
     join(thread)
@@ -117,13 +118,23 @@ fn create_here(settings: &Settings) -> Result<Namespace> {
         .call("unshare", || "CLONE_NEWNET".to_owned())
         .what(what)
         .hint(|| "`coracle doctor` says whether user namespaces work here")?;
-    let fd = std::fs::File::open("/proc/thread-self/ns/net").what(what)?;
-    finish(fd.into(), settings)
+    let routes = watch()?;
+    let fd = match routes.namespace() {
+        Ok(fd) => fd,
+        // Not as root of a namespace that something keeps from it.
+        Err(_) => std::fs::File::open("/proc/thread-self/ns/net")
+            .what(what)?
+            .into(),
+    };
+    finish(fd, routes, settings)
 }
 
-/// In the namespace: loopback, sysctls, the socket that watches.
-fn finish(fd: OwnedFd, settings: &Settings) -> Result<Namespace> {
-    let routes = Route::open().what(|| "cannot watch the container's network")?;
+fn watch() -> Result<Route> {
+    Route::open().what(|| "cannot watch the container's network")
+}
+
+/// In the namespace: loopback and sysctls.
+fn finish(fd: OwnedFd, routes: Route, settings: &Settings) -> Result<Namespace> {
     interface::loopback_up().what(|| "cannot bring the loopback up")?;
     // A cloud's metadata service hands out the machine's keys to whoever asks: not to containers.
     // Not fatal where routes of that type are not built in.
@@ -160,8 +171,9 @@ fn write_sysctl(name: &str, value: &str) -> Result<()> {
     if !is_plain {
         return Err(Error::invalid(what()));
     }
-    let path = Path::new("/proc/thread-self/root/proc/sys").join(name.replace('.', "/"));
-    std::fs::write(&path, value).map_err(|e| {
+    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+    let write = || std::fs::File::options().write(true).open(&path)?.write_all(value.as_bytes());
+    write().map_err(|e| {
         let kind = match e.raw_os_error() {
             Some(libc::ENOENT) => Kind::NotFound,
             Some(libc::EACCES | libc::EPERM) => Kind::Denied,

@@ -76,7 +76,18 @@ pub struct RootfsRequest<'a> {
     pub view: &'a View,
     /// What happens to writes.
     pub mode: Mode,
+    /// Whether files are bound to all of [`POINTS`], so that the mount points may come from below
+    /// the image: made in the writable layer they would cost a copy of `/etc` and a file each.
+    pub points: bool,
 }
+
+/// The files that every container has bound over, as a rule.
+pub const POINTS: [&str; 4] = [
+    "etc/hosts",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "run/.containerenv",
+];
 
 /// A mounted root file system.
 #[derive(Debug)]
@@ -119,6 +130,7 @@ impl Store {
             Some(request.container_dir),
             request.view,
             request.mode,
+            request.points,
         )
     }
 
@@ -128,6 +140,7 @@ impl Store {
         folder: Option<&Path>,
         view: &View,
         mode: Mode,
+        points: bool,
     ) -> Result<Rootfs> {
         let Some(top) = layers.last() else {
             return Err(Error::invalid("the image has no layers"));
@@ -150,6 +163,7 @@ impl Store {
             folder,
             view,
             mode,
+            points,
             restore: self.layers().need_owners(top)?,
             probe: &probe,
         };
@@ -284,9 +298,9 @@ impl Store {
         match scratch {
             Some(folder) => {
                 files::create_private_dir_all(folder)?;
-                self.mount_in(layers, Some(folder), view, Mode::Ephemeral)
+                self.mount_in(layers, Some(folder), view, Mode::Ephemeral, false)
             }
-            None => self.mount_in(layers, None, view, Mode::ReadOnly),
+            None => self.mount_in(layers, None, view, Mode::ReadOnly, false),
         }
     }
 

@@ -8,6 +8,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::error::{Call as _, Error, Result};
+use super::memory::Buffer;
 
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -15,6 +16,8 @@ const HEADER: usize = 16;
 const ADDRESS: usize = 8;
 /// The kernel's own buffers are at most this large.
 const BUFFER: usize = 32 << 10;
+/// An acknowledgement or a refusal, which repeats the request.
+const ANSWER: usize = 1 << 10;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -81,7 +84,7 @@ impl Links {
         let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
         self.send(libc::RTM_GETADDR, flags, &[0; ADDRESS])?;
         let mut all = Vec::new();
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Buffer::new(BUFFER);
         loop {
             let count = self.receive(&mut buffer)?;
             for (kind, payload) in messages(buffer.get(..count).unwrap_or_default()) {
@@ -158,7 +161,7 @@ impl Links {
     fn ask(&self, kind: u16, payload: &[u8], what: &str) -> Result<()> {
         let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE) as u16;
         self.send(kind, flags, payload)?;
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = [0; ANSWER];
         let count = self.receive(&mut buffer)?;
         for (kind, payload) in messages(buffer.get(..count).unwrap_or_default()) {
             if i32::from(kind) == libc::NLMSG_ERROR {

@@ -7,7 +7,7 @@
 //! Kernel: rtnetlink(7), netlink(7). Numbers are in the machine's byte order.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
@@ -15,10 +15,13 @@ use rustix::net::{
 };
 
 use super::error::{Call as _, Error, Result};
+use super::memory::Buffer;
 
 const HEADER: usize = 16;
 /// Larger than any message that we ask for; the kernel's own buffers are at most 32 KiB.
 const BUFFER: usize = 32 << 10;
+/// An acknowledgement or a refusal, which repeats the request.
+const ANSWER: usize = 1 << 10;
 
 /// A route netlink socket.
 #[derive(Debug)]
@@ -78,11 +81,29 @@ impl Route {
         // Without NLM_F_ACK only a refusal is answered, before this call returns.
         sendto(&self.0, &message, SendFlags::empty(), &kernel)
             .call("sendto", || format!("unreachable {address}"))?;
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = [0; ANSWER];
         match recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
             Ok((count, _)) => refusal(&buffer[..count], address),
             Err(_) => Ok(()),
         }
+    }
+
+    /// The network namespace that the socket belongs to.
+    ///
+    /// Kernel: ioctl_ns(2), `SIOCGSKNS`, since 4.10.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_ADMIN` in the namespace's user namespace.
+    pub fn namespace(&self) -> Result<OwnedFd> {
+        /// linux/sockios.h.
+        const SIOCGSKNS: libc::Ioctl = 0x894C;
+        // SAFETY: the request has no argument and answers a new descriptor.
+        let fd = unsafe { libc::ioctl(self.0.as_raw_fd(), SIOCGSKNS) };
+        if fd < 0 {
+            return Err(Error::last("ioctl(SIOCGSKNS)", "network namespace"));
+        }
+        // SAFETY: the kernel has just made it for us, close-on-exec.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// Reads the notifications that are there, without waiting.
@@ -91,7 +112,7 @@ impl Route {
     /// What recv(2) says; `EAGAIN` and an overrun are no errors.
     pub fn read(&self) -> Result<Seen> {
         let mut seen = Seen::default();
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Buffer::new(BUFFER);
         loop {
             match recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((count, _)) => parse(&buffer[..count], &mut seen),

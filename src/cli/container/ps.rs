@@ -1,5 +1,6 @@
 //! `ps`.
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -100,7 +101,10 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
         },
         filters: args.filter.clone(),
     };
-    let (mut shown, bad) = list::list(session, &options)?;
+    let (shown, bad) = list::list(session, &options)?;
+    // Without --watch the process ends after this: giving back a thousand records piece by piece
+    // takes a while.
+    let mut shown = ManuallyDrop::new(shown);
     for error in &bad {
         out.error(error);
     }
@@ -109,20 +113,20 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
         || args.format.as_deref().is_some_and(|f| f.contains(".Size"));
     let mut sizes = Vec::new();
     if with_size {
-        for s in &shown {
+        for s in shown.iter() {
             sizes.push(list::sizes(session, &s.container)?);
         }
     }
     sort(&mut shown, &mut sizes, &args.sort)?;
     if args.quiet && args.format.is_none() {
-        for s in &shown {
+        for s in shown.iter() {
             out.line(id(s, args.no_trunc))?;
         }
         return Ok(());
     }
     let docker = out.is_docker();
     let numbered: Vec<(usize, &Summary)> = shown.iter().enumerate().collect();
-    let rows: Vec<Value> = parallel::map(numbered, |(i, s)| {
+    let rows = ManuallyDrop::new(parallel::map(numbered, |(i, s)| {
         let sizes = sizes.get(i);
         if docker {
             as_docker(row(s, sizes, args), s, sizes, args.no_trunc)
@@ -131,7 +135,7 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
         } else {
             row(s, sizes, args)
         }
-    });
+    }));
     let mut default = if args.ns {
         "table {{.ID}}\t{{.Names}}\t{{.Pid}}\t{{.CGROUPNS}}\t{{.IPC}}\t{{.MNT}}\t{{.NET}}\t{{.PIDNS}}\t{{.USERNS}}\t{{.UTS}}".to_owned()
     } else {
@@ -182,7 +186,11 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
                 .map(|(i, s)| machine(s, sizes.get(i)))
                 .collect(),
         )
-    })
+    })?;
+    if args.watch.is_some() {
+        drop((ManuallyDrop::into_inner(rows), ManuallyDrop::into_inner(shown)));
+    }
+    Ok(())
 }
 
 fn id(s: &Summary, full: bool) -> &str {

@@ -10,6 +10,7 @@ use super::super::frame::{self, Decoder, Kind};
 use super::parts::{Broken, Console, Signal, Signals, Typed, Writer, not_now, wait};
 use super::{Caller, Options, Outcome};
 use crate::base::{Context as _, Error, Kind as ErrorKind, Result};
+use crate::sys::memory::Buffer;
 
 /// What is read at once, bytes: more than a monitor's largest frame usually is.
 const CHUNK: usize = 128 << 10;
@@ -37,7 +38,7 @@ pub fn attached(stream: UnixStream, caller: Caller, options: &Options) -> Result
         exit: None,
     };
     relay.send_size()?;
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = Buffer::new(CHUNK);
     loop {
         let idle = !relay.is_waiting();
         let [talks, signalled, typed, out, err] = wait([

@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use super::parts::{Broken, Console, Signal, Signals, Typed, Writer, not_now, wait};
 use super::{Caller, Local, Options, Outcome};
 use crate::base::Result;
+use crate::sys::memory::Buffer;
 use crate::sys::{Call as _, pidfd};
 
 /// What is read at once, bytes.
@@ -45,7 +46,7 @@ pub fn local(process: Local, caller: Caller, options: &Options) -> Result<Outcom
         Tap::new(process.stderr, caller.stderr)?,
     ];
     resize(&console, &taps[0]);
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = Buffer::new(CHUNK);
     let mut typed_bytes = Vec::new();
     loop {
         let [out, err] = &taps;

@@ -16,10 +16,12 @@ use super::{Attempt, Finish, MonitorPlan, Running};
 use crate::base::failpoint::failpoint;
 use crate::base::time::Timestamp;
 use crate::base::{Error, Result};
+use crate::events::Event as Happening;
 use crate::handoff::failure::Failure;
 use crate::state::container::{ExitRecord, Status};
 use crate::state::options::RestartPolicy;
 use crate::sys::event::{Event, Interest, Poller};
+use crate::sys::memory::Buffer;
 use crate::sys::process::Identity;
 use crate::sys::{pidfd, signal};
 
@@ -125,7 +127,7 @@ pub(super) struct Monitor<'a> {
     ending: bool,
     phase: Phase,
     last: Option<ExitRecord>,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// The first start, under way.
     first: Option<Result<Begun>>,
 }
@@ -184,7 +186,7 @@ impl<'a> Monitor<'a> {
             ending: false,
             phase: Phase::Over,
             last: None,
-            buffer: vec![0; CHUNK],
+            buffer: Buffer::new(CHUNK),
             first: Some(first),
         })
     }
@@ -198,7 +200,7 @@ impl<'a> Monitor<'a> {
             }),
             Err(e) => {
                 let record = self.failed(&e);
-                self.finish(&record);
+                self.finish(&record, Vec::new());
                 answer.send(&Report::Failed(Failure::from(&e)));
                 (self.plan.cleanup)(&record);
                 return;
@@ -280,16 +282,26 @@ impl<'a> Monitor<'a> {
             self.phase = Phase::Over;
             return Err(e);
         }
-        self.event("start", None);
+        self.event("start");
         self.update_interest();
         Ok(pid)
     }
 
-    fn event(&self, action: &str, exit_code: Option<i32>) {
-        if let Some((journal, template)) = &self.plan.events {
-            let mut event = template.again(action);
-            event.exit_code = exit_code;
-            journal.write(&event);
+    fn event(&self, action: &str) {
+        self.tell(&Vec::from_iter(self.event_of(action, None)));
+    }
+
+    /// An event of now; none where none are kept.
+    fn event_of(&self, action: &str, exit_code: Option<i32>) -> Option<Happening> {
+        let (_, template) = self.plan.events.as_ref()?;
+        let mut event = template.again(action);
+        event.exit_code = exit_code;
+        Some(event)
+    }
+
+    fn tell(&self, events: &[Happening]) {
+        if let Some((journal, _)) = self.plan.events.as_ref().filter(|_| !events.is_empty()) {
+            journal.write_all(events);
         }
     }
 
@@ -409,7 +421,7 @@ impl<'a> Monitor<'a> {
     fn give_up_restart(&mut self) {
         if let Some(mut record) = self.last.take() {
             record.stopped_by_user = self.stopping;
-            self.finish(&record);
+            self.finish(&record, Vec::new());
             self.last = Some(record);
         }
         self.phase = Phase::Over;
@@ -499,18 +511,22 @@ impl<'a> Monitor<'a> {
     }
 
     fn over_or_again(&mut self, record: ExitRecord, ran: Duration) {
-        self.event("died", Some(record.code));
+        let events: Vec<_> = self
+            .event_of("died", Some(record.code))
+            .into_iter()
+            .collect();
         let stopped = self.stopping || self.ending;
         let again = self.restarts.after(record.code, ran, stopped);
         match again {
             Some(delay) => {
+                self.tell(&events);
                 let _lost = self.plan.container.write_exit(&record);
                 let _lost = self.plan.container.write_status(&self.status);
                 self.clients.exited(record.code, &self.poller);
                 self.phase = Phase::Restarting(Instant::now() + delay);
             }
             None => {
-                self.finish(&record);
+                self.finish(&record, events);
                 self.clients.exited(record.code, &self.poller);
                 self.phase = Phase::Over;
             }
@@ -519,7 +535,7 @@ impl<'a> Monitor<'a> {
     }
 
     fn restart(&mut self) {
-        self.event("restart", None);
+        self.event("restart");
         if let Err(e) = self.start(self.restarts.count()) {
             let record = self.failed(&e);
             self.over_or_again(record, Duration::ZERO);
@@ -542,8 +558,9 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// The last exit: records it and what must be done before anybody hears of it.
-    fn finish(&mut self, record: &ExitRecord) {
+    /// The last exit: records it and what must be done before anybody hears of it. `events` are
+    /// told with what comes of that, at one go.
+    fn finish(&mut self, record: &ExitRecord, mut events: Vec<Happening>) {
         // What fails here is told to nobody: a test looks at what it leaves.
         let _armed = failpoint("exit::seen");
         // With --rm the record would only be removed again; whoever waits is told by the socket.
@@ -557,7 +574,8 @@ impl<'a> Monitor<'a> {
             super::serve::messages(self, token);
         }
         self.clients.stop_listening(&self.poller);
-        (self.plan.on_exit)(record);
+        events.append(&mut (self.plan.on_exit)(record));
+        self.tell(&events);
         let _armed = failpoint("exit::freed");
         // A folder that goes altogether goes after everybody was told.
         if !self.plan.container.record.options.remove {

@@ -54,6 +54,7 @@ pub(super) fn open(session: &Session, container: &Container) -> Result<Tree> {
             container_dir: container.dir(),
             view: &view,
             mode: Mode::Persistent,
+            points: false,
         })?,
         (None, None) => {
             return Err(Error::internal("a container with neither image nor rootfs"));

@@ -206,6 +206,7 @@ fn rootfs(session: &Session, driver: &str, shifted: bool) -> Result<String> {
         container_dir: &container,
         view: &view,
         mode: Mode::Ephemeral,
+        points: false,
     })?;
     use rustix::fs::{Mode as Bits, OFlags};
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;

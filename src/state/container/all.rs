@@ -1,5 +1,6 @@
 //! All containers of a user: their names, finding one, making and removing them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -165,17 +166,43 @@ impl Containers {
     /// What the kernel says of the folder.
     pub fn list(&self) -> Result<(Vec<Container>, Vec<Error>)> {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
-        for opened in parallel::map(self.ids()?, |id| self.open_named(&id)) {
+        for opened in parallel::map(self.ids()?, |id| self.open(&id)) {
             match opened {
-                Ok(Some(container)) => good.push(container),
-                Ok(None) => {}
+                Ok(container) => good.push(container),
                 // Being created or removed right now.
+                Err(e) if e.kind() == Kind::NotFound => {}
+                Err(e) => bad.push(e),
+            }
+        }
+        let (certain, doubtful) = self.by_name(good, bad.is_empty());
+        good = certain;
+        for container in doubtful {
+            match self.open_named(container.id()) {
+                Ok(named) => good.extend(named),
                 Err(e) if e.kind() == Kind::NotFound => {}
                 Err(e) => bad.push(e),
             }
         }
         good.sort_by(|a, b| (a.record.created, a.id()).cmp(&(b.record.created, b.id())));
         Ok((good, bad))
+    }
+
+    /// Parts those that surely have their names from those whose link must be read: a name that is
+    /// there, and that one record claims, is that one's. Reading a thousand links would be a tenth
+    /// of `ps -a`. A record that cannot be read (`complete` is false) may claim any name.
+    fn by_name(&self, all: Vec<Container>, complete: bool) -> (Vec<Container>, Vec<Container>) {
+        let entries = fs::read_dir(self.dirs.names()).into_iter().flatten();
+        let mut claims: HashMap<String, u32> = entries
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, 0)))
+            .collect();
+        for container in &all {
+            if let Some(count) = claims.get_mut(container.name()) {
+                *count += 1;
+            }
+        }
+        all.into_iter()
+            .partition(|c| complete && claims.get(c.name()) == Some(&1))
     }
 
     /// As [`Containers::open`]; `None` for one without its name: its creation or removal was killed
@@ -213,7 +240,9 @@ impl Containers {
     /// What the kernel says.
     pub fn discard(&self, container: &Container) -> Result<Option<PathBuf>> {
         let link = container.names.join(container.name());
-        if container.has_its_name() {
+        // Into the folder that goes, where there is one: some disks are waited for when a file's
+        // blocks are given back, and somebody may be waiting for us.
+        if container.has_its_name() && fs::rename(&link, container.dir.join("name")).is_err() {
             files::remove_file_if_exists(&link)?;
         }
         failpoint("container::unnamed")?;

@@ -40,6 +40,8 @@ pub(super) struct Job<'a> {
     pub(super) folder: Option<&'a Path>,
     pub(super) view: &'a View,
     pub(super) mode: Mode,
+    /// See [`super::rootfs::RootfsRequest::points`].
+    pub(super) points: bool,
     /// Owners come out of attributes: the layers were unpacked with one id, and now there are more.
     pub(super) restore: bool,
     pub(super) probe: &'a Probe,

@@ -7,11 +7,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::super::rootfs::{Mode, View};
+use super::super::rootfs::{Mode, POINTS, View};
 use super::probe::Form;
 use super::{Driver, Job, Mounted, lock, open_or_make, shifted};
 use crate::base::failpoint::failpoint;
-use crate::base::{Context as _, Error, Result};
+use crate::base::{Context as _, Error, Kind, Result};
 use crate::sys::at;
 use crate::sys::mount::{self, Context, RDONLY};
 use crate::sys::process::boot_id;
@@ -35,7 +35,12 @@ impl Driver for Overlay {
     }
 
     fn mount(&self, job: &Job<'_>) -> Result<Mounted> {
-        let lowers: Vec<_> = job.layers.iter().map(|l| l.as_fd()).collect();
+        let mut lowers: Vec<_> = job.layers.iter().map(|l| l.as_fd()).collect();
+        let points = match job.points && job.folder.is_some() {
+            true => Some(points(job)?),
+            false => None,
+        };
+        lowers.extend(points.as_ref().map(|dir| dir.as_fd()));
         assemble(job, &lowers, &[])
     }
 }
@@ -104,6 +109,34 @@ fn empty_dir(job: &Job<'_>) -> Result<OwnedFd> {
         }
         other => Ok(other?),
     }
+}
+
+/// A folder with nothing but the usual mount points, for the bottom of a stack.
+fn points(job: &Job<'_>) -> Result<OwnedFd> {
+    // The number: what is in it is never changed, since containers may be using it.
+    let path = job.store.dir().join("points-1");
+    match at::open_host_dir(&path) {
+        Err(e) if e.errno == libc::ENOENT => {}
+        other => return Ok(other?),
+    }
+    let staged = job.store.staging.dir()?;
+    at::fchmod(staged.as_fd(), 0o755)?;
+    for dir in ["etc", "run", "dev", "proc", "sys"] {
+        at::mkdir(staged.as_fd(), dir.as_bytes(), 0o755)?;
+        at::fchmod(at::open_dir(staged.as_fd(), dir.as_bytes())?.as_fd(), 0o755)?;
+    }
+    for file in POINTS {
+        let (dir, name) = file.split_once('/').unwrap_or(("", file));
+        let dir = at::open_dir(staged.as_fd(), dir.as_bytes())?;
+        let file = at::create_file(dir.as_fd(), name.as_bytes(), 0o644)?;
+        at::fchmod(file.as_fd(), 0o644)?;
+    }
+    match staged.publish(&path) {
+        // Somebody else made it meanwhile.
+        Err(e) if e.kind() == Kind::Exists => {}
+        other => other?,
+    }
+    Ok(at::open_host_dir(&path)?)
 }
 
 /// The writable part of a container, locked.

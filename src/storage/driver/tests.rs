@@ -230,6 +230,7 @@ fn mount(
         container_dir: dir,
         view,
         mode: Mode::Persistent,
+        points: false,
     })
 }
 

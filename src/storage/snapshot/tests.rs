@@ -31,6 +31,7 @@ fn inner_commit() {
             container_dir: &dir,
             view: &view,
             mode: Mode::Persistent,
+            points: false,
         };
         let snapshot = Snapshot {
             layers: &layers,

@@ -32,6 +32,7 @@ use crate::base::failpoint::failpoint;
 use crate::base::{Context as _, Result};
 use crate::cgroup::Group;
 use crate::config::dirs::Dirs;
+use crate::events::Event;
 use crate::handoff::control::AttachRequest;
 use crate::image::ImageRecord;
 use crate::monitor::{
@@ -189,16 +190,17 @@ fn run_monitor(
     let trash: Rc<RefCell<Option<PathBuf>>> = Rc::default();
     let on_exit = {
         let (container, trash) = (container.clone(), Rc::clone(&trash));
-        move |_exit: &ExitRecord| {
+        move |_exit: &ExitRecord| -> Vec<Event> {
             if !container.record.options.remove {
-                return;
+                return Vec::new();
             }
             super::create::remove_cidfile(&container);
             // What cannot be renamed now is swept up by a later command.
             if let Ok(path) = Containers::new(&session.dirs).discard(&container) {
                 *trash.borrow_mut() = path;
-                events::write(session, &container, "remove");
+                return vec![events::event(&container, "remove")];
             }
+            Vec::new()
         }
     };
     let cleanup = {

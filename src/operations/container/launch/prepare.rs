@@ -243,10 +243,22 @@ fn mount_rootfs(kit: &Kit<'_>) -> Result<Rootfs> {
                 } else {
                     Mode::Persistent
                 },
+                points: has_all_files(options),
             })
             .what(what),
         (None, None) => Err(Error::internal(what()).because("it has neither image nor rootfs")),
     }
+}
+
+/// Whether hosts, resolvers, host name and `.containerenv` are all bound over.
+fn has_all_files(options: &ContainerOptions) -> bool {
+    let network = &options.network;
+    let borrowed = matches!(
+        network.mode,
+        NetworkMode::Container(_) | NetworkMode::Path(_)
+    );
+    !(borrowed || network.no_hosts || network.dns_none || options.no_hostname)
+        && network.hosts_file.as_deref() != Some("none")
 }
 
 /// The user that the process runs as.
