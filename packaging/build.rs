@@ -1,9 +1,12 @@
 //! Puts the functions that a start runs next to each other in the release program: they then lie in
-//! a few pages instead of a thousand, which each of a start's three processes would fault in one by
-//! one. `packaging/hot-functions` names them; `packaging/find-hot-functions` finds them anew. A name
+//! twenty pieces of 64 KiB instead of a hundred and thirty, which each of a start's three processes
+//! would fault in one by one. `packaging/hot-functions` names them, with a star for each crate's
+//! hash, which changes with every dependency; `packaging/find-hot-functions` finds them anew. A name
 //! that is gone costs nothing but its place.
 
 use std::env;
+use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,15 +19,37 @@ fn main() {
     if !is("PROFILE", "release") || !is("TARGET", "x86_64-unknown-linux-gnu") || !links_with_lld() {
         return;
     }
-    let Ok(top) = env::var("CARGO_MANIFEST_DIR") else {
+    let (Ok(top), Ok(out)) = (env::var("CARGO_MANIFEST_DIR"), env::var("OUT_DIR")) else {
         return;
     };
-    let names = Path::new(&top).join(NAMES);
-    println!(
-        "cargo:rustc-link-arg-bins=-Wl,--symbol-ordering-file={}",
-        names.display()
+    let Ok(names) = fs::read_to_string(Path::new(&top).join(NAMES)) else {
+        return;
+    };
+    // Rust has a section for each function, and the linker's scripts know patterns of sections. The
+    // C library has one for each source file, which is found by exact names of functions.
+    let mut script = String::from("SECTIONS {\n  .text.start : {\n");
+    let mut library = String::new();
+    for name in names.lines() {
+        let _ = match name.contains('*') {
+            true => writeln!(script, "    *(.text.{name})"),
+            false => writeln!(library, "{name}"),
+        };
+    }
+    script.push_str("  }\n} INSERT BEFORE .text;\n");
+    let (script_path, library_path) = (
+        Path::new(&out).join("start.ld"),
+        Path::new(&out).join("library"),
     );
-    println!("cargo:rustc-link-arg-bins=-Wl,--no-warn-symbol-ordering");
+    if fs::write(&script_path, script).is_err() || fs::write(&library_path, library).is_err() {
+        return;
+    }
+    for argument in [
+        format!("-Wl,-T,{}", script_path.display()),
+        format!("-Wl,--symbol-ordering-file={}", library_path.display()),
+        "-Wl,--no-warn-symbol-ordering".to_owned(),
+    ] {
+        println!("cargo:rustc-link-arg-bins={argument}");
+    }
 }
 
 /// Whether rustc links with its own lld, as the toolchains of rustup do for this target since 1.90:
