@@ -172,7 +172,12 @@ fn write_sysctl(name: &str, value: &str) -> Result<()> {
         return Err(Error::invalid(what()));
     }
     let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-    let write = || std::fs::File::options().write(true).open(&path)?.write_all(value.as_bytes());
+    let write = || {
+        std::fs::File::options()
+            .write(true)
+            .open(&path)?
+            .write_all(value.as_bytes())
+    };
     write().map_err(|e| {
         let kind = match e.raw_os_error() {
             Some(libc::ENOENT) => Kind::NotFound,

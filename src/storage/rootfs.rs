@@ -4,11 +4,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::driver::overlay::{Stack, raw};
-use super::driver::probe::probe;
+use super::driver::probe::{forget, probe};
 use super::driver::{self, Job};
 use super::store::{Choice, Store};
 use crate::base::fs as files;
-use crate::base::{Context as _, Error, Result};
+use crate::base::{Context as _, Error, Kind, Result};
 use crate::spec::digest::Digest;
 use crate::spec::idmap::IdMaps;
 use crate::sys::at;
@@ -145,29 +145,39 @@ impl Store {
         let Some(top) = layers.last() else {
             return Err(Error::invalid("the image has no layers"));
         };
-        let probe = probe(self)?;
         // Identity maps are the store's own view.
         let view = if view.is_identity() {
             &View::Same
         } else {
             view
         };
-        let job = Job {
-            store: self,
-            top,
-            layers: layers
-                .iter()
-                .rev()
-                .map(|chain| self.layers().open(chain))
-                .collect::<Result<Vec<_>>>()?,
-            folder,
-            view,
-            mode,
-            points,
-            restore: self.layers().need_owners(top)?,
-            probe: &probe,
+        let found = probe(self)?;
+        let job = |probe| -> Result<Job<'_>> {
+            Ok(Job {
+                store: self,
+                top,
+                layers: layers
+                    .iter()
+                    .rev()
+                    .map(|chain| self.layers().open(chain))
+                    .collect::<Result<Vec<_>>>()?,
+                folder,
+                view,
+                mode,
+                points,
+                restore: self.layers().need_owners(top)?,
+                probe,
+            })
         };
-        let (mounted, driver) = driver::mount(&job)?;
+        let (mounted, driver) = match driver::mount(&job(&found)?) {
+            // What an earlier boot found is no longer so.
+            Err(e) if found.is_older() && e.kind() != Kind::InUse => {
+                log::info!("{}", e.one_line());
+                forget(self)?;
+                driver::mount(&job(&probe(self)?)?)?
+            }
+            other => other?,
+        };
         Ok(Rootfs {
             tree: mounted.tree,
             driver,

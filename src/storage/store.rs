@@ -12,7 +12,6 @@ use crate::config::dirs::Dirs;
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) dir: PathBuf,
-    pub(super) runtime: PathBuf,
     pub(super) staging: Staging,
     pub(super) choice: Option<Choice>,
     blobs: Blobs,
@@ -52,7 +51,6 @@ impl Store {
         Ok(Self {
             blobs: Blobs::new(&dir, staging.clone()),
             layers: Layers::new(&dir, staging.clone()),
-            runtime: dirs.runtime.clone(),
             staging,
             choice,
             dir,

@@ -73,7 +73,9 @@ const PULL_LAYERS: Walk = Walk {
 
 const COMMIT: Walk = Walk {
     points: MADE,
-    before: &["run --network none --name one busybox sh -c echo${IFS}x>/x;echo${IFS}y>/y"],
+    before: &[
+        "run --network none --name one busybox sh -c echo${IFS}x>/x;echo${IFS}y>/y;echo${IFS}z>/z",
+    ],
     command: "commit -q one made",
     then: &["commit -q one made", "run --rm --network none made cat /x"],
     after: &["rmi made", "rm one", "image prune -f"],

@@ -188,7 +188,10 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
         )
     })?;
     if args.watch.is_some() {
-        drop((ManuallyDrop::into_inner(rows), ManuallyDrop::into_inner(shown)));
+        drop((
+            ManuallyDrop::into_inner(rows),
+            ManuallyDrop::into_inner(shown),
+        ));
     }
     Ok(())
 }

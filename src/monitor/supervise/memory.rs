@@ -20,7 +20,7 @@ impl Monitor<'_> {
         if kills <= std::mem::replace(&mut current.kills, kills) {
             return;
         }
-        self.event("oom", None);
+        self.event("oom");
         if !std::mem::replace(&mut self.status.out_of_memory, true) {
             let _lost = self.write_status();
         }

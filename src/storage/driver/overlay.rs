@@ -11,7 +11,7 @@ use super::super::rootfs::{Mode, POINTS, View};
 use super::probe::Form;
 use super::{Driver, Job, Mounted, lock, open_or_make, shifted};
 use crate::base::failpoint::failpoint;
-use crate::base::{Context as _, Error, Kind, Result};
+use crate::base::{Context as _, Error, Result};
 use crate::sys::at;
 use crate::sys::mount::{self, Context, RDONLY};
 use crate::sys::process::boot_id;
@@ -114,29 +114,34 @@ fn empty_dir(job: &Job<'_>) -> Result<OwnedFd> {
 /// A folder with nothing but the usual mount points, for the bottom of a stack.
 fn points(job: &Job<'_>) -> Result<OwnedFd> {
     // The number: what is in it is never changed, since containers may be using it.
-    let path = job.store.dir().join("points-1");
-    match at::open_host_dir(&path) {
+    let place = job.store.dir().join("points-1");
+    let tree = place.join("diff");
+    match at::open_host_dir(&tree) {
         Err(e) if e.errno == libc::ENOENT => {}
         other => return Ok(other?),
     }
     let staged = job.store.staging.dir()?;
-    at::fchmod(staged.as_fd(), 0o755)?;
-    for dir in ["etc", "run", "dev", "proc", "sys"] {
-        at::mkdir(staged.as_fd(), dir.as_bytes(), 0o755)?;
-        at::fchmod(at::open_dir(staged.as_fd(), dir.as_bytes())?.as_fd(), 0o755)?;
+    let make = |dir: BorrowedFd<'_>, name: &str| -> Result<OwnedFd> {
+        at::mkdir(dir, name.as_bytes(), 0o755)?;
+        let made = at::open_dir(dir, name.as_bytes())?;
+        at::fchmod(made.as_fd(), 0o755)?;
+        Ok(made)
+    };
+    let diff = make(staged.as_fd(), "diff")?;
+    for name in ["etc", "run", "dev", "proc", "sys"] {
+        let dir = make(diff.as_fd(), name)?;
+        for file in POINTS.iter().filter_map(|p| p.strip_prefix(name)) {
+            let file = file.trim_start_matches('/').as_bytes();
+            let file = at::create_file(dir.as_fd(), file, 0o644)?;
+            at::fchmod(file.as_fd(), 0o644)?;
+        }
     }
-    for file in POINTS {
-        let (dir, name) = file.split_once('/').unwrap_or(("", file));
-        let dir = at::open_dir(staged.as_fd(), dir.as_bytes())?;
-        let file = at::create_file(dir.as_fd(), name.as_bytes(), 0o644)?;
-        at::fchmod(file.as_fd(), 0o644)?;
+    let published = staged.publish(&place);
+    match at::open_host_dir(&tree) {
+        // Ours, or that of somebody who was faster.
+        Ok(dir) => Ok(dir),
+        Err(e) => published.and(Err(e.into())),
     }
-    match staged.publish(&path) {
-        // Somebody else made it meanwhile.
-        Err(e) if e.kind() == Kind::Exists => {}
-        other => other?,
-    }
-    Ok(at::open_host_dir(&path)?)
 }
 
 /// The writable part of a container, locked.

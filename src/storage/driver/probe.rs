@@ -1,7 +1,10 @@
 //! What this kernel and the store's file system can do, found by doing, kept for the boot in
-//! `<runtime>/storage-<device>.json`.
+//! `store/probe-<device>.json`. Where everything works it is believed for as long as the kernel is
+//! the same one: the first start after a reboot need not find it again. Should that be wrong, the
+//! mount fails, and [`forget`] has it found anew.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +30,8 @@ pub(in crate::storage) enum Form {
 pub(in crate::storage) struct Probe {
     version: u32,
     boot: String,
+    /// The kernel's release and version, as uname(2) gives them.
+    kernel: String,
     /// Whether it was probed with one user id only.
     single: bool,
     /// The overlay, if it works on this file system in this user namespace.
@@ -48,11 +53,37 @@ pub(in crate::storage) struct Probe {
     pub(in crate::storage) gives: bool,
 }
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
-/// The cached answer, or a new one.
-pub(in crate::storage) fn probe(store: &Store) -> Result<Probe> {
-    let single = super::super::layer::is_single();
+impl Probe {
+    /// Whether it holds for this process: of this boot, or of this kernel and without a no.
+    fn holds(&self, single: bool) -> bool {
+        let all = self.overlay == Some(Form::Descriptors)
+            && self.volatile
+            && self.data_only
+            && self.fuse
+            && self.gives;
+        let fits = (self.version, self.single, &*self.kernel) == (VERSION, single, &*kernel());
+        fits && (all || !self.is_older())
+    }
+
+    /// Whether it was found in an earlier boot.
+    pub(in crate::storage) fn is_older(&self) -> bool {
+        self.boot != boot_id()
+    }
+}
+
+fn kernel() -> String {
+    let name = rustix::system::uname();
+    let (release, version) = (name.release(), name.version());
+    format!(
+        "{} {}",
+        release.to_string_lossy(),
+        version.to_string_lossy()
+    )
+}
+
+fn path(store: &Store) -> Result<PathBuf> {
     let device = match at::open_host_path(store.dir()) {
         Ok(dir) => at::fstat(dir.as_fd())?.dev,
         Err(_) => {
@@ -60,15 +91,25 @@ pub(in crate::storage) fn probe(store: &Store) -> Result<Probe> {
             at::fstat(at::open_host_path(store.dir())?.as_fd())?.dev
         }
     };
-    let path = store.runtime.join(format!("storage-{device:x}.json"));
+    Ok(store.dir().join(format!("probe-{device:x}.json")))
+}
+
+/// The answer is wrong: the next [`probe`] looks again.
+pub(in crate::storage) fn forget(store: &Store) -> Result<()> {
+    files::remove_file_if_exists(&path(store)?)
+}
+
+/// The cached answer, or a new one.
+pub(in crate::storage) fn probe(store: &Store) -> Result<Probe> {
+    let single = super::super::layer::is_single();
+    let path = path(store)?;
     if let Ok(Some(bytes)) = files::read_if_exists(&path, 64 << 10)
         && let Ok(known) = serde_json::from_slice::<Probe>(&bytes)
-        && (known.version, known.boot.as_str(), known.single) == (VERSION, boot_id(), single)
+        && known.holds(single)
     {
         return Ok(known);
     }
     let found = run(store, single)?;
-    files::create_private_dir_all(&store.runtime)?;
     if let Ok(bytes) = serde_json::to_vec(&found) {
         // A cache: the next command probes again.
         drop(files::replace(&path, &bytes, 0o600, Durability::Volatile));
@@ -81,6 +122,7 @@ fn run(store: &Store, single: bool) -> Result<Probe> {
     let mut found = Probe {
         version: VERSION,
         boot: boot_id().to_owned(),
+        kernel: kernel(),
         single,
         overlay: None,
         why: String::new(),

@@ -247,6 +247,49 @@ fn keep_id() -> View {
     })
 }
 
+/// What was found in another boot counts while everything worked, and is looked at again when a
+/// mount shows that it is wrong.
+fn beyond_the_boot(store: &Store, layers: &[Digest], dir: &Path) {
+    let path = std::fs::read_dir(store.dir()).unwrap().flatten();
+    let path = path.map(|e| e.path());
+    let mut path = path.filter(|p| {
+        p.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("probe-")
+    });
+    let path = path.next().unwrap();
+    let edit = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+    };
+    let boot = crate::sys::process::boot_id();
+    edit(boot, "another");
+    assert!(probe(store).unwrap().is_older(), "everything worked");
+    edit("\"data_only\":true", "\"data_only\":false");
+    assert!(!probe(store).unwrap().is_older(), "a no is asked again");
+    // A yes that is none: strings instead of descriptors would work as well, so a kernel that is
+    // another one stands for it.
+    edit(boot, "another");
+    edit("\"kernel\":\"", "\"kernel\":\"not ");
+    assert!(!probe(store).unwrap().is_older(), "another kernel");
+    edit(boot, "another");
+    let taken = mount(store, layers, dir, &View::Same).unwrap();
+    let error = mount(store, layers, dir, &View::Same).unwrap_err();
+    assert_eq!(error.kind(), Kind::InUse);
+    assert!(
+        probe(store).unwrap().is_older(),
+        "in use says nothing about it"
+    );
+    drop(taken);
+    std::fs::remove_dir_all(dir.join("work")).unwrap();
+    std::fs::write(dir.join("work"), "").unwrap();
+    mount(store, layers, dir, &View::Same).unwrap_err();
+    assert!(!probe(store).unwrap().is_older(), "a mount failed");
+}
+
 #[test]
 #[ignore = "runs inside a user namespace, started by every_driver_shows_the_same"]
 fn inner_every_driver() {
@@ -258,6 +301,7 @@ fn inner_every_driver() {
     assert_eq!(found.overlay, Some(Form::Descriptors), "{found:?}");
     assert!(found.volatile && found.data_only, "{found:?}");
     assert_eq!(probe(&store).unwrap(), found, "from the cache");
+    beyond_the_boot(&store, &layers, &base.join("boot"));
 
     // The plain overlay: locked, kept, mounted again.
     let dir = base.join("plain");
