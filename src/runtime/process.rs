@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, OFlags};
 
@@ -132,35 +133,66 @@ fn parent_lives(status: &OwnedFd) -> Result<()> {
     }
 }
 
-/// Labels for the next execve.
-fn security_label(process: &Process) -> Result<()> {
-    let write = |path: &str, text: &str, what: &str| {
-        attributes::set_dumpable(true)?;
-        std::fs::write(path, text)
-            .what(|| format!("cannot set the {what}"))
-            .map_err(|e| {
-                e.hint(format!(
-                    "is that security module active on this host, and {what} loaded?"
-                ))
-            })
+/// A label for the next execve: the kernel's file, and what is written to it.
+#[derive(Debug, PartialEq, Eq)]
+struct Label {
+    file: PathBuf,
+    text: String,
+    what: String,
+}
+
+/// The labels that a process shall have, on a host whose files are below `host`.
+///
+/// # Errors
+/// `Unsupported` when the security module is not active there.
+fn labels(process: &Process, host: &Path) -> Result<Vec<Label>> {
+    let absent = |what: &str, module: &str| {
+        Error::unsupported(format!(
+            "cannot set the {what}: {module} is not active on this host"
+        ))
+        .hint("leave it out: this host has no such protection")
     };
-    if let Some(profile) = process
-        .apparmor_profile
-        .as_deref()
-        .filter(|p| !p.is_empty() && *p != "unconfined")
-    {
-        write(
-            "/proc/self/attr/apparmor/exec",
-            &format!("exec {profile}"),
-            &format!("AppArmor profile {profile:?}"),
-        )?;
+    let attributes = host.join("proc/self/attr");
+    let mut list = Vec::new();
+    let profile = process.apparmor_profile.as_deref();
+    if let Some(profile) = profile.filter(|p| !p.is_empty() && *p != "unconfined") {
+        let what = format!("AppArmor profile {profile:?}");
+        let on = std::fs::read(host.join("sys/module/apparmor/parameters/enabled"));
+        if !on.is_ok_and(|text| text.starts_with(b"Y")) {
+            return Err(absent(&what, "AppArmor"));
+        }
+        // Its own file, since other modules may be stacked on it (kernel 5.1).
+        let own = attributes.join("apparmor/exec");
+        list.push(Label {
+            file: match own.exists() {
+                true => own,
+                false => attributes.join("exec"),
+            },
+            text: format!("exec {profile}"),
+            what,
+        });
     }
     if let Some(label) = process.selinux_label.as_deref().filter(|l| !l.is_empty()) {
-        write(
-            "/proc/self/attr/exec",
-            label,
-            &format!("SELinux label {label:?}"),
-        )?;
+        let what = format!("SELinux label {label:?}");
+        if !host.join("sys/fs/selinux/enforce").exists() {
+            return Err(absent(&what, "SELinux"));
+        }
+        list.push(Label {
+            file: attributes.join("exec"),
+            text: label.to_owned(),
+            what,
+        });
+    }
+    Ok(list)
+}
+
+/// Sets the labels for the next execve.
+fn security_label(process: &Process) -> Result<()> {
+    for label in labels(process, Path::new("/"))? {
+        attributes::set_dumpable(true)?;
+        std::fs::write(&label.file, &label.text)
+            .what(|| format!("cannot set the {}", label.what))
+            .map_err(|e| e.hint(format!("is the {} known on this host?", label.what)))?;
     }
     Ok(())
 }
@@ -469,6 +501,67 @@ mod tests {
             args: vec!["x".into()],
             ..Process::default()
         }
+    }
+
+    /// Hosts with and without the modules: what is written where, and what is refused.
+    #[test]
+    fn labels_are_for_hosts_that_have_the_module() {
+        let host = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            let path = host.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let with = |apparmor: Option<&str>, selinux: Option<&str>| Process {
+            apparmor_profile: apparmor.map(str::to_owned),
+            selinux_label: selinux.map(str::to_owned),
+            ..process()
+        };
+        let both = with(
+            Some("docker-default"),
+            Some("system_u:system_r:container_t:s0"),
+        );
+        let of = |process: &Process| labels(process, host.path());
+        // Nothing asked for, nothing needed.
+        for none in [
+            with(None, None),
+            with(Some("unconfined"), Some("")),
+            with(Some(""), None),
+        ] {
+            assert_eq!(of(&none).unwrap(), []);
+        }
+        // Built in, but switched off.
+        put("sys/module/apparmor/parameters/enabled", "N\n");
+        for process in [&both, &with(Some("x"), None)] {
+            let e = of(process).unwrap_err();
+            assert_eq!(e.kind(), Kind::Unsupported);
+            assert!(e.what().contains("AppArmor is not active"), "{e:?}");
+        }
+        let e = of(&with(None, Some("x"))).unwrap_err();
+        assert!(e.what().contains("SELinux is not active"), "{e:?}");
+        // AppArmor on an old kernel, and on one where modules are stacked.
+        put("sys/module/apparmor/parameters/enabled", "Y\n");
+        let file = |process: &Process| {
+            let label = of(process).unwrap().pop().unwrap();
+            let file = label.file.strip_prefix(host.path()).unwrap().to_owned();
+            (file.to_str().unwrap().to_owned(), label.text)
+        };
+        let profile = with(Some("docker-default"), None);
+        let text = "exec docker-default".to_owned();
+        assert_eq!(file(&profile), ("proc/self/attr/exec".into(), text.clone()));
+        put("proc/self/attr/apparmor/exec", "");
+        assert_eq!(
+            file(&profile),
+            ("proc/self/attr/apparmor/exec".into(), text)
+        );
+        // SELinux beside it.
+        put("sys/fs/selinux/enforce", "1");
+        let label = (
+            "proc/self/attr/exec".to_owned(),
+            "system_u:system_r:container_t:s0".to_owned(),
+        );
+        assert_eq!(file(&both), label);
+        assert_eq!(of(&both).unwrap().len(), 2);
     }
 
     #[test]

@@ -456,6 +456,79 @@ mod tests {
         }
     }
 
+    /// A folder and links out of the root, below it and into /proc are exchanged all the time: each
+    /// of thousands of look-ups ends inside, and so does whatever it makes.
+    #[test]
+    fn exchanges_in_a_tight_loop_lead_nowhere() {
+        use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+        const ROUNDS: u32 = 3000;
+        for aim in ["/", "../../..", "/proc/self/root", "/etc", "."] {
+            let (dir, root) = root();
+            let at = dir.path().join("root");
+            fs::create_dir_all(at.join("dir/sub")).unwrap();
+            fs::write(at.join("dir/file"), "inside").unwrap();
+            // Outside there is the same, by the same names.
+            fs::create_dir_all(dir.path().join("sub")).unwrap();
+            fs::write(dir.path().join("file"), "outside").unwrap();
+            symlink(aim, at.join("link")).unwrap();
+            let device = rustix::fs::fstat(&root).unwrap().st_dev;
+            let outside = |name: &str| rustix::fs::stat(dir.path().join(name)).unwrap().st_ino;
+            let forbidden = [
+                outside("file"),
+                outside("sub"),
+                outside("secret"),
+                outside(""),
+            ];
+            let (stop, exchanged) = (AtomicBool::new(false), AtomicU32::new(0));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let flags = rustix::fs::RenameFlags::EXCHANGE;
+                        rustix::fs::renameat_with(
+                            &root_dir(&at),
+                            "dir",
+                            &root_dir(&at),
+                            "link",
+                            flags,
+                        )
+                        .unwrap();
+                        exchanged.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+                let inside = |fd: Result<OwnedFd>| {
+                    // What is missing at that moment, or no folder, is an error; never a way out.
+                    if let Ok(fd) = fd {
+                        let stat = rustix::fs::fstat(&fd).unwrap();
+                        assert_eq!(stat.st_dev, device, "{aim}");
+                        assert!(!forbidden.contains(&stat.st_ino), "{aim}");
+                    }
+                };
+                let mut round = 0;
+                while round < ROUNDS || exchanged.load(Ordering::Relaxed) < ROUNDS {
+                    round += 1;
+                    inside(handle(&root, "dir/file"));
+                    inside(walk(root.as_fd(), Path::new("dir/../dir/sub"), true, None));
+                    inside(beneath(&root, "dir/file", OFlags::PATH));
+                    inside(parent(&root, "dir/sub/file").map(|(dir, _)| dir));
+                    if let Ok(Some(text)) = read(&root, "dir/file", 100) {
+                        assert_eq!(text, b"inside", "{aim}");
+                    }
+                    if round % 16 == 0 {
+                        let name = format!("dir/sub/new{round}/deep");
+                        inside(mkdir_all(&root, name, Make::default()));
+                    }
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+            let left: Vec<_> = fs::read_dir(dir.path().join("sub")).unwrap().collect();
+            assert!(left.is_empty(), "{aim}: something was made outside");
+        }
+    }
+
+    fn root_dir(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    }
+
     #[test]
     fn missing_directories_are_made_inside_even_through_dangling_links() {
         let (dir, root) = root();

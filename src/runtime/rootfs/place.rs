@@ -345,6 +345,54 @@ pub(crate) fn c_name(name: &str) -> Result<CString> {
 mod tests {
     use super::*;
 
+    /// A folder and a bind mount's worth of /proc, /sys and the host change places all the time
+    /// (here by links of a hostile image): no target is ever on a kernel file system.
+    #[test]
+    fn targets_that_change_all_the_time_are_never_kernel_files() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        for aim in ["proc", "proc/sys", "sys"] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = dir.path();
+            std::fs::create_dir_all(at.join("data/dir/kernel")).unwrap();
+            std::fs::write(at.join("data/dir/kcore"), "").unwrap();
+            // The image's own /proc and /sys are the host's, the worst that a shared volume can show.
+            std::os::unix::fs::symlink(Path::new("/").join(aim), at.join("data/link")).unwrap();
+            let open = |path: &Path| {
+                rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
+            };
+            let (root, data) = (open(Path::new("/")), open(&at.join("data")));
+            let below = at.strip_prefix("/").unwrap().join("data/dir");
+            let below = Path::new("/").join(below);
+            let text = |name: &str| below.join(name).to_str().unwrap().to_owned();
+            let place = Place::begin(root, false).unwrap();
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let flags = rustix::fs::RenameFlags::EXCHANGE;
+                        rustix::fs::renameat_with(&data, "dir", &data, "link", flags).unwrap();
+                    }
+                });
+                let safe = |target: Result<Option<Target>>| {
+                    if let Ok(Some(target)) = target {
+                        let fs = rustix::fs::fstatfs(&target.fd).unwrap().f_type;
+                        assert!(
+                            ![libc::PROC_SUPER_MAGIC, libc::SYSFS_MAGIC].contains(&fs),
+                            "{aim}"
+                        );
+                    }
+                };
+                for _ in 0..3000 {
+                    safe(place.target(&text("kernel"), Leaf::Directory).map(Some));
+                    safe(place.existing(&text("kcore")));
+                    safe(place.existing(&text("kernel")));
+                    safe(place.existing(&text("")));
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+        }
+    }
+
     #[test]
     fn destinations_are_cleaned_and_start_at_the_root() {
         for (path, expected) in [("/a/b", "/a/b"), ("/a/../b/./c/", "/b/c"), ("/../..", "/")] {

@@ -113,8 +113,9 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
     let own_network = has_own_network(options);
     let maps = kit.nested.as_ref().unwrap_or(&kit.entered.maps);
     let settings = namespace::Settings::new(&options.sysctls, last_id(maps));
-    let mut nested = match &kit.nested {
-        Some(maps) => Some(nested::create(
+    // It is made beside the rest.
+    let begun = match &kit.nested {
+        Some(maps) => Some(nested::begin(
             maps,
             Owns {
                 net: own_network,
@@ -127,7 +128,7 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
     let idmaps = mounts::idmaps(options, kit.nested.as_ref())?;
     let making = match ahead {
         Some(making) => making,
-        None => Making(match &nested {
+        None => Making(match &begun {
             None if own_network => Some(namespace::spawn(settings.clone())?),
             _ => None,
         }),
@@ -172,7 +173,8 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
     )?;
     let cgroup = check_limits(kit, generated.systemd)?;
     let mut netns = making.finish()?;
-    if let Some(nested) = &mut nested
+    let nested = begun.map(nested::Begun::finish).transpose()?;
+    if let Some(nested) = &nested
         && let Some(net) = &nested.net
     {
         let net = net
