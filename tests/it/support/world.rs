@@ -106,8 +106,12 @@ impl World {
             .env("HOME", self.path().join("home"))
             .env("XDG_RUNTIME_DIR", self.path().join("xdg"))
             .env("TMPDIR", self.path().join("tmp"))
-            // Debian's podman brings a containers.conf that changes defaults.
-            .env("CONTAINERS_CONF", "/dev/null")
+            // Debian's podman brings a containers.conf that changes defaults. (With this variable the
+            // whole suite runs under another one, e.g. userns = "nested".)
+            .env(
+                "CONTAINERS_CONF",
+                std::env::var_os("TEST_CONTAINERS_CONF").unwrap_or("/dev/null".into()),
+            )
             .env("CORACLE_ROOT", self.data())
             .env("CORACLE_RUNROOT", self.runtime())
             .current_dir(self.path());
