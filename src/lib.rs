@@ -8,7 +8,7 @@
 //! - config: [`config`]
 //! - records: [`state`], [`handoff`], [`events`]
 //! - domains: [`image`], [`registry`], [`archive`], [`storage`], [`overlay`], [`network`], [`runtime`],
-//!   [`monitor`], [`cgroup`], [`logs`], [`secrets`]
+//!   [`monitor`], [`cgroup`], [`build`], [`logs`], [`secrets`]
 //! - operations: [`operations`]
 //! - entry: [`cli`], [`roles`]
 //!
@@ -16,6 +16,7 @@
 
 pub mod archive;
 pub mod base;
+pub mod build;
 pub mod cgroup;
 pub mod cli;
 pub mod config;

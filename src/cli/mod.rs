@@ -9,6 +9,7 @@ use crate::noun;
 use crate::operations::session::Session;
 
 pub mod args;
+pub mod build;
 pub mod candidates;
 pub mod completions;
 pub mod container;
@@ -35,7 +36,26 @@ const NOUNS: &[Entry] = &[
         container::BOTH,
         container::NOUN
     ),
-    noun!("image", "Manage images", image::BOTH, image::NOUN),
+    noun!(
+        "image",
+        "Manage images",
+        image::BOTH,
+        image::NOUN,
+        build::BOTH
+    ),
+    noun!(
+        "builder",
+        "Build images and keep their cache",
+        build::BOTH,
+        build::CACHE
+    ),
+    noun!(
+        "buildx",
+        "The same, as docker spells it",
+        build::BOTH,
+        build::CACHE,
+        build::BUILDX
+    ),
     noun!("volume", "Manage volumes", volume::NOUN),
     noun!("secret", "Manage secrets", secret::NOUN),
     noun!(
@@ -50,7 +70,7 @@ const NOUNS: &[Entry] = &[
 /// Everything that may stand first on a command line, as help groups it.
 const GROUPS: &[(&str, &[&[Entry]])] = &[
     ("Containers", &[container::BOTH, container::TOP]),
-    ("Images", &[image::BOTH, image::TOP]),
+    ("Images", &[build::BOTH, image::BOTH, image::TOP]),
     ("This installation", &[system::BOTH, system::TOP]),
     ("Objects", &[NOUNS]),
 ];

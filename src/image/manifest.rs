@@ -1,5 +1,7 @@
 //! Making manifests for images that were made or changed here.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::record::{LayerRecord, StoredManifest};
@@ -22,6 +24,19 @@ pub enum Format {
 /// # Errors
 /// `Unsupported` when Docker's format cannot say how a layer is compressed.
 pub fn build(format: Format, raw_config: &str, layers: &[LayerRecord]) -> Result<StoredManifest> {
+    build_with(format, raw_config, layers, &BTreeMap::new())
+}
+
+/// As [`build`], with annotations.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(
+    format: Format,
+    raw_config: &str,
+    layers: &[LayerRecord],
+    annotations: &BTreeMap<String, String>,
+) -> Result<StoredManifest> {
     let (media_type, config_type) = match format {
         Format::Oci => (media::OCI_MANIFEST, media::OCI_CONFIG),
         Format::Docker => (media::DOCKER_MANIFEST, media::DOCKER_CONFIG),
@@ -44,7 +59,7 @@ pub fn build(format: Format, raw_config: &str, layers: &[LayerRecord]) -> Result
             raw_config.len() as u64,
         ),
         layers: descriptors,
-        annotations: std::collections::BTreeMap::new(),
+        annotations: annotations.clone(),
     };
     let raw = serde_json::to_string(&manifest)
         .what_kind(Kind::Internal, || "cannot write the manifest")?;

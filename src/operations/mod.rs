@@ -1,5 +1,6 @@
 //! The only place where two domains meet: a request comes in, an outcome goes out, nothing is printed.
 
+pub mod build;
 pub mod container;
 pub mod doctor;
 pub mod events;

@@ -571,6 +571,22 @@ fn is_loopback(host: &str) -> bool {
 /// # Errors
 /// What the server or the network says.
 pub fn download(url: &str, settings: Settings) -> Result<Box<dyn std::io::Read + Send>> {
+    Ok(fetch(url, settings)?.body)
+}
+
+/// What an address gave.
+pub struct Fetched {
+    /// The content.
+    pub body: Box<dyn std::io::Read + Send>,
+    /// `Last-Modified`.
+    pub modified: Option<Timestamp>,
+}
+
+/// As [`download`], with what the server says of it.
+///
+/// # Errors
+/// As [`download`].
+pub fn fetch(url: &str, settings: Settings) -> Result<Fetched> {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"))
@@ -608,7 +624,15 @@ pub fn download(url: &str, settings: Settings) -> Result<Box<dyn std::io::Read +
             let how = if plain { "without encryption " } else { "" };
             format!("cannot fetch {how}{host}")
         })?;
-    Ok(Box::new(response.into_body().into_reader()))
+    let modified = response
+        .headers()
+        .get("last-modified")
+        .and_then(|v| v.to_str().ok())
+        .and_then(Timestamp::parse_http);
+    Ok(Fetched {
+        body: Box::new(response.into_body().into_reader()),
+        modified,
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 pub mod blob;
 pub mod codec;
 pub mod copy;
+pub mod draft;
 mod driver;
 pub mod gc;
 pub mod interrupt;

@@ -260,6 +260,11 @@ impl Drop for StagedFile {
 }
 
 impl StagedDir {
+    /// Leaves it to another process that has it too.
+    pub(super) fn leave(mut self) {
+        self.published = true;
+    }
+
     /// Its path, for our own files only.
     pub fn path(&self) -> &Path {
         &self.path

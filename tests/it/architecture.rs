@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("runtime", 4),
     ("monitor", 4),
     ("cgroup", 4),
+    ("build", 4),
     ("logs", 4),
     ("secrets", 4),
     ("operations", 5),

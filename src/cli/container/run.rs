@@ -130,3 +130,30 @@ pub(super) fn ask(
     }
     Ok((options, run))
 }
+
+/// The options that a build's steps share, from the words of `run` that say them.
+///
+/// # Errors
+/// As `run`.
+pub(in crate::cli) fn step_options(
+    words: &[String],
+    session: &mut Session,
+    out: &Out,
+) -> Result<ContainerOptions> {
+    let command = clap::Command::new("build").no_binary_name(true);
+    let command = <CreateFlags as clap::Args>::augment_args(command);
+    let mut matches = command
+        .try_get_matches_from(words)
+        .map_err(|e| crate::cli::usage::explain(&e))?;
+    let flags = crate::cli::frame::parse::<CreateFlags>(&mut matches)?;
+    let manner = Manner {
+        detach: true,
+        ..Manner::default()
+    };
+    let progress = std::sync::Arc::clone(&session.progress);
+    let asked = ask(flags, &manner, &["build".to_owned()], session, out);
+    session.progress = progress;
+    let (mut options, _) = asked?;
+    options.image.clear();
+    Ok(options)
+}

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::base::{Error, Kind, Result};
 
+pub mod build;
 pub mod docker;
 pub mod docker_objects;
 pub mod json;

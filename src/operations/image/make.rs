@@ -1,5 +1,6 @@
 //! Images made here: a configuration, layers that exist, perhaps a new one on top.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use crate::base::{Context as _, Error, Kind, Result};
@@ -188,11 +189,41 @@ pub fn image(
 pub fn image_as(
     format: Format,
     session: &Session,
+    config: ImageConfig,
+    layers: &[LayerRecord],
+    parent: Option<Digest>,
+    names: &[Reference],
+) -> Result<ImageRecord> {
+    let annotations = &BTreeMap::new();
+    let form = Form {
+        format,
+        annotations,
+    };
+    image_with(&form, session, config, layers, parent, names)
+}
+
+/// What a manifest says beside configuration and layers.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<'a> {
+    /// OCI's or Docker's.
+    pub format: Format,
+    /// Annotations of the manifest; OCI only.
+    pub annotations: &'a BTreeMap<String, String>,
+}
+
+/// As [`image_as`], with annotations.
+///
+/// # Errors
+/// As [`image`].
+pub fn image_with(
+    form: &Form<'_>,
+    session: &Session,
     mut config: ImageConfig,
     layers: &[LayerRecord],
     parent: Option<Digest>,
     names: &[Reference],
 ) -> Result<ImageRecord> {
+    let format = form.format;
     let mut layers = layers.to_vec();
     if format == Format::Docker {
         let store = super::store(session)?;
@@ -206,7 +237,7 @@ pub fn image_as(
     config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id.clone()).collect();
     let raw = serde_json::to_string(&config)
         .what_kind(Kind::Internal, || "cannot write the image's configuration")?;
-    let manifest = manifest::build(format, &raw, &layers)?;
+    let manifest = manifest::build_with(format, &raw, &layers, form.annotations)?;
     let triples = layers
         .iter()
         .map(|l| (l.digest.clone(), l.media_type.clone(), l.size))

@@ -345,11 +345,21 @@ pub fn collect(session: &Session) -> Result<Collected> {
     store.collect(&reachable(session)?, false)
 }
 
-/// The layers and blobs that images and containers need.
+/// The layers and blobs that images, containers and the build cache need.
 ///
 /// # Errors
 /// `Corrupt` for a damaged record: nothing may be collected then.
 pub fn reachable(session: &Session) -> Result<Reachable> {
+    let mut keep = held(session)?;
+    crate::operations::build::cache::Cache::new(session).reachable(&mut keep)?;
+    Ok(keep)
+}
+
+/// The layers and blobs that images and containers need.
+///
+/// # Errors
+/// As [`reachable`].
+pub fn held(session: &Session) -> Result<Reachable> {
     let images = super::images(session);
     let mut layers = BTreeSet::new();
     for record in images.list()? {

@@ -64,6 +64,16 @@ impl AsFd for ContainerLock {
 pub type Situation = (State, Option<Status>, Option<ExitRecord>);
 
 impl Container {
+    /// A container that no command finds: a step of a build, with folders of its maker's.
+    pub fn unrecorded(record: ContainerRecord, dir: PathBuf, runtime_dir: PathBuf) -> Self {
+        Self {
+            record: Box::new(record),
+            names: dir.clone(),
+            dir,
+            runtime_dir,
+        }
+    }
+
     /// `data/containers/<id>`: `config.json`, `exit.json`, `run`, `upper`, `work`, `log`, generated files.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -28,7 +28,7 @@ use crate::spec::idmap::IdMaps;
 use crate::sys::at;
 
 /// The schema of the records that this program writes.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Marks a store with squashed layers.
 const SQUASHED: &str = ".squashed";
@@ -270,6 +270,19 @@ impl Layers {
         };
         if !summary.owners.is_empty() {
             owners::write(staged.path(), &summary.owners)?;
+        }
+        write_json(&staged.path().join("layer.json"), &info)?;
+        self.publish(staged, info)
+    }
+
+    /// Takes in a folder with `diff` that was made by a build step: writes its record, flushes and
+    /// publishes it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn adopt(&self, staged: StagedDir, info: LayerInfo) -> Result<LayerInfo> {
+        if let Some(info) = self.get(&info.chain_id)? {
+            return Ok(info);
         }
         write_json(&staged.path().join("layer.json"), &info)?;
         self.publish(staged, info)

@@ -98,7 +98,12 @@ pub fn is_runtime_path(path: &[u8]) -> bool {
 }
 
 /// What the runtime put there for itself: an empty file or folder at one of its paths.
-fn is_runtime_made(path: &[u8], dir: BorrowedFd<'_>, name: &[u8], meta: &Meta) -> Result<bool> {
+pub(super) fn is_runtime_made(
+    path: &[u8],
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    meta: &Meta,
+) -> Result<bool> {
     if !is_runtime_path(&[b"/", path].concat()) {
         return Ok(false);
     }
@@ -266,6 +271,21 @@ impl Store {
             virtual_size: image + upper,
         })
     }
+}
+
+/// Writes how the tree below `root` differs from `lower` (top first) as a layer's tar.
+///
+/// # Errors
+/// What the kernel or the sink says.
+pub(super) fn pack_against(
+    root: BorrowedFd<'_>,
+    lower: &[OwnedFd],
+    sink: &mut dyn Write,
+) -> Result<()> {
+    let found = diff::of_copy(root, lower, &View::Same)?;
+    let mut packer = Packer::new(sink, None);
+    diff::pack(&mut packer, root, &diff::with_parents(found))?;
+    packer.finish().map(drop)
 }
 
 fn packed<W>(encoder: Encoder<W>) -> Result<Packed>

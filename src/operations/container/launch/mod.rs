@@ -16,6 +16,7 @@ pub(super) mod joins;
 mod mounts;
 mod prepare;
 mod secrets;
+pub(in crate::operations) mod step;
 
 use std::any::Any;
 use std::cell::RefCell;

@@ -1,0 +1,82 @@
+//! `builder prune`.
+
+use crate::base::{Error, Result, size, time};
+use crate::cli::image::confirm;
+use crate::cli::output::Out;
+use crate::operations::build::usage::{self, Prune};
+use crate::operations::session::Session;
+
+/// Make the build cache smaller
+///
+/// Without --all what images also have stays, which costs nothing. The least recently used goes
+/// first. What a build uses at the moment stays.
+#[derive(Debug, clap::Args)]
+pub struct PruneArgs {
+    /// Forget everything
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Only what this holds for: until=TIME, unused-for=TIME, id=ID, type=step|mount
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// Keep so much
+    #[arg(
+        long,
+        alias = "keep-storage",
+        alias = "reserved-space",
+        value_name = "SIZE"
+    )]
+    pub max_used_space: Option<String>,
+    /// Accepted for buildx's sake
+    #[arg(long, hide = true)]
+    pub verbose: bool,
+    /// Accepted for buildx's sake: there is one builder
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub builder: Option<String>,
+}
+
+/// Runs `prune`; answers the exit code.
+///
+/// # Errors
+/// `Invalid` for an unknown filter; as the operation.
+pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
+    let mut wish = Prune {
+        all: args.all,
+        keep: args
+            .max_used_space
+            .as_deref()
+            .map(size::parse)
+            .transpose()?,
+        ..Prune::default()
+    };
+    for filter in &args.filter {
+        match filter.split_once('=') {
+            Some(("until" | "unused-for", text)) => {
+                wish.unused_for = Some(time::parse_duration(text)?);
+            }
+            Some(("id", id)) => wish.ids.push(id.to_owned()),
+            Some(("type", kind @ ("step" | "mount"))) => wish.kind = Some(kind.to_owned()),
+            // BuildKit's words for them.
+            Some(("type", "regular")) => wish.kind = Some("step".to_owned()),
+            Some(("type", "exec.cachemount")) => wish.kind = Some("mount".to_owned()),
+            _ => {
+                return Err(Error::invalid(format!("unknown filter {filter:?}"))
+                    .hint("use until=TIME, unused-for=TIME, id=ID or type=step|mount"));
+            }
+        }
+    }
+    if !args.force && !confirm("This removes build cache. Continue? [y/N] ", out)? {
+        return Ok(0);
+    }
+    let pruned = usage::prune(session, &wish)?;
+    for entry in &pruned.entries {
+        out.line(&entry.id)?;
+    }
+    out.line(format!(
+        "Total reclaimed space: {}",
+        size::human(pruned.bytes)
+    ))?;
+    Ok(0)
+}

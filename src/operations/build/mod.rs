@@ -1,0 +1,219 @@
+//! `build`: a Dockerfile and a context become an image.
+//!
+//! One process plans and schedules, with one thread; each step that touches files runs in a fork of
+//! it, so that independent stages run side by side and a RUN is the child of a process with one
+//! thread. A worker has the whole plan as values, answers once, and dies with its parent.
+//!
+//! Invariants: a step's outcome is published before it is used; what a killed build leaves is in
+//! staging, and the next build sweeps it up. Secrets are handed to a RUN in memory and are in no
+//! record, key, history or log.
+//!
+//! Security: class F of docs/security.md.
+
+pub mod cache;
+pub mod context;
+pub mod copy;
+mod copying;
+mod export;
+mod fetch;
+mod job;
+mod running;
+mod schedule;
+mod stage;
+pub mod usage;
+pub mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::base::time::Timestamp;
+use crate::base::{Error, Result};
+use crate::build::Dockerfile;
+use crate::build::plan;
+use crate::image::ImageRecord;
+use crate::image::manifest::Format;
+use crate::operations::image::{PullPolicy, RegistryOptions, enter_store, remove};
+use crate::operations::session::Session;
+use crate::spec::platform::Platform;
+use crate::spec::reference::Reference;
+use crate::state::options::ContainerOptions;
+use context::Context;
+
+pub use export::{Output, OutputKind, push_all, write};
+pub use watch::{Event, Outcome, Watch};
+
+/// A secret: where its bytes come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// A file of the host.
+    File(PathBuf),
+    /// A variable of the caller's environment.
+    Env(String),
+}
+
+/// What is flattened into one layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Squash {
+    /// Nothing.
+    #[default]
+    No,
+    /// The layers made here.
+    New,
+    /// All, the base's too.
+    All,
+}
+
+/// What the command line allows a Dockerfile to ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// `RUN --network=host`.
+    pub host_network: bool,
+    /// `RUN --security=insecure`.
+    pub insecure: bool,
+    /// `RUN --device`: these, or all with `*`.
+    pub devices: BTreeSet<String>,
+}
+
+/// A build.
+#[derive(Debug)]
+pub struct Request {
+    /// The parsed file.
+    pub file: Dockerfile,
+    /// The files to build from.
+    pub context: Context,
+    /// `--build-context`.
+    pub contexts: BTreeMap<String, Context>,
+    /// `--build-arg`.
+    pub args: BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--platform`; this machine's when absent.
+    pub platform: Option<Platform>,
+    /// `--from`.
+    pub first_from: Option<String>,
+    /// `--skip-unused-stages=false`.
+    pub all_stages: bool,
+    /// `--pull`.
+    pub pull: PullPolicy,
+    /// How registries are asked.
+    pub registry: RegistryOptions,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--no-cache-filter`: stages.
+    pub no_cache_filter: BTreeSet<String>,
+    /// `--cache-ttl`: older records do not count, in seconds.
+    pub cache_ttl: Option<u64>,
+    /// `--jobs`.
+    pub jobs: usize,
+    /// What every RUN is started with: network, hosts, limits, security, volumes.
+    pub run: ContainerOptions,
+    /// `--secret`.
+    pub secrets: BTreeMap<String, Secret>,
+    /// `--ssh`: an agent's socket each.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// `--allow`.
+    pub allowed: Allowed,
+    /// `--tag`.
+    pub tags: Vec<Reference>,
+    /// `--format`.
+    pub format: Format,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// `--annotation`.
+    pub annotations: BTreeMap<String, String>,
+    /// `--env`.
+    pub env: Vec<(String, String)>,
+    /// `--unsetenv`.
+    pub unset_env: Vec<String>,
+    /// `--unsetlabel`.
+    pub unset_labels: Vec<String>,
+    /// `--inherit-labels`.
+    pub inherit_labels: bool,
+    /// `--omit-history`.
+    pub omit_history: bool,
+    /// `--source-date-epoch`, seconds: the time of the image, and the latest of its files with
+    /// `rewrite_times`.
+    pub epoch: Option<i64>,
+    /// `--rewrite-timestamp`.
+    pub rewrite_times: bool,
+    /// `--timestamp`, seconds: the time of the image and of every file in new layers.
+    pub timestamp: Option<i64>,
+    /// `--squash`, `--squash-all`.
+    pub squash: Squash,
+    /// `--why`: tell which input of a step changed.
+    pub why: bool,
+    /// `--on-error=shell`.
+    pub shell_on_error: bool,
+    /// Docker's way where it and podman disagree.
+    pub docker: bool,
+}
+
+impl Request {
+    /// The time that everything of this build has, if one was given.
+    pub fn fixed_time(&self) -> Option<Timestamp> {
+        let seconds = self.timestamp.or(self.epoch)?;
+        Some(Timestamp(seconds.saturating_mul(1_000_000_000)))
+    }
+}
+
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The image; without an id of its own when nothing asked for one.
+    pub record: ImageRecord,
+    /// Build arguments that no instruction declared.
+    pub unused_args: Vec<String>,
+    /// How many steps were found in the cache.
+    pub cached: usize,
+    /// How many steps ran.
+    pub ran: usize,
+}
+
+/// Builds for one platform. Enters the user namespace; the process has one thread.
+///
+/// # Errors
+/// `Invalid` for the file's mistakes, with file and line; what a step says.
+pub fn build(session: &Session, request: &Request, watch: &mut dyn Watch) -> Result<Built> {
+    let host = Platform::host();
+    let platform = request.platform.clone().unwrap_or_else(|| host.clone());
+    let contexts: BTreeSet<String> = request.contexts.keys().cloned().collect();
+    let plan = plan::plan(
+        &request.file,
+        &plan::Request {
+            target: request.target.as_deref(),
+            args: &request.args,
+            contexts: &contexts,
+            platform: platform.clone(),
+            host,
+            first_from: request.first_from.as_deref(),
+            all_stages: request.all_stages,
+        },
+    )?;
+    for name in &plan.missing {
+        watch.event(&Event::Warning(&format!(
+            "FROM uses {name}, which has no value"
+        )));
+    }
+    let store = enter_store(session)?;
+    // What killed builds left.
+    store.sweep()?;
+    cache::Cache::new(session).sweep_claims();
+    let _growing = remove::growing_deaf(session)?;
+    let outcome = schedule::run(session, request, &plan, &store, watch)?;
+    let record = stage::image(session, request, &store, &outcome.state)?;
+    Ok(Built {
+        record,
+        unused_args: outcome.unused_args,
+        cached: outcome.cached,
+        ran: outcome.ran,
+    })
+}
+
+/// The error of something that only the command line may allow.
+fn forbidden(what: &str, flag: &str) -> Error {
+    Error::new(
+        crate::base::Kind::Denied,
+        format!("the Dockerfile asks for {what}, which was not allowed"),
+    )
+    .hint(format!("allow it for this build: {flag}"))
+}
