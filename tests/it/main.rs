@@ -16,6 +16,8 @@ mod support;
 
 mod architecture;
 mod archives;
+mod build;
+mod building;
 mod container;
 mod copying;
 mod crowd;

@@ -140,7 +140,9 @@ pub(in crate::cli) fn step_options(
     session: &mut Session,
     out: &Out,
 ) -> Result<ContainerOptions> {
-    let command = clap::Command::new("build").no_binary_name(true);
+    let command = clap::Command::new("build")
+        .no_binary_name(true)
+        .disable_help_flag(true);
     let command = <CreateFlags as clap::Args>::augment_args(command);
     let mut matches = command
         .try_get_matches_from(words)

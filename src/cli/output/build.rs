@@ -246,7 +246,9 @@ impl Watch for Show {
             },
             Event::End { id, outcome, took } => {
                 // What has no line end is a line all the same.
-                self.output(*id, b"\n");
+                if self.steps.get(id).is_some_and(|s| !s.rest.is_empty()) {
+                    self.output(*id, b"\n");
+                }
                 let Some(step) = self.steps.remove(id) else {
                     return;
                 };

@@ -291,34 +291,32 @@ pub fn clone(
         &repository.url,
         wanted,
     ]);
+    let mut found = "FETCH_HEAD".to_owned();
     if shallow.is_err() {
         // Old servers know no shallow fetches, and not every server gives a bare commit.
         let all = "+refs/*:refs/remotes/origin/*";
-        git(&["fetch", "-q", "--", &repository.url, all]).and_then(|_| {
-            let candidates = [
-                format!("refs/remotes/origin/heads/{wanted}"),
-                format!("refs/remotes/origin/tags/{wanted}"),
-                wanted.to_owned(),
-                "refs/remotes/origin/heads/main".to_owned(),
-                "refs/remotes/origin/heads/master".to_owned(),
-            ];
-            let usable = match wanted {
-                "HEAD" => &candidates[3..],
-                _ => &candidates[..3],
-            };
-            for one in usable {
-                let spec = format!("{one}^{{commit}}");
-                if let Ok(commit) = git(&["rev-parse", "-q", "--verify", &spec]) {
-                    return git(&["update-ref", "FETCH_HEAD", &commit]);
-                }
-            }
-            Err(
-                Error::not_found(format!("{} has no {wanted}", repository.url))
-                    .hint("name a branch, a tag or a whole commit behind #"),
-            )
+        git(&["fetch", "-q", "--", &repository.url, all])?;
+        let candidates = [
+            format!("refs/remotes/origin/heads/{wanted}"),
+            format!("refs/remotes/origin/tags/{wanted}"),
+            wanted.to_owned(),
+            "refs/remotes/origin/heads/main".to_owned(),
+            "refs/remotes/origin/heads/master".to_owned(),
+        ];
+        let usable = match wanted {
+            "HEAD" => &candidates[3..],
+            _ => &candidates[..3],
+        };
+        let commit = usable.iter().find_map(|one| {
+            let spec = format!("{one}^{{commit}}");
+            git(&["rev-parse", "-q", "--verify", &spec]).ok()
+        });
+        found = commit.ok_or_else(|| {
+            Error::not_found(format!("{} has no {wanted}", repository.url))
+                .hint("name a branch, a tag or a whole commit behind #")
         })?;
     }
-    git(&["checkout", "-q", "--force", "FETCH_HEAD"])?;
+    git(&["checkout", "-q", "--force", "--detach", &found])?;
     let commit = git(&["rev-parse", "HEAD"])?;
     if folder.join(".gitmodules").is_file() {
         git(&[

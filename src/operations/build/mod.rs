@@ -17,11 +17,13 @@ mod copying;
 mod export;
 mod fetch;
 mod job;
+mod mounting;
 mod running;
 mod schedule;
 mod stage;
 pub mod usage;
 pub mod watch;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -197,6 +199,7 @@ pub fn build(session: &Session, request: &Request, watch: &mut dyn Watch) -> Res
     let store = enter_store(session)?;
     // What killed builds left.
     store.sweep()?;
+    sweep_runtime(session);
     cache::Cache::new(session).sweep_claims();
     let _growing = remove::growing_deaf(session)?;
     let outcome = schedule::run(session, request, &plan, &store, watch)?;
@@ -207,6 +210,18 @@ pub fn build(session: &Session, request: &Request, watch: &mut dyn Watch) -> Res
         cached: outcome.cached,
         ran: outcome.ran,
     })
+}
+
+/// Removes generated files of steps whose draft is gone.
+fn sweep_runtime(session: &Session) {
+    let staging = session.dirs.store().join("staging");
+    let dir = session.dirs.runtime.join("build");
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if !staging.join(entry.file_name()).exists() {
+            // What stays now goes the next time.
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 /// The error of something that only the command line may allow.

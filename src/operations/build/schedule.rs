@@ -2,10 +2,7 @@
 //! another stage; a free worker takes the next step that is ready.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags, poll};
+use std::time::Duration;
 
 use super::cache::{Cache, StepRecord};
 use super::context::Kind as ContextKind;
@@ -14,24 +11,18 @@ use super::stage::State;
 use super::watch::{Event, Outcome, Watch};
 use super::{Request, copying, running};
 use crate::base::time::Timestamp;
-use crate::base::{Context as _, Error, Kind, Result};
+use crate::base::{Error, Kind, Result};
 use crate::build::instruction::{Instruction, Step};
 use crate::build::parser::located;
 use crate::build::plan::{self, Base, From, Plan};
 use crate::build::scope::Scope;
 use crate::build::{apply, plan as planner};
 use crate::image::ImageRecord;
-use crate::operations::image::{Ensure, ensure, images};
+use crate::operations::image::{Ensure, ensure};
 use crate::operations::session::Session;
 use crate::spec::platform::Platform;
 use crate::storage::Store;
 use crate::sys::signal::{self, Set};
-
-/// How often a live display moves.
-const TICK: Duration = Duration::from_millis(100);
-
-/// How much of a failing step's output is kept for the error.
-const TAIL: usize = 16 << 10;
 
 /// What came of it.
 #[derive(Debug)]
@@ -51,7 +42,7 @@ type ImageKey = (String, String);
 
 /// Where a stage stands.
 #[derive(Debug)]
-enum Standing {
+pub(super) enum Standing {
     /// Its base is not there yet.
     New,
     /// It can go on.
@@ -63,10 +54,10 @@ enum Standing {
 }
 
 #[derive(Debug)]
-struct Track {
-    standing: Standing,
-    steps: Vec<Step>,
-    next: usize,
+pub(super) struct Track {
+    pub(super) standing: Standing,
+    pub(super) steps: Vec<Step>,
+    pub(super) next: usize,
     /// Stages that triggers of the base image need.
     wants: BTreeSet<usize>,
     /// Steps so far that have a number in `[name 2/4]`, and how many there are.
@@ -74,17 +65,17 @@ struct Track {
 }
 
 #[derive(Debug)]
-enum Work {
+pub(super) enum Work {
     Image(ImageKey),
     Step { stage: usize, text: String },
 }
 
 #[derive(Debug)]
-struct Running {
-    job: Job,
-    work: Work,
-    id: usize,
-    tail: Vec<u8>,
+pub(super) struct Running {
+    pub(super) job: Job,
+    pub(super) work: Work,
+    pub(super) id: usize,
+    pub(super) tail: Vec<u8>,
 }
 
 /// All that a build has in hand.
@@ -96,13 +87,13 @@ pub(super) struct Schedule<'a> {
     pub(super) cache: Cache,
     /// Images that are here.
     pub(super) images: BTreeMap<ImageKey, ImageRecord>,
-    tracks: BTreeMap<usize, Track>,
-    running: Vec<Running>,
+    pub(super) tracks: BTreeMap<usize, Track>,
+    pub(super) running: Vec<Running>,
     contexts: BTreeSet<String>,
     declared: BTreeSet<String>,
     count: usize,
-    cached: usize,
-    ran: usize,
+    pub(super) cached: usize,
+    pub(super) ran: usize,
     started: Timestamp,
 }
 
@@ -634,189 +625,6 @@ impl Schedule<'_> {
     pub(super) fn resolve(&self, stage: usize, from: &str) -> Result<From> {
         plan::resolve(&self.request.file, &self.contexts, stage, from)
     }
-
-    /// Waits until a worker says something.
-    fn wait(&mut self, signals: &std::os::fd::OwnedFd, watch: &mut dyn Watch) -> Result<()> {
-        let until = watch.is_live().then(|| Instant::now() + TICK);
-        {
-            let mut fds: Vec<PollFd<'_>> = vec![PollFd::new(signals, PollFlags::IN)];
-            for running in &self.running {
-                for fd in running.job.descriptors() {
-                    fds.push(PollFd::new(fd, PollFlags::IN));
-                }
-            }
-            let patience = until.map(|_| rustix::event::Timespec {
-                tv_sec: 0,
-                tv_nsec: TICK.subsec_nanos().into(),
-            });
-            match poll(&mut fds, patience.as_ref()) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(e) => {
-                    return Err(std::io::Error::from(e)).what(|| "cannot wait for workers");
-                }
-            }
-        }
-        if let Ok(Some(number)) = signal::next(signals.as_fd()) {
-            return Err(Error::new(
-                Kind::Interrupted,
-                format!("the build was ended by {}", signal_name(number)),
-            )
-            .hint("finished steps are kept: build again to go on")
-            .exit_code(u8::try_from(128 + number).unwrap_or(130)));
-        }
-        if until.is_some() {
-            watch.event(&Event::Tick);
-        }
-        let mut index = 0;
-        while index < self.running.len() {
-            let running = &mut self.running[index];
-            let (id, tail) = (running.id, &mut running.tail);
-            let ended = running.job.listen(&mut |bytes| {
-                tail.extend_from_slice(bytes);
-                if tail.len() > 2 * TAIL {
-                    let cut = tail.len() - TAIL;
-                    tail.drain(..cut);
-                }
-                watch.event(&Event::Output { id, bytes });
-            })?;
-            if !ended {
-                index += 1;
-                continue;
-            }
-            let running = self.running.remove(index);
-            self.ended(running, watch)?;
-        }
-        Ok(())
-    }
-
-    fn ended(&mut self, running: Running, watch: &mut dyn Watch) -> Result<()> {
-        let Running {
-            job,
-            work,
-            id,
-            tail,
-        } = running;
-        let took = job.began.elapsed();
-        let mut end = |outcome| watch.event(&Event::End { id, outcome, took });
-        let (answer, draft) = match job.finish() {
-            Ok(pair) => pair,
-            Err(e) => {
-                end(Outcome::Failed);
-                return Err(e);
-            }
-        };
-        match (work, answer) {
-            (Work::Image(key), Answer::Image(image)) => {
-                end(Outcome::Done);
-                let record = images(self.session).get(&image)?;
-                self.images.insert(key, record);
-                Ok(())
-            }
-            (
-                Work::Step { stage, text },
-                Answer::Step {
-                    record,
-                    cached,
-                    why,
-                },
-            ) => {
-                for reason in &why {
-                    watch.event(&Event::Note { id, text: reason });
-                }
-                watch.event(&Event::End {
-                    id,
-                    outcome: if cached {
-                        Outcome::Cached
-                    } else {
-                        Outcome::Done
-                    },
-                    took,
-                });
-                match cached {
-                    true => self.cached += 1,
-                    false => self.ran += 1,
-                }
-                if let Some(track) = self.tracks.get_mut(&stage)
-                    && let Standing::Busy(mut state) =
-                        std::mem::replace(&mut track.standing, Standing::New)
-                {
-                    state.add(&record, text);
-                    track.next += 1;
-                    track.standing = Standing::Ready(state);
-                }
-                drop(draft);
-                Ok(())
-            }
-            (Work::Step { stage, .. }, Answer::Exited(code)) => {
-                end(Outcome::Failed);
-                self.failed(stage, code, &tail, draft)
-            }
-            (work, Answer::Failed(failure)) => {
-                end(Outcome::Failed);
-                let error = failure.into_error();
-                Err(match work {
-                    Work::Step { stage, .. } => {
-                        let line = self.line_of(stage);
-                        wrapped(error, &self.request.file.name, line.0, || shorten(&line.1))
-                    }
-                    Work::Image((name, _)) => {
-                        Error::new(error.kind(), format!("cannot get {name}")).because(error)
-                    }
-                })
-            }
-            _ => Err(Error::internal(
-                "a worker gave another answer than asked for",
-            )),
-        }
-    }
-
-    fn line_of(&self, stage: usize) -> (u32, String) {
-        let step = self.tracks.get(&stage).and_then(|t| t.steps.get(t.next));
-        step.map_or((0, String::new()), |s| (s.line, s.text.clone()))
-    }
-
-    /// A RUN that ended with a code: the error shows its last lines and where it stands.
-    fn failed(
-        &mut self,
-        stage: usize,
-        code: i32,
-        tail: &[u8],
-        draft: Option<crate::storage::draft::Draft>,
-    ) -> Result<()> {
-        let (line, text) = self.line_of(stage);
-        let from = tail.len().saturating_sub(TAIL);
-        let said = String::from_utf8_lossy(&tail[from..]).into_owned();
-        let last: Vec<&str> = said.lines().rev().take(10).collect();
-        let mut what = format!(
-            "{}:{line}: {} ended with code {code}",
-            self.request.file.name,
-            shorten(&text)
-        );
-        let mut error = Error::invalid(String::new());
-        if !last.is_empty() {
-            what.push_str("; it said last:");
-            for one in last.iter().rev() {
-                what.push_str("\n    ");
-                what.push_str(one);
-            }
-        }
-        if self.request.shell_on_error
-            && let (Some(track), Some(draft)) = (self.tracks.get(&stage), &draft)
-            && let Standing::Busy(state) = &track.standing
-            && let Some(step) = track.steps.get(track.next)
-        {
-            running::debug(self, stage, state, step, draft)?;
-            error = Error::invalid(what);
-        } else {
-            error = Error::new(error.kind(), what)
-                .hint("build --on-error=shell opens a shell where it failed");
-        }
-        let code = match self.request.docker {
-            true => 1,
-            false => u8::try_from(code).unwrap_or(1),
-        };
-        Err(error.exit_code(code.max(1)))
-    }
 }
 
 /// What a step needs beyond its stage's state.
@@ -835,10 +643,6 @@ pub(super) struct At<'a> {
     pub(super) fresh: bool,
 }
 
-fn signal_name(number: i32) -> String {
-    crate::base::signal::name(number)
-}
-
 /// The first line of an instruction, not too long.
 pub(super) fn shorten(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
@@ -850,7 +654,7 @@ pub(super) fn shorten(text: &str) -> String {
 }
 
 /// An error with its place in front, unless it has one.
-fn wrapped(e: Error, name: &str, line: u32, text: impl FnOnce() -> String) -> Error {
+pub(super) fn wrapped(e: Error, name: &str, line: u32, text: impl FnOnce() -> String) -> Error {
     if e.what().starts_with(&format!("{name}:")) || line == 0 {
         return e;
     }
