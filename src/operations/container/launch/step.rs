@@ -62,6 +62,7 @@ pub(in crate::operations) fn ready<'a>(session: &'a Session, step: Step<'_>) -> 
         driver: String::new(),
         stop_signal: 0,
         auto_maps: None,
+        by_run: false,
     };
     let container = Container::unrecorded(record, step.dir.to_owned(), step.runtime_dir.to_owned());
     let entered = enter(&session.dirs, Want::Default)?;
@@ -136,7 +137,8 @@ impl Ready<'_> {
                 drop(pidfd::send_signal(&running.pidfd, libc::SIGKILL));
             }
             let ended: Ended = pidfd::wait(&running.pidfd)?;
-            let out_of_memory = running.oom_killed.as_mut().is_some_and(|asked| asked());
+            let kills = running.memory.as_mut().and_then(|m| (m.kills)());
+            let out_of_memory = ended.code() != 0 && kills.is_some_and(|n| n > 0);
             drop(running);
             watched?;
             if out_of_memory {
