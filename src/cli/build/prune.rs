@@ -1,8 +1,8 @@
 //! `builder prune`.
 
 use crate::base::{Error, Result, size, time};
-use crate::cli::image::confirm;
 use crate::cli::output::Out;
+use crate::cli::prompt::confirm;
 use crate::operations::build::usage::{self, Prune};
 use crate::operations::session::Session;
 

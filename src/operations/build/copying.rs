@@ -376,6 +376,7 @@ pub(super) fn execute(at: &At<'_>, plan: &Plan, draft: Draft) -> Result<Answer> 
         container_dir: draft.path(),
         view: &View::Same,
         mode: MountMode::Ephemeral,
+        points: false,
     })?;
     put(at, plan, &gathered, owner, names, rootfs.tree.as_fd())?;
     drop(gathered);
@@ -554,6 +555,7 @@ pub(super) fn workdir(at: &At<'_>, draft: Draft) -> Result<Answer> {
                 container_dir: draft.path(),
                 view: &View::Same,
                 mode: MountMode::Ephemeral,
+                points: false,
             })?;
             let user = resolve_user(rootfs.tree.as_fd(), &config.user, &[])
                 .what(|| format!("cannot find the user {:?}", config.user))?;
