@@ -70,13 +70,14 @@ pub fn events(
 /// Where events are read.
 enum Source {
     Files(Reader, Watch),
-    System(Journalctl),
+    System(Box<Journalctl>),
 }
 
 impl Source {
     fn open(journal: &Journal, filter: &Filter, past: bool, stream: bool) -> Result<Self> {
         if let Some(query) = journal.query(filter.since, past, stream) {
-            return Journalctl::start(&query, stream).map(Self::System);
+            let journal = Journalctl::start(&query, stream)?;
+            return Ok(Self::System(Box::new(journal)));
         }
         let watch = Watch::new()?;
         if let Some(folder) = journal.folder() {

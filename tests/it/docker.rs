@@ -252,6 +252,76 @@ fn outputs_have_the_shapes_that_were_recorded_of_dockers() {
 }
 
 #[test]
+fn objects_have_the_fields_that_were_recorded_of_podmans() {
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/podman/shapes.json");
+    let recorded: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let w = World::new();
+    let tar = crate::support::fixture::busybox_file(w.path());
+    let changes = ["-c", "CMD [\"sh\"]", "-c", "LABEL a=b", "-c", "EXPOSE 80"];
+    let tar = tar.to_str().unwrap();
+    called(
+        &w,
+        "podman",
+        &[&["import", "-q"], &changes[..], &[tar, "busybox"]].concat(),
+    );
+    called(&w, "podman", &["volume", "create", "--label", "l=1", "vol"]);
+    let run = "run -d --name web --network none -v vol:/v -v /etc:/mnt:ro --label x=y --tmpfs /t:size=1m busybox sleep 1000";
+    called(&w, "podman", &run.split(' ').collect::<Vec<_>>());
+    called(
+        &w,
+        "podman",
+        &[
+            "run",
+            "--name",
+            "done",
+            "--network",
+            "none",
+            "busybox",
+            "true",
+        ],
+    );
+    let words = |list: &serde_json::Value| -> Vec<String> {
+        let all = list.as_array().unwrap().iter();
+        all.map(|v| v.as_str().unwrap().to_owned()).collect()
+    };
+    let line = |name: &str| -> &[&str] {
+        match name {
+            "ps" => &["ps", "-a", "--format", "json"],
+            "images" => &["images", "--format", "json"],
+            "volume ls" => &["volume", "ls", "--format", "json"],
+            "history" => &["history", "--format", "json", "busybox"],
+            "stats" => &["stats", "--no-stream", "--format", "json", "web"],
+            "events" => &["events", "--stream=false", "--format", "json"],
+            "inspect container" => &["inspect", "web"],
+            "inspect exited" => &["inspect", "done"],
+            "inspect image" => &["image", "inspect", "busybox"],
+            "inspect volume" => &["volume", "inspect", "vol"],
+            "info" => &["info", "--format", "json"],
+            "version" => &["version", "--format", "json"],
+            other => panic!("{other}"),
+        }
+    };
+    let mut lacks = Vec::new();
+    for part in ["rows", "fields"] {
+        for (name, fields) in recorded[part].as_object().unwrap() {
+            let text = called(&w, "podman", line(name));
+            let first = text.lines().next().unwrap();
+            let value: serde_json::Value = serde_json::from_str(&text)
+                .or_else(|_| serde_json::from_str(first))
+                .unwrap();
+            let mut mine = std::collections::BTreeSet::new();
+            paths(value.get(0).unwrap_or(&value), "", &mut mine);
+            let missing = words(fields).into_iter().filter(|f| !mine.contains(f));
+            lacks.extend(missing.map(|f| format!("{name}: {f}")));
+        }
+    }
+    assert!(lacks.is_empty(), "{lacks:?}");
+    called(&w, "podman", &["rm", "-f", "-t", "0", "web", "done"]);
+}
+
+#[test]
 fn what_fails_fails_with_dockers_codes_and_words() {
     let w = World::with_busybox();
     let fails = |name: &str, line: &str| {

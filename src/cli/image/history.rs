@@ -104,6 +104,7 @@ fn machine(line: &HistoryLine) -> Value {
     json!({
         "id": line.id.clone().unwrap_or_else(|| "<missing>".to_owned()),
         "created": line.created.rfc3339(),
+        "Created": line.created.rfc3339(),
         "CreatedBy": line.created_by,
         "size": line.size,
         "comment": line.comment,
