@@ -403,7 +403,7 @@ mod tests {
         let class = dir.path().join("gold");
         let monitor = class.join("mon_groups/c");
         assert_eq!(groups.all, [class, monitor.clone()]);
-        assert_eq!(groups.own, [monitor.clone()]);
+        assert_eq!(groups.own, std::slice::from_ref(&monitor));
         // A name that is taken, or no more groups: an error.
         assert!(make_in(dir.path(), &json, "c").is_err());
         let record = Record {

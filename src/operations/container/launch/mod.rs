@@ -439,7 +439,7 @@ fn keep_connected(
                 }
                 uplink::Step::Waiting(until) => {
                     let watched = begun.watched(&netns);
-                    let copies = watched.iter().map(|fd| fd.try_clone_to_owned());
+                    let copies = watched.iter().map(BorrowedFd::try_clone_to_owned);
                     let watch = copies
                         .collect::<std::io::Result<_>>()
                         .what(|| "cannot copy a descriptor")?;
