@@ -221,7 +221,7 @@ fn values(arg: &Arg) -> Wanted {
         "log-level" => words(&["trace", "debug", "info", "warn", "error"]),
         "cgroup-manager" => words(&["cgroupfs", "systemd"]),
         "events-backend" => words(&["file", "none"]),
-        "storage-driver" => words(&["overlay", "copy"]),
+        "storage-driver" => words(&["overlay", "fuse", "fuse-metadata", "copy"]),
         "format" => words(&["json"]),
         _ => match arg.get_value_hint() {
             ValueHint::AnyPath

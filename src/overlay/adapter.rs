@@ -34,14 +34,16 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// The most that one request reads or writes.
 const MOST: u32 = 1 << 20;
 
-/// Threads that answer: a request that waits for the disk shall not keep the next one waiting.
-const THREADS: usize = 4;
+/// How many threads answer: a request that waits for the disk shall not keep the next one waiting.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4))
+}
 
 /// Serves until the file system is gone.
 pub(super) fn run(device: OwnedFd, overlay: Overlay, ready: impl FnOnce()) -> Result<()> {
     let mut config = Config::default();
     config.acl = SessionACL::All;
-    config.n_threads = Some(THREADS);
+    config.n_threads = Some(threads());
     let session = Session::from_fd(Server(overlay), device, SessionACL::All, config)
         .what(|| "the kernel does not speak our FUSE protocol")?;
     ready();

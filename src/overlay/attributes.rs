@@ -38,11 +38,11 @@ impl Overlay {
     pub(super) fn shown(&self, spot: Spot<'_>, stat: &Stat, level: u16) -> Result<Stat> {
         let mut shown = *stat;
         let lower = level != UPPER;
-        if (lower && self.restore.is_some()) || self.squash {
-            if let Some(owner) = remembered(spot, stat)? {
-                (shown.uid, shown.gid) = (owner.uid, owner.gid);
-                shown.mode = stat.kind() | owner.mode;
-            }
+        if ((lower && self.restore.is_some()) || self.squash)
+            && let Some(owner) = remembered(spot, stat)?
+        {
+            (shown.uid, shown.gid) = (owner.uid, owner.gid);
+            shown.mode = stat.kind() | owner.mode;
         }
         if lower && let Some(maps) = &self.maps {
             shown.uid = to_host(&maps.uids, shown.uid).unwrap_or(NOBODY);

@@ -10,6 +10,8 @@ use crate::sys::bare::{self, Code, Result, Space};
 impl Overlay {
     /// Reads into `buffer` until it is full or the file ends.
     pub(super) fn read(&self, node: &Arc<Node>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        #[cfg(test)]
+        super::tests::maybe_panic();
         let data = self.data(node, false)?;
         bare::read(data.handle.as_fd(), buffer, offset)
     }

@@ -221,7 +221,7 @@ impl Overlay {
             Err(Code(libc::ENOENT)) => return Ok(None),
             other => other?,
         };
-        let name = Name::from(name);
+        let name = listing.key(name);
         let add = || self.table.add(&stat, slot.level, self.base, parent, &name);
         let key = (stat.dev, stat.ino);
         let (mut node, known) = if stat.nlink > 1 && !stat.is_dir() {

@@ -30,6 +30,16 @@ pub(super) struct Caller {
     pub(super) umask: u32,
 }
 
+/// How something takes the place of a whiteout.
+#[derive(Clone, Copy, Debug)]
+struct Over {
+    owner: (u32, u32),
+    /// The whiteout hides something: a folder must go on doing so.
+    beneath: bool,
+    /// The folder gives its access control list to what is new in it.
+    inherits: bool,
+}
+
 impl What<'_> {
     fn mode(self) -> u32 {
         match self {
@@ -89,15 +99,14 @@ impl Overlay {
                     .inspect_err(|_| remove(dir, name, what))?;
                 Ok(file)
             }),
-            Some(old) => self.make_over(
-                dir,
-                name,
-                what,
-                mode,
-                (caller.uid, gid),
-                old.beneath,
-                inherits,
-            ),
+            Some(old) => {
+                let over = Over {
+                    owner: (caller.uid, gid),
+                    beneath: old.beneath,
+                    inherits,
+                };
+                self.make_over(dir, name, what, mode, over)
+            }
         };
         let file = made?;
         let stat = bare::stat(Spot::Name(dir, name))?;
@@ -183,10 +192,13 @@ impl Overlay {
         name: &[u8],
         what: What<'_>,
         mode: u32,
-        owner: (u32, u32),
-        beneath: bool,
-        inherits: bool,
+        over: Over,
     ) -> Result<Option<std::os::fd::OwnedFd>> {
+        let Over {
+            owner,
+            beneath,
+            inherits,
+        } = over;
         let work = self.work()?.as_fd();
         // What inherits must be born in a folder to inherit from.
         let nursery = if inherits {

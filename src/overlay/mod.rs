@@ -24,7 +24,7 @@ mod node;
 mod remove;
 mod rename;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod xattrs;
 
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use self::handles::{Handle, Handles};
 use self::node::{Node, Part, ROOT, Table};
-use crate::base::{Context as _, Error, Result};
+use crate::base::{Context as _, Error, Hint as _, Result};
 use crate::spec::idmap::IdMaps;
 use crate::spec::ondisk::{OPAQUE, TrueOwner};
 use crate::sys::bare::{self, Code, Spot};
@@ -202,7 +202,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// `ENOENT` without /dev/fuse, `EPERM` where the kernel refuses it.
 pub fn mount(read_only: bool) -> Result<(OwnedFd, OwnedFd)> {
-    let device = mount::fuse_device().what(|| "cannot open /dev/fuse")?;
+    let device = mount::fuse_device()
+        .what(|| "cannot open /dev/fuse")
+        .hint(|| "load the kernel's module (sudo modprobe fuse), or pass --device /dev/fuse to the container around")?;
     let context = mount::Context::open("fuse")?;
     context.string("source", "coracle")?;
     context.string("subtype", "coracle")?;

@@ -40,7 +40,7 @@ pub(super) struct Node {
     /// Where it is. Held over every call that uses its name.
     pub(super) place: Mutex<Place>,
     /// Its names: one, of a folder; none when all were removed.
-    pub(super) names: Mutex<Vec<(Arc<Node>, Name)>>,
+    pub(super) names: Mutex<Vec<(Arc<Self>, Name)>>,
     /// An opened regular file.
     pub(super) data: Mutex<Option<Data>>,
     /// Of a folder: its parts in the layers, top first; `None` until somebody needs them.
@@ -139,6 +139,12 @@ impl Listing {
     /// What the folder shows at `name`.
     pub(super) fn shown(&self, name: &[u8]) -> Option<Slot> {
         self.slots.get(name).copied().filter(|s| !s.is_whiteout())
+    }
+
+    /// `name` as the listing has it: shared, where it is there.
+    pub(super) fn key(&self, name: &[u8]) -> Name {
+        let known = self.slots.get_key_value(name);
+        known.map_or_else(|| Name::from(name), |(key, _)| key.clone())
     }
 
     /// What is on record at `name`, a whiteout in the upper too.

@@ -64,9 +64,15 @@ impl Overlay {
         if lock(&node.names).len() > 1 || place.gone.is_some() {
             return Ok(());
         }
-        let dir = self.part(parent, place.level)?;
-        let open = bare::open_path(dir.as_fd(), name)?;
-        place.gone = Some(self.handles.keep(open));
+        let opened = lock(&node.data).clone();
+        place.gone = match opened {
+            Some(data) => Some(data.handle),
+            None => {
+                let dir = self.part(parent, place.level)?;
+                let open = bare::open_path(dir.as_fd(), name)?;
+                Some(self.handles.keep(open))
+            }
+        };
         Ok(())
     }
 

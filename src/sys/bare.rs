@@ -574,11 +574,12 @@ pub fn reflink(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
 /// # Errors
 /// What fsync(2) says.
 pub fn sync(fd: BorrowedFd<'_>, data: bool) -> Result<()> {
-    Ok(if data {
-        rfs::fdatasync(fd)?
+    let synced = if data {
+        rfs::fdatasync(fd)
     } else {
-        rfs::fsync(fd)?
-    })
+        rfs::fsync(fd)
+    };
+    Ok(synced?)
 }
 
 /// A name in a folder.

@@ -290,6 +290,7 @@ fn drivers(facts: &Facts) -> Vec<Finding> {
     let of = |step| facts.steps.get(&step).cloned().unwrap_or_default();
     let is_single = !of(Step::Ids).worked;
     let (overlay, shifted, copy) = (of(Step::Overlay), of(Step::Shifted), of(Step::Copy));
+    let fuse = of(Step::Fuse);
     let ok = |name, outcome: &Outcome| {
         finding(
             name,
@@ -301,13 +302,18 @@ fn drivers(facts: &Facts) -> Vec<Finding> {
     list.push(if overlay.worked {
         ok("driver-overlay", &overlay)
     } else {
-        let grade = if copy.worked {
+        let grade = if copy.worked || fuse.worked {
             Grade::Warn
         } else {
             Grade::Fail
         };
+        let costs = if fuse.worked {
+            "containers' files go through FUSE: many small files are slower"
+        } else {
+            "containers are copied in full: slow starts and a full disk"
+        };
         finding("driver-overlay", grade, overlay.said.clone())
-            .costs("containers are copied in full: slow starts and a full disk")
+            .costs(costs)
             .mend_by_hint(&overlay)
     });
     if shifted.worked {
@@ -319,10 +325,17 @@ fn drivers(facts: &Facts) -> Vec<Finding> {
                 .mend_by_hint(&shifted),
         );
     }
+    list.push(if fuse.worked {
+        ok("driver-fuse", &fuse)
+    } else {
+        finding("driver-fuse", Grade::Warn, fuse.said.clone())
+            .costs("where the kernel's overlay does not work, containers are copied in full")
+            .mend_by_hint(&fuse)
+    });
     list.push(if copy.worked {
         ok("driver-copy", &copy)
     } else {
-        let grade = if overlay.worked {
+        let grade = if overlay.worked || fuse.worked {
             Grade::Warn
         } else {
             Grade::Fail

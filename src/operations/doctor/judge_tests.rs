@@ -205,6 +205,7 @@ fn each_lack_is_found_priced_and_mended() {
             "do this",
             fails(Step::Shifted),
         ),
+        ("driver-fuse", Grade::Warn, "do this", fails(Step::Fuse)),
         ("driver-copy", Grade::Warn, "do this", fails(Step::Copy)),
         (
             "container",
@@ -319,7 +320,7 @@ fn without_any_driver_or_id_nothing_is_said_twice() {
         !names.contains(&"driver-shifted"),
         "it follows from the ids"
     );
-    for step in [Step::Overlay, Step::Copy] {
+    for step in [Step::Overlay, Step::Fuse, Step::Copy] {
         facts.steps.insert(step, failed("no"));
     }
     let report = super::super::Report {

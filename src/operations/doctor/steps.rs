@@ -32,6 +32,8 @@ pub enum Step {
     Overlay,
     /// The same for a container with id maps of its own (`keep-id`).
     Shifted,
+    /// The same by our own overlay over FUSE.
+    Fuse,
     /// The same by copying.
     Copy,
     /// A network of its own with an uplink, and a published port that answers.
@@ -40,11 +42,12 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Namespaces,
         Self::Ids,
         Self::Overlay,
         Self::Shifted,
+        Self::Fuse,
         Self::Copy,
         Self::Network,
     ];
@@ -56,6 +59,7 @@ impl Step {
             Self::Ids => "ids",
             Self::Overlay => "overlay",
             Self::Shifted => "shifted",
+            Self::Fuse => "fuse",
             Self::Copy => "copy",
             Self::Network => "network",
         }
@@ -111,6 +115,7 @@ pub fn perform(session: &Session, step: Step) -> Outcome {
         Step::Ids => ids(session),
         Step::Overlay => rootfs(session, "overlay", false),
         Step::Shifted => rootfs(session, "overlay", true),
+        Step::Fuse => rootfs(session, "fuse", false),
         Step::Copy => rootfs(session, "copy", false),
         Step::Network => network(session),
     };

@@ -539,6 +539,55 @@ fn inner_single_id() {
 }
 
 #[test]
+#[ignore = "runs inside a user namespace, started by a_panic_ends_with_its_request"]
+fn inner_panic() {
+    use crate::overlay::{self, Plan, tests::PANIC};
+    use std::sync::atomic::Ordering;
+    let store = store(None);
+    let layers = image(&store);
+    let (device, tree) = overlay::mount(true).unwrap();
+    let plan = Plan {
+        lowers: layers
+            .iter()
+            .rev()
+            .map(|layer| store.layers().open(layer).unwrap())
+            .collect(),
+        upper: None,
+        maps: None,
+        restore: None,
+        squash: false,
+        volatile: true,
+        metadata_only: false,
+    };
+    let server = std::thread::spawn(move || overlay::serve(device, plan, || {}));
+    check_view(tree.as_fd(), |id| id);
+    let su = |tree: BorrowedFd<'_>| {
+        let bin = at::open_dir_in_root(tree, b"bin").unwrap();
+        let (file, _) = at::open_file(bin.as_fd(), b"su").unwrap();
+        let mut text = String::new();
+        std::fs::File::from(file)
+            .read_to_string(&mut text)
+            .map(|_| text)
+    };
+    PANIC.store(true, Ordering::Relaxed);
+    for _ in 0..10 {
+        let failed = su(tree.as_fd()).unwrap_err();
+        assert_eq!(failed.raw_os_error(), Some(libc::EIO));
+    }
+    PANIC.store(false, Ordering::Relaxed);
+    assert_eq!(su(tree.as_fd()).unwrap(), "#!su");
+    let refused = at::create_file(tree.as_fd(), b"x", 0o600).unwrap_err();
+    assert_eq!(refused.errno, libc::EROFS);
+    drop(tree);
+    server.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_panic_ends_with_its_request() {
+    inside("storage::driver::tests::inner_panic", false);
+}
+
+#[test]
 fn every_driver_shows_the_same() {
     inside("storage::driver::tests::inner_every_driver", false);
 }

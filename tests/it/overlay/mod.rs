@@ -291,3 +291,30 @@ fn assert_same(left: &[String], right: &[String], what: &str) {
         b.join("\n")
     );
 }
+
+/// Runs `$CORACLE_COMMAND` with the mounted folder as its argument, on `$CORACLE_ENGINE`: for
+/// tests/overlay-suites, which brings other people's tests.
+#[test]
+#[ignore = "runs inside a user namespace, started by tests/overlay-suites"]
+fn inner_command() {
+    let engine = match std::env::var("CORACLE_ENGINE").as_deref() {
+        Ok("ours") => Engine::Ours,
+        Ok("kernel") => Engine::Kernel,
+        _ => Engine::Plain,
+    };
+    let base = scratch("command");
+    let lowers = ["top", "bottom"].map(|name| base.join(name));
+    for lower in &lowers {
+        std::fs::create_dir(lower).unwrap();
+    }
+    let stage = Stage::new(engine, base.join("stage"), &lowers);
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(std::env::var_os("CORACLE_COMMAND").unwrap())
+        .arg("sh")
+        .arg(stage.root())
+        .status();
+    stage.end();
+    assert!(status.unwrap().success());
+}
