@@ -17,6 +17,7 @@ pub mod events;
 pub mod frame;
 pub mod globals;
 pub mod image;
+pub mod network;
 pub mod output;
 pub mod prompt;
 pub mod runtime;
@@ -56,6 +57,7 @@ const NOUNS: &[Entry] = &[
         build::CACHE,
         build::BUILDX
     ),
+    noun!("network", "Manage networks", network::NOUN),
     noun!("volume", "Manage volumes", volume::NOUN),
     noun!("secret", "Manage secrets", secret::NOUN),
     noun!(

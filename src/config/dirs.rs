@@ -69,6 +69,10 @@ impl Dirs {
         let own = || self.data.join("volumes");
         self.volumes.clone().unwrap_or_else(own)
     }
+    /// `data/networks`: one file a network.
+    pub fn networks(&self) -> PathBuf {
+        self.data.join("networks")
+    }
     /// `data/secrets`: one folder a secret.
     pub fn secrets(&self) -> PathBuf {
         self.data.join("secrets")

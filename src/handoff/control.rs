@@ -18,6 +18,8 @@ use super::address;
 use super::failure::Failure;
 use super::terminal::Size;
 use crate::base::{Context as _, Error, Kind, Result};
+use crate::state::network::NetworkRecord;
+use crate::state::options::NetworkWish;
 
 /// The version that this program speaks.
 pub const VERSION: u32 = 1;
@@ -55,8 +57,31 @@ pub enum Request {
         /// The policy.
         policy: Value,
     },
+    /// Another network, or one less.
+    Network {
+        /// Which.
+        change: Box<NetworkChange>,
+    },
     /// Answer with the exit code when the process has ended (or did since the monitor started).
     Wait,
+}
+
+/// How a running container's networks change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkChange {
+    /// One more.
+    Connect {
+        /// The network.
+        network: Box<NetworkRecord>,
+        /// What is wished of it.
+        wish: NetworkWish,
+    },
+    /// One less.
+    Disconnect {
+        /// Its name.
+        network: String,
+    },
 }
 
 /// What an attach client wants.

@@ -28,10 +28,11 @@ use std::time::Duration;
 
 use crate::base::Result;
 use crate::events::Event;
-use crate::handoff::control::AttachRequest;
+use crate::handoff::control::{AttachRequest, NetworkChange};
 use crate::handoff::output::Sink;
 use crate::handoff::terminal::Size;
 use crate::state::container::{Container, ExitRecord};
+use crate::state::network::AttachedNetwork;
 use crate::state::options::{PortMapping, RestartPolicy};
 use crate::sys::process::Identity;
 
@@ -131,6 +132,8 @@ pub struct Running {
     pub pty: Option<OwnedFd>,
     /// The uplink, if it has one.
     pub uplink: Option<Uplink>,
+    /// Its networks with a name, if it is on any.
+    pub networks: Option<Box<dyn Networks>>,
     /// Published ports with random ones filled in.
     pub ports: Vec<PortMapping>,
     /// Kind of network in effect.
@@ -154,6 +157,7 @@ impl Running {
             pidfd,
             pty: None,
             uplink: None,
+            networks: None,
             ports: Vec::new(),
             network: String::new(),
             ip_address: None,
@@ -199,6 +203,27 @@ pub enum Again {
         /// At the latest.
         until: std::time::Instant,
     },
+}
+
+/// A running container's networks with a name, which another process of the user's serves. Dropped,
+/// the container leaves them all.
+pub trait Networks {
+    /// Readable when that process ended.
+    fn socket(&self) -> BorrowedFd<'_>;
+    /// It ended: starts it again, or finds it started. The container has kept what it has.
+    ///
+    /// # Errors
+    /// What starting it says.
+    fn again(&mut self) -> Result<()>;
+    /// One network more or less.
+    ///
+    /// # Errors
+    /// What that process says.
+    fn change(&mut self, change: &NetworkChange) -> Result<()>;
+    /// What the container has.
+    fn attached(&self) -> Vec<AttachedNetwork>;
+    /// The inode of the namespace that this process keeps alive.
+    fn bridges(&self) -> Option<u64>;
 }
 
 /// What the command learns.

@@ -289,6 +289,7 @@ fn request_of(monitor: &mut Monitor<'_>, token: u64, request: Request) -> Result
                 .map_err(|e| Error::invalid("invalid restart policy").because(e))?;
             monitor.set_policy(policy);
         }
+        Request::Network { change } => monitor.change_networks(&change)?,
         Request::Wait => {
             monitor.wait(token);
             return Ok(None);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::base::fs as files;
 use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
+use crate::spec::cidr::Cidr;
 use crate::state::options::{NetworkMode, NetworkOptions};
 
 /// Files larger than this are not configuration.
@@ -68,7 +69,10 @@ pub fn probe(env: &Env, conf: &ContainersConf, options: &NetworkOptions) -> Host
     // Programs, devices and routes concern an uplink of the container's own only.
     let uplink = matches!(
         options.mode,
-        NetworkMode::Default | NetworkMode::Pasta(_) | NetworkMode::Slirp4netns(_)
+        NetworkMode::Default
+            | NetworkMode::Pasta(_)
+            | NetworkMode::Slirp4netns(_)
+            | NetworkMode::Networks(_)
     );
     let routes = |path: &str| if uplink { text(path) } else { String::new() };
     let pasta = uplink.then(|| program("pasta")).flatten();
@@ -76,7 +80,8 @@ pub fn probe(env: &Env, conf: &ContainersConf, options: &NetworkOptions) -> Host
     HostFacts {
         pasta_release: pasta
             .as_deref()
-            .filter(|_| publishes)
+            // On networks ports are published by the role, not by pasta.
+            .filter(|_| publishes && options.mode.networks().is_empty())
             .and_then(pasta_release),
         pasta,
         slirp4netns: conf
@@ -154,6 +159,17 @@ fn tun(path: &Path) -> Tun {
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Tun::Denied,
         Err(_) => Tun::Missing,
     }
+}
+
+/// The IPv4 networks that the host has a route to, without the default.
+pub fn host_subnets() -> Vec<Cidr> {
+    routes_v4(&text("/proc/net/route"))
+        .into_iter()
+        .filter_map(|(net, mask)| {
+            let bits = u32::from(mask).leading_ones();
+            Cidr::of(net.into(), u8::try_from(bits).ok()?)
+        })
+        .collect()
 }
 
 /// The lines of `/proc/net/route` but the default: little-endian hexadecimal, as the kernel

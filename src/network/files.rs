@@ -80,6 +80,8 @@ pub struct ResolverChoice<'a> {
     pub forward: Option<IpAddr>,
     /// Whether the container has IPv6.
     pub has_v6: bool,
+    /// Gateways of networks that answer names: they stand for every server of the outside.
+    pub gateways: &'a [IpAddr],
     /// `--dns`.
     pub servers: &'a [IpAddr],
     /// `--dns-search`; a single `.` means none.
@@ -100,7 +102,9 @@ pub fn resolv_conf(choice: &ResolverChoice<'_>) -> String {
             servers.push(word);
         }
     };
-    if !choice.servers.is_empty() {
+    if !choice.gateways.is_empty() {
+        choice.gateways.iter().for_each(|g| add(g.to_string()));
+    } else if !choice.servers.is_empty() {
         choice.servers.iter().for_each(|s| add(s.to_string()));
     } else if choice.is_host_network {
         host.servers.iter().cloned().for_each(add);
@@ -119,7 +123,10 @@ pub fn resolv_conf(choice: &ResolverChoice<'_>) -> String {
     } else {
         choice.search.iter().map(String::as_str).collect()
     };
-    let search: Vec<&str> = search.into_iter().filter(|s| *s != ".").collect();
+    let mut search: Vec<&str> = search.into_iter().filter(|s| *s != ".").collect();
+    if !choice.gateways.is_empty() && choice.search.is_empty() {
+        search.insert(0, super::bridge::DOMAIN);
+    }
     let options = if choice.options.is_empty() {
         &host.options
     } else {
@@ -136,6 +143,17 @@ pub fn resolv_conf(choice: &ResolverChoice<'_>) -> String {
         text.push_str(&format!("options {}\n", options.join(" ")));
     }
     text
+}
+
+/// A resolver file with other servers, and everything else as it is.
+pub fn with_servers(text: &str, servers: &[IpAddr]) -> String {
+    let others = text.lines().filter(|l| !l.starts_with("nameserver"));
+    let own = servers
+        .iter()
+        .take(MAX_SERVERS)
+        .map(|s| format!("nameserver {s}"));
+    let lines = others.map(str::to_owned).chain(own);
+    lines.map(|l| l + "\n").collect()
 }
 
 /// What goes into a hosts file.

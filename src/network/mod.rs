@@ -13,11 +13,16 @@
 //! net where the host uses that one), the gateway .2, the resolver .3, whatever the host's network
 //! is at the moment: it starts offline, and egress follows the host when that changes.
 //!
+//! Networks with a name are served by one process for all containers: [`bridge`]; [`ipam`] chooses
+//! subnets and addresses.
+//!
 //! Trust (security.md I): the host's loopback is out of reach, and a client's address is kept
 //! where the tool can.
 
+pub mod bridge;
 pub mod facts;
 pub mod files;
+pub mod ipam;
 pub mod namespace;
 pub mod plan;
 pub mod ports;

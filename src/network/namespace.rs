@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::JoinHandle;
 
@@ -14,7 +14,7 @@ use nix::sched::CloneFlags;
 
 use crate::base::{Context as _, Error, Hint as _, Kind, Result};
 use crate::sys::netlink::Route;
-use crate::sys::{Call as _, interface};
+use crate::sys::{Call as _, interface, nl};
 
 /// What is set inside before anybody runs there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,27 @@ pub struct Namespace {
     pub fd: OwnedFd,
     /// Hears of routes in it; opened inside.
     pub routes: Route,
+    /// Sets devices, addresses and routes in it; opened inside. Gone once nobody needs it.
+    pub links: Option<nl::Socket>,
+}
+
+impl Namespace {
+    /// The same namespace and sockets once more.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn try_clone(&self) -> Result<Self> {
+        let again =
+            |fd: BorrowedFd<'_>| fd.try_clone_to_owned().what(|| "cannot copy a descriptor");
+        Ok(Self {
+            fd: again(self.fd.as_fd())?,
+            routes: Route::from(again(self.routes.as_fd())?),
+            links: match &self.links {
+                Some(links) => Some(nl::Socket::from(again(links.as_fd())?)),
+                None => None,
+            },
+        })
+    }
 }
 
 /// Starts [`create`] in a thread of its own.
@@ -135,6 +156,7 @@ fn watch() -> Result<Route> {
 
 /// In the namespace: loopback and sysctls.
 fn finish(fd: OwnedFd, routes: Route, settings: &Settings) -> Result<Namespace> {
+    let links = nl::Socket::route().what(|| "cannot set up the container's network")?;
     interface::loopback_up().what(|| "cannot bring the loopback up")?;
     // A cloud's metadata service hands out the machine's keys to whoever asks: not to containers.
     // Not fatal where routes of that type are not built in.
@@ -157,11 +179,18 @@ fn finish(fd: OwnedFd, routes: Route, settings: &Settings) -> Result<Namespace> 
     for (name, value) in &settings.sysctls {
         write_sysctl(name, value)?;
     }
-    Ok(Namespace { fd, routes })
+    Ok(Namespace {
+        fd,
+        routes,
+        links: Some(links),
+    })
 }
 
 /// Writes below `/proc/sys`, which shows the calling thread's network namespace under `net`.
-fn write_sysctl(name: &str, value: &str) -> Result<()> {
+///
+/// # Errors
+/// `NotFound`, `Denied`, or `Invalid` for a value that the kernel refuses.
+pub fn write_sysctl(name: &str, value: &str) -> Result<()> {
     let what = || format!("cannot set sysctl {name}={value}");
     // Names come from the person, but a slash must not lead out of the folder.
     let is_plain = name.starts_with("net.")

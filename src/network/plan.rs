@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use super::bridge::protocol::Attached;
 use super::facts::{HostFacts, Tun};
 use super::files::{self, HostsChoice, ResolverChoice};
 use super::ports;
@@ -27,6 +28,8 @@ pub struct Request<'a> {
     pub image_hosts: Option<&'a str>,
     /// `--hosts-file PATH`'s text, wanted for a path only.
     pub hosts_file: Option<&'a str>,
+    /// On networks with a name: what the container has there.
+    pub attached: Option<&'a Attached>,
 }
 
 /// What kind of network a container has.
@@ -42,6 +45,8 @@ pub enum Kind {
     Path(PathBuf),
     /// A namespace of its own with an uplink.
     Uplink,
+    /// A namespace of its own on bridges.
+    Bridge,
 }
 
 /// The whole plan.
@@ -66,17 +71,18 @@ pub struct NetworkPlan {
 impl NetworkPlan {
     /// Whether a namespace has to be made.
     pub fn needs_namespace(&self) -> bool {
-        matches!(self.kind, Kind::None | Kind::Uplink)
+        matches!(self.kind, Kind::None | Kind::Uplink | Kind::Bridge)
     }
 
-    /// The word for `status.json` and `inspect`: `none`, `host`, `container`, `ns`, `pasta`,
-    /// `slirp4netns`.
+    /// The word for `status.json` and `inspect`: `none`, `host`, `container`, `ns`, `bridge`,
+    /// `pasta`, `slirp4netns`.
     pub fn name(&self) -> &'static str {
         match self.kind {
             Kind::None => "none",
             Kind::Host => "host",
             Kind::Container(_) => "container",
             Kind::Path(_) => "ns",
+            Kind::Bridge => "bridge",
             Kind::Uplink => self.uplinks.first().map_or("none", UplinkPlan::name),
         }
     }
@@ -176,6 +182,7 @@ pub fn plan(
         NetworkMode::Host => (Kind::Host, Vec::new(), None),
         NetworkMode::Container(name) => (Kind::Container(name), Vec::new(), None),
         NetworkMode::Path(path) => (Kind::Path(path), Vec::new(), None),
+        NetworkMode::Networks(_) => (Kind::Bridge, Vec::new(), None),
         mode => {
             let (uplinks, addresses) = uplinks(&mode, &published, facts, conf)?;
             match (uplinks.is_empty(), missing(facts)) {
@@ -196,6 +203,11 @@ pub fn plan(
     };
     let ports = match &kind {
         Kind::Uplink => published,
+        // Served already.
+        Kind::Bridge => request
+            .attached
+            .map(|a| a.ports.clone())
+            .unwrap_or_default(),
         _ if published.is_empty() => published,
         Kind::Container(_) => {
             return Err(
@@ -237,6 +249,32 @@ pub fn plan(
     };
     name_files(&mut plan, request, facts, conf)?;
     Ok(plan)
+}
+
+/// The uplink of the namespace that all bridges share, or why there is none and what to do.
+///
+/// # Errors
+/// `Invalid` for options of containers.conf that cannot be read.
+pub fn uplinks_for_bridges(
+    facts: &HostFacts,
+    conf: &ContainersConf,
+) -> Result<(Option<NetworkPlan>, Option<String>)> {
+    let (uplinks, addresses) = uplinks(&NetworkMode::Default, &[], facts, conf)?;
+    if uplinks.is_empty() {
+        let (why, mend) = missing(facts).unwrap_or(("there is no uplink", ""));
+        let text = format!("no way out of networks: {why}; {mend}");
+        return Ok((None, Some(text)));
+    }
+    let plan = NetworkPlan {
+        kind: Kind::Uplink,
+        uplinks,
+        ports: Vec::new(),
+        addresses,
+        resolv_conf: None,
+        hosts: None,
+        notices: Vec::new(),
+    };
+    Ok((Some(plan), None))
 }
 
 /// `default` becomes what containers.conf says, if it says anything.
@@ -429,10 +467,15 @@ fn name_files(
                 own.to_vec()
             }
         };
+        let gateways = request
+            .attached
+            .map(Attached::resolvers)
+            .unwrap_or_default();
         plan.resolv_conf = Some(files::resolv_conf(&ResolverChoice {
+            gateways: &gateways,
             host: &facts.resolv_conf,
             behind: facts.resolved_conf.as_deref(),
-            is_host_network: !matches!(plan.kind, Kind::Uplink | Kind::Path(_)),
+            is_host_network: !matches!(plan.kind, Kind::Uplink | Kind::Path(_) | Kind::Bridge),
             forward: plan.addresses.map(|a| a.resolver.into()),
             has_v6: has_v6 || plan.kind != Kind::Uplink,
             servers: if options.dns.is_empty() {
@@ -454,9 +497,12 @@ fn name_files(
         }
         return Ok(());
     }
-    let host = host_address(plan, facts, conf)?;
+    let is_routed = request.attached.is_some_and(Attached::is_routed);
+    let host = host_address(plan, facts, conf, is_routed)?;
+    let on_networks = request.attached.and_then(Attached::address);
     let own: IpAddr = match (&plan.kind, plan.addresses) {
         (Kind::Uplink, Some(addresses)) => addresses.container.into(),
+        (Kind::Bridge, _) => on_networks.unwrap_or(Ipv4Addr::LOCALHOST.into()),
         _ => Ipv4Addr::LOCALHOST.into(),
     };
     let mut names = Vec::new();
@@ -506,6 +552,7 @@ fn host_address(
     plan: &NetworkPlan,
     facts: &HostFacts,
     conf: &ContainersConf,
+    is_routed: bool,
 ) -> Result<Option<IpAddr>> {
     match conf.containers.host_containers_internal_ip.as_deref() {
         Some("none") => return Ok(None),
@@ -531,7 +578,13 @@ fn host_address(
             .copied()
             // Offline: a name that leads nowhere for now is better than none.
             .or_else(|| plan.addresses.map(|a| a.gateway.into())),
-        Kind::None | Kind::Container(_) | Kind::Path(_) => None,
+        Kind::Bridge if is_routed => facts
+            .addresses
+            .iter()
+            .find(|a| a.is_ipv4())
+            .or(facts.addresses.first())
+            .copied(),
+        Kind::None | Kind::Container(_) | Kind::Path(_) | Kind::Bridge => None,
     })
 }
 

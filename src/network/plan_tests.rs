@@ -23,6 +23,7 @@ fn run(options: &NetworkOptions, facts: &HostFacts, conf: &ContainersConf) -> Re
         name: "web",
         image_hosts: Some("10.0.0.7 fromimage\n"),
         hosts_file: Some("10.0.0.8 fromfile\n"),
+        attached: None,
     };
     plan(&request, facts, conf)
 }

@@ -171,16 +171,39 @@ pub fn settle(plan: &mut NetworkPlan, facts: &HostFacts) -> Result<()> {
     }
     drop(held);
     for mapping in &plan.ports {
-        occupy(mapping, mapping.host_port, has_v6)
-            .map_err(|(port, address, e)| explain(mapping, port, address, &e, facts))?;
+        occupy(mapping, mapping.host_port, has_v6).map_err(|(port, address, e)| {
+            explain(mapping, port, address, &e, facts.unprivileged_port_start)
+        })?;
     }
     Ok(())
 }
 
-/// A socket held for a moment.
-enum Held {
-    Tcp(#[expect(dead_code, reason = "holding it is its use")] TcpListener),
-    Udp(#[expect(dead_code, reason = "holding it is its use")] UdpSocket),
+/// Opens the host's sockets of a mapping, for whoever serves it himself; a port that is not named
+/// is chosen. In the calling thread's network.
+///
+/// # Errors
+/// As [`settle`].
+pub fn open(mapping: &mut PortMapping) -> Result<Vec<Held>> {
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let has_v6 = Path::new("/proc/net/if_inet6").exists();
+    if mapping.host_port == 0 {
+        let (port, sockets) = choose(mapping, has_v6)?;
+        mapping.host_port = port;
+        return Ok(sockets);
+    }
+    let start = text("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let start = start.trim().parse().unwrap_or(1024);
+    occupy(mapping, mapping.host_port, has_v6)
+        .map_err(|(port, address, e)| explain(mapping, port, address, &e, start))
+}
+
+/// A socket of the host.
+#[derive(Debug)]
+pub enum Held {
+    /// Connections.
+    Tcp(TcpListener),
+    /// Packets.
+    Udp(UdpSocket),
 }
 
 /// A run of free ports, and the sockets that hold it.
@@ -244,7 +267,7 @@ fn explain(
     port: u16,
     address: IpAddr,
     error: &io::Error,
-    facts: &HostFacts,
+    first_plain: u16,
 ) -> Error {
     let protocol = mapping.protocol.name();
     let cause = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EINVAL));
@@ -269,8 +292,7 @@ fn explain(
             Error::new(
                 ErrorKind::Denied,
                 format!(
-                    "port {port}/{protocol} is below {}, the first one for plain users",
-                    facts.unprivileged_port_start
+                    "port {port}/{protocol} is below {first_plain}, the first one for plain users"
                 ),
             )
             .because(cause)

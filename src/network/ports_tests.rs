@@ -163,7 +163,13 @@ fn refusals_say_what_to_do() {
     let facts = facts();
     let low = port(None, 80, 80, 1, Protocol::Tcp);
     let denied = io::Error::from_raw_os_error(libc::EACCES);
-    let e = explain(&low, 80, Ipv4Addr::UNSPECIFIED.into(), &denied, &facts);
+    let e = explain(
+        &low,
+        80,
+        Ipv4Addr::UNSPECIFIED.into(),
+        &denied,
+        facts.unprivileged_port_start,
+    );
     assert_eq!(e.kind(), ErrorKind::Denied);
     assert!(
         e.hints()[0].contains("net.ipv4.ip_unprivileged_port_start=80"),

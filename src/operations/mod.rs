@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod events;
 pub mod image;
 mod journalctl;
+pub mod network;
 pub mod ociruntime;
 pub mod secret;
 pub mod session;

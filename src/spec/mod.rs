@@ -4,6 +4,7 @@
 //! here can only be made by a validating parser; paths are built from such types only
 //! (security class H).
 
+pub mod cidr;
 pub mod digest;
 pub mod id;
 pub mod idmap;

@@ -5,5 +5,6 @@
 //! One writer for each file; replaced atomically; readers take no lock.
 
 pub mod container;
+pub mod network;
 pub mod options;
 pub mod request;

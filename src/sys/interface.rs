@@ -1,6 +1,6 @@
 //! Network interfaces of the calling thread's network namespace: just what a fresh one needs.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -32,5 +32,70 @@ pub fn loopback_up() -> Result<()> {
         Ok(())
     } else {
         Err(Error::last("ioctl(SIOCSIFFLAGS)", "lo"))
+    }
+}
+
+/// Sets an option that is a number.
+fn set_number(socket: impl AsFd, level: i32, option: i32, name: &str) -> Result<()> {
+    let on: i32 = 1;
+    let length = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(0);
+    // SAFETY: the value is valid for its length over the call.
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            option,
+            (&raw const on).cast(),
+            length,
+        )
+    };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(Error::last("setsockopt", name))
+    }
+}
+
+/// Lets a socket have an address that is nobody's here: that of a client whose connection it
+/// carries on.
+///
+/// Kernel: ip(7), `IP_TRANSPARENT`; `CAP_NET_ADMIN` over the socket's network.
+///
+/// # Errors
+/// `EPERM`.
+pub fn set_transparent(socket: impl AsFd, v6: bool) -> Result<()> {
+    match v6 {
+        true => set_number(
+            socket,
+            libc::SOL_IPV6,
+            libc::IPV6_TRANSPARENT,
+            "IPV6_TRANSPARENT",
+        ),
+        false => set_number(socket, libc::SOL_IP, libc::IP_TRANSPARENT, "IP_TRANSPARENT"),
+    }
+}
+
+/// Has a socket take only what comes through one device.
+///
+/// Kernel: socket(7), `SO_BINDTODEVICE`.
+///
+/// # Errors
+/// `ENODEV`.
+pub fn bind_to_device(socket: impl AsFd, name: &str) -> Result<()> {
+    let length = libc::socklen_t::try_from(name.len()).unwrap_or(0);
+    // SAFETY: the text is valid for its length over the call.
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            length,
+        )
+    };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(Error::last("setsockopt(SO_BINDTODEVICE)", name))
     }
 }

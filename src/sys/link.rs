@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::error::{Call as _, Error, Result};
 use super::memory::Buffer;
+use super::nl::{messages, verdict};
 
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -87,10 +88,10 @@ impl Links {
         let mut buffer = Buffer::new(BUFFER);
         loop {
             let count = self.receive(&mut buffer)?;
-            for (kind, payload) in messages(buffer.get(..count).unwrap_or_default()) {
+            for (kind, _, payload) in messages(buffer.get(..count).unwrap_or_default()) {
                 match i32::from(kind) {
                     libc::NLMSG_DONE => return Ok(all),
-                    libc::NLMSG_ERROR => check(payload, "dump of addresses")?,
+                    libc::NLMSG_ERROR => verdict(payload, "dump of addresses")?,
                     _ => all.extend(lasting(payload, index)),
                 }
             }
@@ -163,9 +164,9 @@ impl Links {
         self.send(kind, flags, payload)?;
         let mut buffer = [0; ANSWER];
         let count = self.receive(&mut buffer)?;
-        for (kind, payload) in messages(buffer.get(..count).unwrap_or_default()) {
+        for (kind, _, payload) in messages(buffer.get(..count).unwrap_or_default()) {
             if i32::from(kind) == libc::NLMSG_ERROR {
-                return check(payload, what);
+                return verdict(payload, what);
             }
         }
         Err(Error::new("recv", "NETLINK_ROUTE", libc::EBADMSG))
@@ -198,29 +199,6 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     let two = bytes.get(at..at + 2)?.try_into().ok()?;
     Some(u16::from_ne_bytes(two))
-}
-
-/// The messages of a packet: kind and payload.
-fn messages(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
-    let mut list = Vec::new();
-    while let (Some(length), Some(kind)) = (u32_at(bytes, 0), u16_at(bytes, 4)) {
-        let length = length as usize;
-        let Some(payload) = bytes.get(HEADER..length) else {
-            break;
-        };
-        list.push((kind, payload));
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    list
-}
-
-/// `struct nlmsgerr`.
-fn check(payload: &[u8], what: &str) -> Result<()> {
-    match u32_at(payload, 0).map(u32::cast_signed) {
-        Some(0) => Ok(()),
-        Some(error) => Err(Error::new("rtnetlink", what, error.saturating_neg())),
-        None => Err(Error::new("rtnetlink", what, libc::EBADMSG)),
-    }
 }
 
 /// An address of that device, if it is one to be kept; without what the kernel counts itself.

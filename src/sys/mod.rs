@@ -26,6 +26,7 @@ pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
+pub mod nl;
 pub mod pidfd;
 pub mod process;
 pub mod pty;

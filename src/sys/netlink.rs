@@ -16,8 +16,8 @@ use rustix::net::{
 
 use super::error::{Call as _, Error, Result};
 use super::memory::Buffer;
+use super::nl::messages;
 
-const HEADER: usize = 16;
 /// Larger than any message that we ask for; the kernel's own buffers are at most 32 KiB.
 const BUFFER: usize = 32 << 10;
 /// An acknowledgement or a refusal, which repeats the request.
@@ -124,6 +124,12 @@ impl Route {
     }
 }
 
+impl From<OwnedFd> for Route {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
 impl AsFd for Route {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -132,7 +138,7 @@ impl AsFd for Route {
 
 /// The refusal in an answer, if it is one.
 fn refusal(bytes: &[u8], address: Ipv4Addr) -> Result<()> {
-    for (kind, body) in Messages(bytes) {
+    for (kind, _, body) in messages(bytes) {
         let errno = body
             .first_chunk::<4>()
             .map_or(0, |b| -i32::from_ne_bytes(*b));
@@ -148,7 +154,7 @@ fn refusal(bytes: &[u8], address: Ipv4Addr) -> Result<()> {
 }
 
 fn parse(bytes: &[u8], seen: &mut Seen) {
-    for (kind, body) in Messages(bytes) {
+    for (kind, _, body) in messages(bytes) {
         // struct rtmsg: family, length of the destination prefix, …; type is byte 7.
         if let [family, 0, _, _, _, _, _, kind_of_route, ..] = *body
             && kind == libc::RTM_NEWROUTE
@@ -163,25 +169,11 @@ fn parse(bytes: &[u8], seen: &mut Seen) {
     }
 }
 
-/// The messages of one datagram: type and body. Stops at the first malformed one.
-struct Messages<'a>(&'a [u8]);
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = u32::from_ne_bytes(*self.0.first_chunk::<4>()?) as usize;
-        let kind = u16::from_ne_bytes(*self.0.get(4..)?.first_chunk::<2>()?);
-        let body = self.0.get(HEADER..length)?;
-        // Messages start at multiples of four; the last one may end without the padding.
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, body))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HEADER: usize = 16;
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
         let mut m = Vec::new();

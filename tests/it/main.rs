@@ -36,6 +36,7 @@ mod manual;
 mod mistakes;
 mod mounts;
 mod network;
+mod networks;
 mod objects;
 mod oci_config;
 mod oci_features;

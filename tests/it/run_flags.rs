@@ -132,7 +132,7 @@ fn contradictions_end_with_125_and_a_sentence() {
     for (flags, sentence) in [
         ("--rm --restart always", "contradict"),
         ("-d -a stdout", "contradict"),
-        ("--network mynet", "later version"),
+        ("--network mynet:colour=red", "invalid option"),
         ("--health-interval 5s", "later version"),
         ("--memory 1k", "less than 6m"),
         ("-v rel", "absolute path"),

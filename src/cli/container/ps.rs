@@ -284,6 +284,10 @@ fn size_text(sizes: Option<&Sizes>) -> String {
 }
 
 fn network(s: &Summary) -> String {
+    let names = s.networks();
+    if !names.is_empty() {
+        return names.join(",");
+    }
     match &s.status {
         Some(status) if !status.network.is_empty() => status.network.clone(),
         _ => network_name(&s.container.record.options.network.mode),

@@ -68,7 +68,7 @@ impl Monitor<'_> {
     }
 
     /// What became of the uplink.
-    fn network_event(&self, state: &str) {
+    pub(super) fn network_event(&self, state: &str) {
         if let Some((journal, template)) = &self.plan.events {
             let mut event = template.again("network");
             event

@@ -3,6 +3,7 @@
 mod flow;
 mod link;
 mod memory;
+mod networks;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -34,6 +35,7 @@ const INPUT: u64 = 5;
 const UPLINK: u64 = 6;
 const UPLINK_START: u64 = 7;
 const MEMORY: u64 = 8;
+const NETWORKS: u64 = 9;
 /// Clients count from here.
 pub(super) const CLIENTS: u64 = 16;
 
@@ -87,6 +89,9 @@ struct Current {
     /// Processes that were killed for want of memory, as far as that was told.
     kills: u64,
     uplink_restarts: UplinkRestarts,
+    /// The same of the process that serves its networks.
+    networks_at: Option<Instant>,
+    networks_restarts: UplinkRestarts,
 }
 
 impl Current {
@@ -238,6 +243,12 @@ impl<'a> Monitor<'a> {
         if let Some(memory) = &running.memory {
             self.poller.add(&memory.changed, MEMORY, Interest::NONE)?;
         }
+        if let Some(networks) = &running.networks {
+            self.poller
+                .add(networks.socket(), NETWORKS, Interest::READ)?;
+            self.status.networks = networks.attached();
+            self.status.bridges = networks.bridges();
+        }
         let now = Instant::now();
         self.status.out_of_memory = false;
         self.status.started = Timestamp::now();
@@ -264,6 +275,8 @@ impl<'a> Monitor<'a> {
             uplink_watch: Vec::new(),
             kills: 0,
             uplink_restarts: UplinkRestarts::default(),
+            networks_at: None,
+            networks_restarts: UplinkRestarts::default(),
         }));
         let recorded = self
             .plan
@@ -326,6 +339,7 @@ impl<'a> Monitor<'a> {
                     current.look_again,
                     current.settle_at,
                     current.uplink_at,
+                    current.networks_at,
                 ]);
             }
             Phase::Restarting(when) => deadlines.push(Some(*when)),
@@ -344,6 +358,7 @@ impl<'a> Monitor<'a> {
             UPLINK => self.uplink_ended(),
             UPLINK_START => self.start_uplink(),
             MEMORY => self.memory_changed(),
+            NETWORKS => self.networks_ended(),
             client => self.serve(client, event),
         }
     }
@@ -368,6 +383,7 @@ impl<'a> Monitor<'a> {
                 if due(current.uplink_at) {
                     self.start_uplink();
                 }
+                self.see_to_networks(now);
             }
             Phase::Restarting(when) if *when <= now => self.restart(),
             Phase::Restarting(_) | Phase::Over => {}
@@ -487,10 +503,18 @@ impl<'a> Monitor<'a> {
         if let Some(uplink) = &current.running.uplink {
             let _known = self.poller.remove(&uplink.pidfd);
         }
+        if let Some(networks) = &current.running.networks
+            && current.networks_at.is_none()
+        {
+            let _known = self.poller.remove(networks.socket());
+        }
         current.leave(&self.poller);
         let ran = current.since.elapsed();
         drop(current.ends);
         drop(current.running.uplink.take());
+        drop(current.running.networks.take());
+        self.status.networks.clear();
+        self.status.bridges = None;
         for held in std::mem::take(&mut current.running.held) {
             drop(held);
         }

@@ -72,13 +72,19 @@ struct Child {
     messages: Mutex<File>,
     /// The end of a pipe whose closing tells slirp4netns to go.
     _lifeline: Option<OwnedFd>,
+    /// Whether it holds ports of the host, which must be free when it counts as ended.
+    has_ports: bool,
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
         // Killed by its pid while it is our unreaped child, so never somebody else.
         drop(self.handle.kill());
-        drop(self.handle.wait());
+        // The kernel takes some 10 ms to give pasta's memory back, and the end of the container
+        // waits for this. The monitor reaps it, or leaves that to init by ending.
+        if self.has_ports {
+            drop(self.handle.wait());
+        }
     }
 }
 
@@ -124,11 +130,37 @@ fn clean(text: &str) -> String {
 /// # Errors
 /// `Unavailable` with what the last program said; `TimedOut`.
 pub fn start(plan: &NetworkPlan, namespace: &Namespace, scratch: &Path) -> Result<Uplink> {
+    begin(plan, namespace, scratch)?.finish(namespace)
+}
+
+/// An uplink whose program runs, and may not have connected yet. Dropping it ends it.
+#[derive(Debug)]
+pub struct Beginning(Starting, Step);
+
+/// As [`start`], without waiting: the program's own start, which takes longer than ours, goes on
+/// beside it.
+///
+/// # Errors
+/// As [`start`].
+pub fn begin(plan: &NetworkPlan, namespace: &Namespace, scratch: &Path) -> Result<Beginning> {
     let mut starting = Starting::new(plan, scratch, PATIENCE);
-    loop {
-        match starting.step(namespace)? {
-            Step::Ready(uplink) => return Ok(*uplink),
-            Step::Waiting(until) => starting.wait(namespace, until)?,
+    let step = starting.step(namespace)?;
+    Ok(Beginning(starting, step))
+}
+
+impl Beginning {
+    /// Waits until the network is up.
+    ///
+    /// # Errors
+    /// As [`start`].
+    pub fn finish(self, namespace: &Namespace) -> Result<Uplink> {
+        let Self(mut starting, mut step) = self;
+        loop {
+            match step {
+                Step::Ready(uplink) => return Ok(*uplink),
+                Step::Waiting(until) => starting.wait(namespace, until)?,
+            }
+            step = starting.step(namespace)?;
         }
     }
 }
@@ -204,6 +236,7 @@ fn spawn(
         handle,
         messages: Mutex::new(messages),
         _lifeline: lifeline,
+        has_ports: false,
     })
 }
 

@@ -165,7 +165,8 @@ impl Begun {
             None
         };
         arguments.extend(netns.arguments(plan.tool));
-        let child = spawn(&plan, arguments, inherited, lifeline).what(what)?;
+        let mut child = spawn(&plan, arguments, inherited, lifeline).what(what)?;
+        child.has_ports = !ports.is_empty();
         let pid = child.handle.pids().first().copied().unwrap_or_default();
         let pid = i32::try_from(pid).unwrap_or_default();
         let identity = Identity::of(pid).what(what)?;

@@ -160,6 +160,7 @@ fn the_copys_part() {
         name: "web",
         image_hosts: None,
         hosts_file: None,
+        attached: None,
     };
     let mut plan = plan::plan(&request, &facts, &conf).unwrap();
     ports::settle(&mut plan, &facts).unwrap();

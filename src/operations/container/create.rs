@@ -22,6 +22,7 @@ use crate::spec::idmap::IdMaps;
 use crate::state::container::{
     BoundVolume, Container, ContainerImage, ContainerLock, ContainerRecord, Containers,
 };
+use crate::state::network::Networks;
 use crate::state::options::{
     CgroupManager, ContainerOptions, ImageVolume, MountOption, MountSource,
 };
@@ -90,7 +91,7 @@ pub fn create(
     };
     let containers = Containers::new(&session.dirs);
     inherit_mounts(&containers, &mut options)?;
-    depend_by_id(&containers, &mut options)?;
+    depend_by_id(&containers, &Networks::new(&session.dirs), &mut options)?;
     keep_from_monitors(&containers, &mut options)?;
     let entered = userns::enter(&session.dirs, Want::Default)?;
     userns::tell(&session.dirs, &entered, warn);
@@ -344,7 +345,11 @@ fn inherit_mounts(containers: &Containers, options: &mut ContainerOptions) -> Re
 }
 
 /// Names of other containers become ids: a rename must not lead elsewhere.
-fn depend_by_id(containers: &Containers, options: &mut ContainerOptions) -> Result<()> {
+fn depend_by_id(
+    containers: &Containers,
+    networks: &Networks,
+    options: &mut ContainerOptions,
+) -> Result<()> {
     use crate::state::options::{NamespaceMode, NetworkMode, UsernsMode};
     let id_of = |name: &str| -> Result<String> { Ok(containers.find(name)?.id().to_string()) };
     for mode in [
@@ -357,8 +362,14 @@ fn depend_by_id(containers: &Containers, options: &mut ContainerOptions) -> Resu
             *name = id_of(name)?;
         }
     }
-    if let NetworkMode::Container(name) = &mut options.network.mode {
-        *name = id_of(name)?;
+    match &mut options.network.mode {
+        NetworkMode::Container(name) => *name = id_of(name)?,
+        NetworkMode::Networks(wishes) => {
+            for wish in wishes {
+                wish.name = networks.find(&wish.name)?.name.to_string();
+            }
+        }
+        _ => {}
     }
     if let UsernsMode::Container(name) = &mut options.userns {
         *name = id_of(name)?;

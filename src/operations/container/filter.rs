@@ -225,6 +225,7 @@ impl Test {
             Self::Network(value) => {
                 network_name(&record.options.network.mode) == *value
                     || s.status.as_ref().is_some_and(|st| st.network == *value)
+                    || s.networks().iter().any(|n| is_network(n, s, value))
             }
             Self::RestartPolicy(value) => {
                 let policy = policy_name(&record.options.restart);
@@ -283,6 +284,17 @@ pub fn policy_name(policy: &RestartPolicy) -> &'static str {
     }
 }
 
+/// Whether `value` means the network `name`: its name, docker's for the default one, or its id.
+fn is_network(name: &str, s: &Summary, value: &str) -> bool {
+    use crate::state::network::{DEFAULT, DEFAULT_OF_DOCKER};
+    let networks = s.status.iter().flat_map(|st| &st.networks);
+    name == value
+        || (name == DEFAULT && value == DEFAULT_OF_DOCKER)
+        || networks
+            .filter(|n| n.name.as_str() == name)
+            .any(|n| value.len() >= 6 && n.id.starts_with(value))
+}
+
 /// The word for a network mode.
 pub fn network_name(mode: &NetworkMode) -> String {
     match mode {
@@ -293,6 +305,7 @@ pub fn network_name(mode: &NetworkMode) -> String {
         NetworkMode::Path(p) => format!("ns:{}", p.display()),
         NetworkMode::Pasta(_) => "pasta".to_owned(),
         NetworkMode::Slirp4netns(_) => "slirp4netns".to_owned(),
+        NetworkMode::Networks(_) => "bridge".to_owned(),
     }
 }
 

@@ -60,6 +60,12 @@ impl Summary {
         })
     }
 
+    /// The networks with a name that it has, or will have when it runs.
+    pub fn networks(&self) -> Vec<String> {
+        let status = self.status.as_ref().filter(|_| self.state.is_active());
+        crate::operations::network::names_of(&self.container, status)
+    }
+
     /// Whether it ran and runs no more.
     pub fn ended(&self) -> bool {
         matches!(self.state, State::Exited | State::Lost)

@@ -242,6 +242,7 @@ fn network(session: &Session) -> Result<String> {
         name: "doctor",
         image_hosts: None,
         hosts_file: None,
+        attached: None,
     };
     let mut plan = plan::plan(&request, &host, conf)?;
     if plan.kind != plan::Kind::Uplink {

@@ -262,7 +262,8 @@ fn namespaces(options: &ContainerOptions, facts: &Facts) -> Vec<Namespace> {
         NetworkMode::Default
         | NetworkMode::None
         | NetworkMode::Pasta(_)
-        | NetworkMode::Slirp4netns(_) => NamespaceMode::Private,
+        | NetworkMode::Slirp4netns(_)
+        | NetworkMode::Networks(_) => NamespaceMode::Private,
     };
     let mut list = Vec::new();
     for (kind, mode) in [

@@ -6,7 +6,7 @@ use crate::base::glob;
 use crate::base::{Error, Kind, Result};
 use crate::runtime::sysctl;
 use crate::spec::runtime::NamespaceKind;
-use crate::state::options::{ContainerOptions, NamespaceMode, NetworkMode};
+use crate::state::options::{ContainerOptions, NamespaceMode};
 
 /// Hidden unless unmasked: the union of podman's and Docker's lists.
 const MASKED: [&str; 13] = [
@@ -87,13 +87,7 @@ fn matches(pattern: &str, path: &str) -> bool {
 /// # Errors
 /// `Denied` for one that is not bound to a namespace of the container: it would change the host.
 pub(super) fn sysctls(options: &ContainerOptions) -> Result<BTreeMap<String, String>> {
-    let own_network = matches!(
-        options.network.mode,
-        NetworkMode::Default
-            | NetworkMode::None
-            | NetworkMode::Pasta(_)
-            | NetworkMode::Slirp4netns(_)
-    );
+    let own_network = options.network.mode.is_own();
     let mut all = BTreeMap::new();
     for (key, value) in &options.sysctls {
         let name = key.replace('/', ".");
@@ -129,6 +123,7 @@ pub(super) fn sysctls(options: &ContainerOptions) -> Result<BTreeMap<String, Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::options::NetworkMode;
 
     fn masks(mask: &str, unmask: &str) -> (Vec<String>, Vec<String>) {
         let list = |t: &str| t.split_whitespace().map(str::to_owned).collect();

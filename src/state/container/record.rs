@@ -6,6 +6,7 @@ use crate::base::time::Timestamp;
 use crate::spec::digest::Digest;
 use crate::spec::id::{ContainerId, ObjectName};
 use crate::spec::idmap::IdMaps;
+use crate::state::network::AttachedNetwork;
 use crate::state::options::{ContainerOptions, PortMapping};
 use crate::sys::process::Identity;
 
@@ -101,6 +102,12 @@ pub struct Status {
     /// Address inside, if the uplink gave one.
     #[serde(default)]
     pub ip_address: Option<String>,
+    /// Networks with a name that it is on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<AttachedNetwork>,
+    /// The inode of the namespace of their bridges, which the monitor holds open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridges: Option<u64>,
     /// Path of the cgroup, if it has one.
     #[serde(default)]
     pub cgroup: Option<String>,
@@ -121,6 +128,8 @@ impl Status {
             ports: Vec::new(),
             network: String::new(),
             ip_address: None,
+            networks: Vec::new(),
+            bridges: None,
             cgroup: None,
         }
     }

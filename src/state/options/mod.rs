@@ -7,7 +7,7 @@
 mod resources;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -575,6 +575,53 @@ pub enum NetworkMode {
     Pasta(Vec<String>),
     /// Through slirp4netns, with its own options.
     Slirp4netns(Vec<String>),
+    /// On networks with a name, in this order; never empty.
+    Networks(Vec<NetworkWish>),
+}
+
+impl NetworkMode {
+    /// Whether the container has a network namespace of its own.
+    pub fn is_own(&self) -> bool {
+        match self {
+            Self::Default
+            | Self::None
+            | Self::Pasta(_)
+            | Self::Slirp4netns(_)
+            | Self::Networks(_) => true,
+            Self::Host | Self::Container(_) | Self::Path(_) => false,
+        }
+    }
+
+    /// The networks with a name.
+    pub fn networks(&self) -> &[NetworkWish] {
+        match self {
+            Self::Networks(list) => list,
+            _ => &[],
+        }
+    }
+}
+
+/// `--network NAME[:ip=,ip6=,mac=,alias=,interface_name=]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkWish {
+    /// The network's name.
+    pub name: String,
+    /// `ip=`, `--ip`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ip: Option<Ipv4Addr>,
+    /// `ip6=`, `--ip6`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ip6: Option<Ipv6Addr>,
+    /// `mac=`, `--mac-address`, six bytes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mac: Option<[u8; 6]>,
+    /// `alias=`, `--network-alias`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub aliases: Vec<String>,
+    /// `interface_name=`; absent means `eth0`, `eth1`, ….
+    #[serde(skip_serializing_if = "is_default")]
+    pub interface: Option<String>,
 }
 
 /// One published port or a range of the same length on both sides.

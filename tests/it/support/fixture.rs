@@ -99,6 +99,7 @@ const APPLETS: &[&str] = &[
     "find",
     "xargs",
     "ip",
+    "nslookup",
     "ping",
     "nc",
     "wget",

@@ -205,9 +205,21 @@ pub(super) struct Files {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub(super) struct Network {
-    /// none, host, pasta[:…], slirp4netns[:…], container:NAME or ns:PATH
+    /// NAME[:ip=,ip6=,mac=,alias=…], none, host, pasta, container:NAME, …
     #[arg(long, alias = "net", value_name = "MODE")]
     pub network: Vec<String>,
+    /// Name by which others on the networks find the container
+    #[arg(long, alias = "net-alias", value_name = "NAME")]
+    pub network_alias: Vec<String>,
+    /// IPv4 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<String>,
+    /// IPv6 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip6: Option<String>,
+    /// Hardware address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub mac_address: Option<String>,
     /// Publish a port: [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]
     #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<String>,

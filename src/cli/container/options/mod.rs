@@ -20,6 +20,7 @@ pub use env::read_variables;
 pub use flags::CreateFlags;
 pub(super) use flags::Limits;
 pub(super) use limits::resources;
+pub(crate) use network::{interface_name, network_wish};
 
 use crate::base::{Error, Result, signal, size, time};
 use crate::cli::args::{labels, pairs};

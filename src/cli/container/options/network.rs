@@ -1,21 +1,22 @@
 //! `--network`, `-p`, `--expose`, `--dns`, `--add-host`.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::flags;
 use crate::base::{Error, Result};
-use crate::state::options::{NetworkMode, NetworkOptions, PortMapping, Protocol};
+use crate::spec::id::ObjectName;
+use crate::state::network as state;
+use crate::state::options::{NetworkMode, NetworkOptions, NetworkWish, PortMapping, Protocol};
 
-/// Names that mean "the default network": podman's and Docker's bridge is what pasta stands for
-/// here, until networks with a name exist.
-const DEFAULT_NAMES: [&str; 5] = ["", "default", "private", "bridge", "podman"];
+/// Names that mean "the default network": one of the container's own.
+const DEFAULT_NAMES: [&str; 3] = ["", "default", "private"];
 
 /// All of them together.
 ///
 /// # Errors
-/// `Invalid` for what cannot be read or contradicts itself; `Unsupported` for named networks.
+/// `Invalid` for what cannot be read or contradicts itself.
 pub(super) fn network(flags: &flags::Network, notices: &mut Vec<String>) -> Result<NetworkOptions> {
-    let mode = mode(&flags.network)?;
+    let mode = with_endpoint(mode(&flags.network)?, flags)?;
     let mut publish = Vec::new();
     for text in &flags.publish {
         publish.push(port(text)?);
@@ -89,18 +90,220 @@ pub(super) fn network(flags: &flags::Network, notices: &mut Vec<String>) -> Resu
     })
 }
 
+/// `--network` as often as it was given; `--network a,b` names two.
 fn mode(words: &[String]) -> Result<NetworkMode> {
-    let [word] = words else {
-        return match words {
-            [] => Ok(NetworkMode::Default),
-            _ => Err(Error::unsupported(
-                "several networks for one container come with a later version",
-            )),
+    let mut modes = Vec::new();
+    for word in words {
+        // A comma separates names only: behind a colon it separates options.
+        match word.contains(':') {
+            true => modes.push(one_mode(word)?),
+            false => {
+                for name in word.split(',') {
+                    modes.push(one_mode(name)?);
+                }
+            }
+        }
+    }
+    if modes.len() < 2 {
+        return Ok(modes.pop().unwrap_or_default());
+    }
+    let mut wishes: Vec<NetworkWish> = Vec::new();
+    for mode in modes {
+        let NetworkMode::Networks(list) = mode else {
+            return Err(Error::invalid(format!(
+                "--network {} names a mode: only networks with a name can be several",
+                words.join(" --network ")
+            )));
         };
+        wishes.extend(list);
+    }
+    for (index, wish) in wishes.iter().enumerate() {
+        if wishes[..index].iter().any(|w| w.name == wish.name) {
+            return Err(Error::invalid(format!(
+                "network {:?} is given twice",
+                wish.name
+            )));
+        }
+    }
+    Ok(NetworkMode::Networks(wishes))
+}
+
+/// `--ip`, `--ip6`, `--mac-address` for the only network, `--network-alias` for all of them.
+fn with_endpoint(mode: NetworkMode, flags: &flags::Network) -> Result<NetworkMode> {
+    let given = [
+        (flags.ip.is_some(), "--ip"),
+        (flags.ip6.is_some(), "--ip6"),
+        (flags.mac_address.is_some(), "--mac-address"),
+        (!flags.network_alias.is_empty(), "--network-alias"),
+    ];
+    let Some((_, flag)) = given.iter().find(|(is_given, _)| *is_given) else {
+        return Ok(mode);
     };
+    let NetworkMode::Networks(mut wishes) = mode else {
+        return Err(
+            Error::invalid(format!("{flag} is for networks with a name")).hint(
+                "add --network NAME: `coracle network ls` lists them, podman is always there",
+            ),
+        );
+    };
+    for alias in &flags.network_alias {
+        host_name(alias)?;
+    }
+    let several = wishes.len() > 1;
+    for wish in &mut wishes {
+        wish.aliases.extend(flags.network_alias.iter().cloned());
+        if several && *flag != "--network-alias" {
+            return Err(Error::invalid(format!(
+                "{flag} does not say on which of several networks"
+            ))
+            .hint("write it with the network: --network NAME:ip=ADDRESS,mac=ADDRESS"));
+        }
+        if let Some(ip) = &flags.ip {
+            wish.ip = Some(v4(ip)?);
+        }
+        if let Some(ip) = &flags.ip6 {
+            wish.ip6 = Some(v6(ip)?);
+        }
+        if let Some(mac) = &flags.mac_address {
+            wish.mac = Some(mac_address(mac)?);
+        }
+    }
+    Ok(NetworkMode::Networks(wishes))
+}
+
+/// What `network connect` asks for; the network's name is filled in later.
+///
+/// # Errors
+/// `Invalid` for what is no address or name.
+pub(crate) fn network_wish(
+    aliases: Vec<String>,
+    ip: Option<&str>,
+    ip6: Option<&str>,
+    mac: Option<&str>,
+) -> Result<NetworkWish> {
+    for alias in &aliases {
+        host_name(alias)?;
+    }
+    Ok(NetworkWish {
+        name: String::new(),
+        ip: ip.map(v4).transpose()?,
+        ip6: ip6.map(v6).transpose()?,
+        mac: mac.map(mac_address).transpose()?,
+        aliases,
+        interface: None,
+    })
+}
+
+fn v4(text: &str) -> Result<Ipv4Addr> {
+    text.parse()
+        .map_err(|_| Error::invalid(format!("{text:?} is not an IPv4 address")))
+}
+
+fn v6(text: &str) -> Result<Ipv6Addr> {
+    text.parse()
+        .map_err(|_| Error::invalid(format!("{text:?} is not an IPv6 address")))
+}
+
+/// `02:42:ac:11:00:02`, with `-` or `.` too. One of a group is nobody's address.
+fn mac_address(text: &str) -> Result<[u8; 6]> {
+    let wrong = || {
+        Error::invalid(format!("{text:?} is not a hardware address"))
+            .hint("write six pairs of digits, e.g. 02:42:ac:11:00:02")
+    };
+    let parts: Vec<&str> = text.split([':', '-']).collect();
+    let mut mac = [0; 6];
+    if parts.len() != mac.len() {
+        return Err(wrong());
+    }
+    for (byte, part) in mac.iter_mut().zip(parts) {
+        let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+        *byte = u8::from_str_radix(part, 16)
+            .ok()
+            .filter(|_| digits)
+            .ok_or_else(wrong)?;
+    }
+    if mac[0] & 1 != 0 || mac == [0; 6] {
+        return Err(wrong());
+    }
+    Ok(mac)
+}
+
+/// A name by which a container is found: letters, digits, `-`, `_` and dots.
+fn host_name(text: &str) -> Result<()> {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.len() <= 63
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{text:?} is not a host name")))
+}
+
+/// `NAME[:KEY=VALUE,…]`.
+fn wish(name: &str, options: Option<&str>) -> Result<NetworkWish> {
+    name.parse::<ObjectName>()?;
+    let name = match name {
+        state::DEFAULT_OF_DOCKER => state::DEFAULT,
+        other => other,
+    };
+    let mut wish = NetworkWish {
+        name: name.to_owned(),
+        ..NetworkWish::default()
+    };
+    for option in options
+        .unwrap_or_default()
+        .split(',')
+        .filter(|o| !o.is_empty())
+    {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        match key {
+            "ip" => match address(value)? {
+                IpAddr::V4(ip) => wish.ip = Some(ip),
+                IpAddr::V6(ip) => wish.ip6 = Some(ip),
+            },
+            "ip6" => wish.ip6 = Some(v6(value)?),
+            "mac" => wish.mac = Some(mac_address(value)?),
+            "alias" => {
+                host_name(value)?;
+                wish.aliases.push(value.to_owned());
+            }
+            "interface_name" => wish.interface = Some(interface_name(value)?),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "invalid option {option:?} of network {name:?}"
+                ))
+                .hint("known: ip= ip6= mac= alias= interface_name="));
+            }
+        }
+    }
+    Ok(wish)
+}
+
+/// The name of a network device: at most 15 bytes, no slash, colon or space.
+pub(crate) fn interface_name(text: &str) -> Result<String> {
+    let good = !text.is_empty()
+        && text.len() <= 15
+        && !matches!(text, "." | ".." | "lo")
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'%'));
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            Error::invalid(format!("{text:?} is not a name of a network device"))
+                .hint("at most 15 letters and digits"),
+        )
+    }
+}
+
+fn one_mode(word: &str) -> Result<NetworkMode> {
     let (name, rest) = match word.split_once(':') {
         Some((name, rest)) => (name, Some(rest)),
-        None => (word.as_str(), None),
+        None => (word, None),
     };
     let list = |text: Option<&str>| -> Vec<String> {
         let text = text.unwrap_or_default();
@@ -125,10 +328,7 @@ fn mode(words: &[String]) -> Result<NetworkMode> {
             Err(Error::invalid(format!("network {name:?} takes no options")))
         }
         ("pod", _) => Err(Error::unsupported("pods come with a later version")),
-        (name, _) => Err(Error::unsupported(format!(
-            "cannot use network {name:?}: networks with a name come with a later version"
-        ))
-        .hint("leave --network out for a network of its own with access to the outside")),
+        (name, options) => Ok(NetworkMode::Networks(vec![wish(name, options)?])),
     }
 }
 
@@ -321,9 +521,7 @@ mod tests {
         for (word, want) in [
             ("none", None),
             ("host", Host),
-            ("bridge", Default),
             ("private", Default),
-            ("podman", Default),
             ("", Default),
             ("pasta", Pasta(vec![])),
             (
@@ -337,16 +535,45 @@ mod tests {
             assert_eq!(mode(&[word.to_owned()]).unwrap(), want, "{word}");
         }
         for word in [
-            "mynet",
-            "bridge:ip=1.2.3.4",
+            "bridge:ip=1.2.3",
+            "net:colour=red",
+            "net:alias=a b",
+            "net:interface_name=a/b",
+            "net:mac=01:00:00:00:00:01",
+            "-net",
+            "a b",
             "container:",
             "ns:x",
             "host:x",
             "pod",
+            "host,none",
+            "a,a",
+            "a,host",
         ] {
             assert!(mode(&[word.to_owned()]).is_err(), "{word}");
         }
         assert!(mode(&["host".to_owned(), "none".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn networks_with_a_name_may_be_several_and_have_options() {
+        let names = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+            let mode = mode(&words).unwrap();
+            let names: Vec<String> = mode.networks().iter().map(|w| w.name.clone()).collect();
+            names.join(" ")
+        };
+        assert_eq!(names(&["bridge"]), "podman");
+        assert_eq!(names(&["a,b", "c:ip=10.0.0.2"]), "a b c");
+        let word =
+            "a:ip=10.1.1.5,ip=fd00::5,mac=02:0a:00:00:00:01,alias=x,alias=y.z,interface_name=net0";
+        let mode = mode(&[word.to_owned()]).unwrap();
+        let wish = &mode.networks()[0];
+        assert_eq!(wish.ip, "10.1.1.5".parse().ok());
+        assert_eq!(wish.ip6, "fd00::5".parse().ok());
+        assert_eq!(wish.mac, Some([2, 10, 0, 0, 0, 1]));
+        assert_eq!(wish.aliases, ["x", "y.z"]);
+        assert_eq!(wish.interface.as_deref(), Some("net0"));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use crate::base::{Error, Result};
 
 /// The sentence after "cannot use --flag: ".
 const LATER_HEALTH: &str = "health checks come with a later version";
-const LATER_NETWORKS: &str = "networks with a name come with a later version";
 const LATER_PODS: &str = "pods come with a later version";
 const WINDOWS: &str = "it is for Windows";
 const NO_CGROUP_DEVICES: &str = "only root on the host can limit devices";
@@ -51,13 +50,16 @@ const FLAGS: &[(&str, bool, &str)] = &[
         true,
         "readiness messages come with a later version",
     ),
-    ("ip", true, LATER_NETWORKS),
-    ("ip6", true, LATER_NETWORKS),
-    ("link", true, LATER_NETWORKS),
-    ("link-local-ip", true, LATER_NETWORKS),
-    ("mac-address", true, LATER_NETWORKS),
-    ("network-alias", true, LATER_NETWORKS),
-    ("net-alias", true, LATER_NETWORKS),
+    (
+        "link",
+        true,
+        "put both containers on one network: names are found there",
+    ),
+    (
+        "link-local-ip",
+        true,
+        "bridge networks give no link-local addresses of choice",
+    ),
     ("pod", true, LATER_PODS),
     ("pod-id-file", true, LATER_PODS),
     ("init-ctr", true, LATER_PODS),

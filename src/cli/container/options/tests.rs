@@ -232,9 +232,7 @@ fn what_comes_later_is_refused_by_name() {
         ("--health-interval 5s alpine", "--health-interval"),
         ("--health-cmd true alpine", "--health-cmd"),
         ("--pod p alpine", "--pod"),
-        ("--ip 1.2.3.4 alpine", "--ip"),
-        ("--network-alias x alpine", "--network-alias"),
-        ("--network mynet alpine", "mynet"),
+        ("--link db alpine", "--link"),
     ] {
         let e = fails(text);
         assert_eq!(e.kind(), Kind::Unsupported, "{text}");

@@ -14,6 +14,7 @@ mod hooks;
 pub(super) mod idmaps;
 pub(super) mod joins;
 mod mounts;
+mod networks;
 mod prepare;
 mod secrets;
 pub(in crate::operations) mod step;
@@ -277,6 +278,7 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         joins,
         nested,
         netns,
+        networks,
         plan,
         sources,
         seccomp,
@@ -306,6 +308,13 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         join.push((NamespaceKind::Network, again(&netns.fd)?));
     }
     let connects = plan.kind == NetworkKind::Uplink && netns.is_some();
+    let runtime_dir = kit.container.runtime_dir().to_owned();
+    // Its own start takes longer than ours: it goes first.
+    let connecting = netns
+        .as_ref()
+        .filter(|_| connects)
+        .map(|netns| uplink::begin(&plan, netns, &runtime_dir))
+        .transpose()?;
     let preserve = kit.preserve.iter().map(again).collect::<Result<Vec<_>>>()?;
     let delegated = generated.systemd.then_some(owner);
     let cgroup = prepare::make_group(kit, &cgroup, delegated)?;
@@ -349,7 +358,6 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
             ..Manner::default()
         },
     })?;
-    let runtime_dir = kit.container.runtime_dir().to_owned();
     Ok(Box::new(move || {
         crate::state::container::write_json(
             &runtime_dir.join("spec.json"),
@@ -358,9 +366,9 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         )?;
         let mut network = plan.name().to_owned();
         // Without an uplink the container itself is all that keeps its network.
-        let connected = match netns.filter(|_| connects) {
-            Some(netns) => {
-                let uplink = uplink::start(&plan, &netns, &runtime_dir)?;
+        let connected = match netns.zip(connecting) {
+            Some((netns, connecting)) => {
+                let uplink = connecting.finish(&netns)?;
                 network = uplink.name.to_owned();
                 Some(keep_connected(uplink, netns, &plan, &runtime_dir))
             }
@@ -376,11 +384,23 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         let mut running = Running::new(launched.pid, launched.pidfd);
         running.pty = launched.pty;
         running.uplink = connected;
+        running.networks = networks.map(|n| networks::serve(n, &runtime_dir));
         running.network = network;
         running.ip_address = plan
             .addresses
             .filter(|_| plan.kind == NetworkKind::Uplink)
-            .map(|a| a.container.to_string());
+            .map(|a| a.container.to_string())
+            .or_else(|| {
+                Some(
+                    running
+                        .networks
+                        .as_ref()?
+                        .attached()
+                        .first()?
+                        .first_v4()?
+                        .to_string(),
+                )
+            });
         running.ports = plan.ports;
         running.cgroup = cgroup_path;
         // The first that goes: the hooks may want to look at the rest.

@@ -11,6 +11,8 @@ use crate::base::failpoint::failpoint;
 use crate::base::{Context as _, Error, Result};
 use crate::cgroup::{self, Group};
 use crate::config::containers_conf;
+use crate::network::bridge::client::Membership;
+use crate::network::bridge::protocol::Attached;
 use crate::network::facts::{self, HostFacts};
 use crate::network::namespace::{self, Namespace};
 use crate::network::plan::{self as network_plan, NetworkPlan};
@@ -39,6 +41,7 @@ pub(super) struct Prepared {
     pub joins: Joins,
     pub nested: Option<Nested>,
     pub netns: Option<Namespace>,
+    pub networks: Option<Membership>,
     pub plan: NetworkPlan,
     pub sources: Sources,
     pub seccomp: Option<seccomp::Filter>,
@@ -75,13 +78,7 @@ pub(in crate::operations::container) fn ahead(
 }
 
 fn has_own_network(options: &ContainerOptions) -> bool {
-    matches!(
-        options.network.mode,
-        NetworkMode::Default
-            | NetworkMode::None
-            | NetworkMode::Pasta(_)
-            | NetworkMode::Slirp4netns(_)
-    )
+    options.network.mode.is_own()
 }
 
 impl Making {
@@ -114,7 +111,7 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
     let maps = kit.nested.as_ref().unwrap_or(&kit.entered.maps);
     let settings = namespace::Settings::new(&options.sysctls, last_id(maps));
     // It is made beside the rest.
-    let begun = match &kit.nested {
+    let mut begun = match &kit.nested {
         Some(maps) => Some(nested::begin(
             maps,
             Owns {
@@ -140,7 +137,28 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
     let user = account(kit, &options.groups, &rootfs.tree, image)?;
     let owner = outside(kit.nested.as_ref(), (user.uid, user.gid));
     let hostname = hostname(kit, &joins);
-    let (plan, host) = plan_network(kit, &rootfs.tree, image, &hostname)?;
+    let (mut making, mut networks) = (Some(making), None);
+    let (mut early, mut nested) = (None, None);
+    if !options.network.mode.networks().is_empty() {
+        // The addresses are in the files that follow; and the role is forked by one thread.
+        let own = match making.take() {
+            Some(making) => making.finish()?,
+            None => None,
+        };
+        nested = begun.take().map(nested::Begun::finish).transpose()?;
+        let own = match (&nested, own) {
+            (Some(nested), _) => of_nested(nested, &settings)?,
+            (None, own) => own,
+        };
+        if let Some(own) = own {
+            let copy = own.try_clone()?;
+            networks = Some(super::networks::join(kit, options, image, copy)?);
+            early = Some(own);
+        }
+    }
+    let attached = networks.as_ref().map(|n| &n.attached);
+    notices.extend(attached.into_iter().flat_map(|a| a.notices.iter().cloned()));
+    let (plan, host) = plan_network(kit, &rootfs.tree, image, &hostname, attached)?;
     notices.extend(plan.notices.iter().cloned());
 
     let facts = facts_of(kit, &rootfs.tree, &joins, &plan, user, hostname)?;
@@ -172,18 +190,23 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
         seccomp::needs_socketcall(&generated.spec),
     )?;
     let cgroup = check_limits(kit, generated.systemd)?;
-    let mut netns = making.finish()?;
-    let nested = begun.map(nested::Begun::finish).transpose()?;
-    if let Some(nested) = &nested
-        && let Some(net) = &nested.net
-    {
-        let net = net
-            .try_clone()
-            .what(|| "cannot duplicate the network namespace")?;
-        netns = Some(namespace::prepare(net, settings)?);
-    }
+    let mut netns = match (early, making) {
+        (Some(own), _) => Some(own),
+        (None, making) => {
+            let own = making.map_or(Ok(None), Making::finish)?;
+            nested = begun.map(nested::Begun::finish).transpose()?;
+            match &nested {
+                Some(nested) => of_nested(nested, &settings)?.or(own),
+                None => own,
+            }
+        }
+    };
     if !plan.needs_namespace() {
         netns = None;
+    }
+    if let Some(netns) = &mut netns {
+        // On networks the membership has its own copy; nobody else sets anything any more.
+        netns.links = None;
     }
     Ok(Prepared {
         driver: rootfs.driver,
@@ -193,12 +216,24 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
         joins,
         nested,
         netns,
+        networks,
         plan,
         sources,
         seccomp,
         cgroup,
         notices,
     })
+}
+
+/// The network of a nested user namespace, prepared.
+fn of_nested(nested: &Nested, settings: &namespace::Settings) -> Result<Option<Namespace>> {
+    let Some(net) = &nested.net else {
+        return Ok(None);
+    };
+    let net = net
+        .try_clone()
+        .what(|| "cannot duplicate the network namespace")?;
+    namespace::prepare(net, settings.clone()).map(Some)
 }
 
 fn is_own(mode: &NamespaceMode) -> bool {
@@ -326,6 +361,7 @@ fn plan_network(
     root: &OwnedFd,
     image: Option<&ImageConfig>,
     hostname: &str,
+    attached: Option<&Attached>,
 ) -> Result<(NetworkPlan, HostFacts)> {
     let record = &kit.container.record;
     let options = &record.options.network;
@@ -358,6 +394,7 @@ fn plan_network(
         name: record.name.as_str(),
         image_hosts: image_hosts.as_deref(),
         hosts_file: hosts_file.as_deref(),
+        attached,
     };
     let mut plan = network_plan::plan(&request, &host, conf)?;
     ports::settle(&mut plan, &host)?;

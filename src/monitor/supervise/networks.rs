@@ -1,0 +1,69 @@
+//! The networks with a name of a running container: the process that serves them may end before
+//! the container does, and the person may change them.
+
+use std::time::{Duration, Instant};
+
+use super::{Monitor, NETWORKS, Phase};
+use crate::base::{Error, Result};
+use crate::handoff::control::NetworkChange;
+use crate::sys::event::Interest;
+
+impl Monitor<'_> {
+    /// The process that serves the networks ended, or let this container go.
+    pub(super) fn networks_ended(&mut self) {
+        let Phase::Running(current) = &mut self.phase else {
+            return;
+        };
+        if let Some(networks) = &current.running.networks {
+            let _known = self.poller.remove(networks.socket());
+        }
+        if !self.ending {
+            // At once: others' connections wait for it. Delays come after failures.
+            current.networks_at = Some(Instant::now());
+        }
+    }
+
+    /// The delay may be over.
+    pub(super) fn see_to_networks(&mut self, now: Instant) {
+        let Phase::Running(current) = &mut self.phase else {
+            return;
+        };
+        if current.networks_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        let Some(networks) = &mut current.running.networks else {
+            return;
+        };
+        match networks.again() {
+            Ok(()) => {
+                let _known = self.poller.add(networks.socket(), NETWORKS, Interest::READ);
+                self.status.networks = networks.attached();
+                self.status.bridges = networks.bridges();
+                let _lost = self.write_status();
+                self.network_event("up");
+            }
+            Err(_) => match current.networks_restarts.after(Duration::ZERO) {
+                Some(delay) => current.networks_at = Some(Instant::now() + delay),
+                None => self.network_event("down"),
+            },
+        }
+    }
+
+    /// Somebody changes them.
+    ///
+    /// # Errors
+    /// `Invalid` when the container is on none; what the change says.
+    pub(in crate::monitor) fn change_networks(&mut self, change: &NetworkChange) -> Result<()> {
+        let Phase::Running(current) = &mut self.phase else {
+            return Err(Error::invalid("the container does not run"));
+        };
+        let Some(networks) = &mut current.running.networks else {
+            return Err(Error::invalid(
+                "the container is on no network with a name, so it can join none while it runs",
+            ));
+        };
+        networks.change(change)?;
+        self.status.networks = networks.attached();
+        self.write_status()
+    }
+}

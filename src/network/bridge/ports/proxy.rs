@@ -1,0 +1,506 @@
+//! The thread that carries connections and packets.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Instant;
+
+use super::tcp::{self, End, Pair};
+use super::udp;
+use super::{Front, Target};
+use crate::base::{Context as _, Error, Result};
+use crate::sys::event::{Interest, Poller};
+use crate::sys::namespace::{self, Kind};
+
+/// Connections of all ports, as far as descriptors go.
+const CONNECTIONS: usize = 16 << 10;
+/// Flows of all ports.
+const FLOWS: usize = 4096;
+/// Flows of one port.
+const FLOWS_OF_ONE: usize = 1024;
+/// What is read at once, bytes; a whole packet of UDP fits.
+const CHUNK: usize = 256 << 10;
+/// Connections or packets taken from one socket before the others get their turn.
+const TURNS: usize = 64;
+
+const WAKE: u64 = 0;
+
+enum Order {
+    Open {
+        member: u64,
+        front: Front,
+        port: u16,
+    },
+    Target {
+        member: u64,
+        target: Target,
+    },
+    Close {
+        member: u64,
+        done: Sender<()>,
+    },
+}
+
+/// How the thread is told what to do; it ends with this.
+#[derive(Debug)]
+pub(in crate::network::bridge) struct Handle {
+    orders: Sender<Order>,
+    wake: OwnedFd,
+}
+
+impl Handle {
+    /// Starts the thread in the namespace of bridges.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(in crate::network::bridge) fn start(bridges: OwnedFd) -> Result<Self> {
+        let what = || "cannot start the carrier of published ports";
+        let (orders, queue) = channel();
+        let (entered, result) = channel();
+        let wake = rustix::event::eventfd(
+            0,
+            rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
+        )
+        .map_err(std::io::Error::from)
+        .what(what)?;
+        let own = wake.try_clone().what(what)?;
+        let poller = Poller::new()?;
+        poller.add(&own, WAKE, Interest::READ)?;
+        let proxy = Proxy {
+            poller,
+            wake: own,
+            orders: queue,
+            slots: HashMap::new(),
+            targets: HashMap::new(),
+            flows: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            next: WAKE + 1,
+            connections: 0,
+            buffer: vec![0; CHUNK],
+        };
+        std::thread::Builder::new()
+            .name("ports".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || {
+                let joined = namespace::join(&bridges, Kind::Net.flag());
+                let is_in = joined.is_ok();
+                drop(entered.send(joined));
+                if is_in {
+                    proxy.run();
+                }
+            })
+            .what(what)?;
+        result
+            .recv()
+            .map_err(|_| Error::internal(what()))?
+            .what(what)?;
+        Ok(Self { orders, wake })
+    }
+
+    /// Carries what comes to a socket of the host to a port of a container.
+    ///
+    /// # Errors
+    /// `Internal` when the thread is gone.
+    pub(in crate::network::bridge) fn open(
+        &self,
+        member: u64,
+        front: Front,
+        port: u16,
+    ) -> Result<()> {
+        self.tell(Order::Open {
+            member,
+            front,
+            port,
+        })
+    }
+
+    /// Says where a container is reached now.
+    ///
+    /// # Errors
+    /// As [`Handle::open`].
+    pub(in crate::network::bridge) fn target(&self, member: u64, target: Target) -> Result<()> {
+        self.tell(Order::Target { member, target })
+    }
+
+    /// Closes a container's ports; they are free when this returns.
+    ///
+    /// # Errors
+    /// As [`Handle::open`].
+    pub(in crate::network::bridge) fn close(&self, member: u64) -> Result<()> {
+        let (done, result) = channel();
+        self.tell(Order::Close { member, done })?;
+        // An error is the thread's end, which closed them too.
+        let _gone = result.recv();
+        Ok(())
+    }
+
+    fn tell(&self, order: Order) -> Result<()> {
+        self.orders
+            .send(order)
+            .map_err(|_| Error::internal("the carrier of published ports ended"))?;
+        // Full means that it is awake.
+        let _full = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        Ok(())
+    }
+}
+
+/// What is waited for.
+enum Slot {
+    Listener {
+        member: u64,
+        socket: TcpListener,
+        port: u16,
+    },
+    /// The client's end of a connection; the other has the next number.
+    Pair {
+        member: u64,
+        pair: Box<Pair>,
+        known: [Interest; 2],
+    },
+    /// The container's end: its pair.
+    Far(u64),
+    Packets {
+        member: u64,
+        socket: UdpSocket,
+        port: u16,
+        flows: usize,
+    },
+    Flow {
+        socket: UdpSocket,
+        front: u64,
+        peer: SocketAddr,
+        deadline: Instant,
+    },
+}
+
+struct Proxy {
+    poller: Poller,
+    wake: OwnedFd,
+    orders: Receiver<Order>,
+    slots: HashMap<u64, Slot>,
+    targets: HashMap<u64, Target>,
+    /// By the socket of the host and the client.
+    flows: HashMap<(u64, SocketAddr), u64>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    next: u64,
+    connections: usize,
+    buffer: Vec<u8>,
+}
+
+impl Proxy {
+    fn run(mut self) {
+        loop {
+            let patience = self
+                .deadlines
+                .first()
+                .map(|(at, _)| at.saturating_duration_since(Instant::now()));
+            for event in self.poller.wait(patience).unwrap_or_default() {
+                if event.token != WAKE {
+                    self.see_to(event.token);
+                    continue;
+                }
+                let mut count = [0; 8];
+                let _empty = rustix::io::read(&self.wake, &mut count);
+                if !self.take_orders() {
+                    return;
+                }
+            }
+            let now = Instant::now();
+            while let Some((at, token)) = self.deadlines.first().copied()
+                && at <= now
+            {
+                self.end_flow(token);
+            }
+        }
+    }
+
+    /// `false` when there is nobody left to give any.
+    fn take_orders(&mut self) -> bool {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Open {
+                    member,
+                    front,
+                    port,
+                }) => self.open(member, front, port),
+                Ok(Order::Target { member, target }) => {
+                    self.targets.insert(member, target);
+                }
+                Ok(Order::Close { member, done }) => {
+                    self.close(member);
+                    let _gone = done.send(());
+                }
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    fn open(&mut self, member: u64, front: Front, port: u16) {
+        let token = self.number();
+        let slot = match front {
+            Front::Tcp(socket) => {
+                drop(self.poller.add(&socket, token, Interest::READ));
+                Slot::Listener {
+                    member,
+                    socket,
+                    port,
+                }
+            }
+            Front::Udp(socket) => {
+                drop(self.poller.add(&socket, token, Interest::READ));
+                Slot::Packets {
+                    member,
+                    socket,
+                    port,
+                    flows: 0,
+                }
+            }
+        };
+        self.slots.insert(token, slot);
+    }
+
+    /// Ends everything of a container.
+    fn close(&mut self, of: u64) {
+        self.targets.remove(&of);
+        let gone: Vec<u64> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| match slot {
+                Slot::Listener { member, .. }
+                | Slot::Pair { member, .. }
+                | Slot::Packets { member, .. } => *member == of,
+                Slot::Far(_) | Slot::Flow { .. } => false,
+            })
+            .map(|(token, _)| *token)
+            .collect();
+        for token in gone {
+            if matches!(self.slots.get(&token), Some(Slot::Pair { .. })) {
+                self.end_pair(token);
+                continue;
+            }
+            self.slots.remove(&token);
+            let flows: Vec<u64> = self
+                .flows
+                .iter()
+                .filter(|((front, _), _)| *front == token)
+                .map(|(_, flow)| *flow)
+                .collect();
+            for flow in flows {
+                self.end_flow(flow);
+            }
+        }
+    }
+
+    fn see_to(&mut self, token: u64) {
+        match self.slots.get(&token) {
+            Some(Slot::Listener { .. }) => self.accept(token),
+            Some(Slot::Pair { .. }) => self.carry(token),
+            Some(Slot::Far(pair)) => {
+                let pair = *pair;
+                self.carry(pair);
+            }
+            Some(Slot::Packets { .. }) => self.packets(token),
+            Some(Slot::Flow { .. }) => self.answers(token),
+            None => {}
+        }
+    }
+
+    fn accept(&mut self, token: u64) {
+        for _ in 0..TURNS {
+            let Some(Slot::Listener {
+                member,
+                socket,
+                port,
+            }) = self.slots.get(&token)
+            else {
+                return;
+            };
+            let (front, client) = match socket.accept() {
+                Ok(got) => got,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                // None is there, or no descriptor is left: those that wait are heard later.
+                Err(_) => return,
+            };
+            let (member, port) = (*member, *port);
+            let target = self.targets.get(&member).and_then(|t| t.reach(client.ip()));
+            let Some((address, source)) = target.filter(|_| self.connections < CONNECTIONS) else {
+                continue;
+            };
+            let back = tcp::reach(SocketAddr::new(address, port), source);
+            if let (Ok(back), Ok(())) = (back, front.set_nonblocking(true)) {
+                self.join(member, Pair::new(front, back));
+            }
+        }
+    }
+
+    fn join(&mut self, member: u64, pair: Pair) {
+        let (near, far) = (self.number(), self.number());
+        // Nothing is wanted of the client until the container is reached.
+        let known = [Interest::default(), pair.interest(End::Back)];
+        if self
+            .poller
+            .add(pair.socket(End::Back), far, known[1])
+            .is_ok()
+        {
+            self.connections += 1;
+            let pair = Box::new(pair);
+            self.slots.insert(
+                near,
+                Slot::Pair {
+                    member,
+                    pair,
+                    known,
+                },
+            );
+            self.slots.insert(far, Slot::Far(near));
+        }
+    }
+
+    fn carry(&mut self, token: u64) {
+        let Some(Slot::Pair { pair, known, .. }) = self.slots.get_mut(&token) else {
+            return;
+        };
+        if !pair.turn(&mut self.buffer) {
+            self.end_pair(token);
+            return;
+        }
+        for (place, end) in [End::Front, End::Back].into_iter().enumerate() {
+            let (wanted, known) = (pair.interest(end), &mut known[place]);
+            let (socket, number) = (pair.socket(end), token + place as u64);
+            // One that nothing is wanted of would be told of again and again once it hung up.
+            let changed = match (*known == Interest::default(), wanted == Interest::default()) {
+                _ if *known == wanted => Ok(()),
+                (true, _) => self.poller.add(socket, number, wanted),
+                (false, true) => self.poller.remove(socket),
+                (false, false) => self.poller.change(socket, number, wanted),
+            };
+            drop(changed);
+            *known = wanted;
+        }
+    }
+
+    fn end_pair(&mut self, token: u64) {
+        self.slots.remove(&token);
+        self.slots.remove(&(token + 1));
+        self.connections = self.connections.saturating_sub(1);
+    }
+
+    fn packets(&mut self, token: u64) {
+        for _ in 0..TURNS {
+            let Some(Slot::Packets { socket, .. }) = self.slots.get(&token) else {
+                return;
+            };
+            let (length, peer) = match socket.recv_from(&mut self.buffer) {
+                Ok(got) => got,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            let flow = match self.flows.get(&(token, peer)) {
+                Some(flow) => Some(*flow),
+                None => self.begin_flow(token, peer),
+            };
+            if let Some(flow) = flow {
+                self.renew(flow);
+                if let Some(Slot::Flow { socket, .. }) = self.slots.get(&flow) {
+                    // A full buffer loses a packet, as the network may.
+                    drop(socket.send(&self.buffer[..length]));
+                }
+            }
+        }
+    }
+
+    fn begin_flow(&mut self, front: u64, peer: SocketAddr) -> Option<u64> {
+        let Some(Slot::Packets {
+            member,
+            port,
+            flows,
+            ..
+        }) = self.slots.get(&front)
+        else {
+            return None;
+        };
+        let (member, port, of_one) = (*member, *port, *flows);
+        if of_one >= FLOWS_OF_ONE || self.flows.len() >= FLOWS {
+            // The one that was silent for longest makes room.
+            let oldest = self.deadlines.first().map(|(_, token)| *token)?;
+            self.end_flow(oldest);
+        }
+        let (address, source) = self.targets.get(&member)?.reach(peer.ip())?;
+        let socket = udp::reach(SocketAddr::new(address, port), source).ok()?;
+        let token = self.number();
+        self.poller.add(&socket, token, Interest::READ).ok()?;
+        let deadline = Instant::now() + udp::IDLE;
+        self.deadlines.insert((deadline, token));
+        self.flows.insert((front, peer), token);
+        if let Some(Slot::Packets { flows, .. }) = self.slots.get_mut(&front) {
+            *flows += 1;
+        }
+        let flow = Slot::Flow {
+            socket,
+            front,
+            peer,
+            deadline,
+        };
+        self.slots.insert(token, flow);
+        Some(token)
+    }
+
+    fn renew(&mut self, token: u64) {
+        if let Some(Slot::Flow { deadline, .. }) = self.slots.get_mut(&token) {
+            self.deadlines.remove(&(*deadline, token));
+            *deadline = Instant::now() + udp::IDLE;
+            self.deadlines.insert((*deadline, token));
+        }
+    }
+
+    fn end_flow(&mut self, token: u64) {
+        if let Some(Slot::Flow {
+            front,
+            peer,
+            deadline,
+            ..
+        }) = self.slots.remove(&token)
+        {
+            self.deadlines.remove(&(deadline, token));
+            self.flows.remove(&(front, peer));
+            if let Some(Slot::Packets { flows, .. }) = self.slots.get_mut(&front) {
+                *flows = flows.saturating_sub(1);
+            }
+        } else {
+            self.deadlines.retain(|(_, other)| *other != token);
+        }
+    }
+
+    fn answers(&mut self, token: u64) {
+        for _ in 0..TURNS {
+            let Some(Slot::Flow {
+                socket,
+                front,
+                peer,
+                ..
+            }) = self.slots.get(&token)
+            else {
+                return;
+            };
+            let length = match socket.recv(&mut self.buffer) {
+                Ok(length) => length,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                // Nobody listens there (an ICMP error) is no end: it may come back.
+                Err(_) => break,
+            };
+            if let Some(Slot::Packets { socket, .. }) = self.slots.get(front) {
+                drop(socket.send_to(&self.buffer[..length], *peer));
+            }
+        }
+        self.renew(token);
+    }
+}

@@ -1,0 +1,637 @@
+//! Bridge networks with real containers: names, isolation, ports, and the role that serves them,
+//! killed and rebuilt. Everything is in namespaces of the test's own.
+
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::support::World;
+use crate::support::peer::{free_port, wait_for};
+
+/// How many containers are started at once; `CORACLE_TEST_CROWD` makes it 100.
+fn crowd() -> usize {
+    let given = std::env::var("CORACLE_TEST_CROWD").ok();
+    given.and_then(|n| n.parse().ok()).unwrap_or(20)
+}
+
+/// Starts a container that stays, on these networks.
+fn stay(world: &World, name: &str, networks: &str) {
+    let args = ["run", "-d", "--name", name, "--network", networks];
+    world.ok(&[&args[..], &["busybox", "sleep", "1000"]].concat());
+}
+
+/// What a shell in a container prints.
+fn sh(world: &World, name: &str, script: &str) -> String {
+    world.run(&["exec", name, "sh", "-c", script]).stdout
+}
+
+/// The addresses that a container gets for a name.
+fn resolve(world: &World, from: &str, name: &str) -> Vec<String> {
+    let text = sh(world, from, &format!("nslookup {name}"));
+    let answers = text.split("\n\n").skip(1);
+    let lines = answers.flat_map(str::lines);
+    let mut found: Vec<String> = lines
+        .filter_map(|l| l.strip_prefix("Address: "))
+        .map(str::to_owned)
+        .collect();
+    found.sort();
+    found
+}
+
+fn reaches(world: &World, from: &str, address: &str) -> bool {
+    let args = ["exec", from, "ping", "-c", "1", "-W", "1", address];
+    world.run(&args).code == 0
+}
+
+fn ip(world: &World, name: &str, network: &str) -> String {
+    let template = format!("{{{{.NetworkSettings.Networks.{network}.IPAddress}}}}");
+    world.inspect(name, &template)
+}
+
+/// The role's process: the parent of this world's uplink.
+fn role(world: &World) -> Option<i32> {
+    let mark = world.runtime().join("net/netns");
+    let mark = mark.to_str().unwrap();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let words = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        if words.split('\0').any(|w| w == mark) {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+            return (parent > 1).then_some(parent);
+        }
+    }
+    None
+}
+
+#[test]
+fn networks_are_made_shown_and_removed() {
+    let world = World::new();
+    assert_eq!(world.ok(&["network", "ls", "-q"]), "podman");
+    assert_eq!(
+        world.ok(&["network", "create", "--label", "a=b", "one"]),
+        "one"
+    );
+    let subnet = "10.231.7.0/24";
+    let args = [
+        "network",
+        "create",
+        "--subnet",
+        subnet,
+        "--ip-range",
+        "10.231.7.128/25",
+    ];
+    world.ok(&[
+        &args[..],
+        &[
+            "--gateway",
+            "10.231.7.9",
+            "--internal",
+            "-o",
+            "mtu=1400",
+            "two",
+        ],
+    ]
+    .concat());
+    let shown = world.ok(&["network", "inspect", "two"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let two = &shown[0];
+    assert_eq!(two["subnets"][0]["gateway"], "10.231.7.9");
+    assert_eq!(two["subnets"][0]["lease_range"]["start_ip"], "10.231.7.128");
+    assert_eq!(
+        (&two["internal"], &two["options"]["mtu"]),
+        (&true.into(), &"1400".into())
+    );
+    let id = two["id"].as_str().unwrap();
+    assert_eq!(world.run(&["network", "exists", &id[..12]]).code, 0);
+    assert_eq!(world.run(&["network", "exists", "three"]).code, 1);
+    let filtered = world.ok(&["network", "ls", "-q", "--filter", "label=a=b"]);
+    assert_eq!(filtered, "one");
+    world
+        .run(&["network", "create", "--subnet", "10.231.7.64/26", "three"])
+        .code(125)
+        .says("is used by network \"two\"");
+    world
+        .run(&["network", "create", "one"])
+        .code(125)
+        .says("exists already");
+    world.ok(&["network", "create", "--ignore", "one"]);
+    world
+        .run(&["network", "create", "-d", "macvlan", "m"])
+        .code(125)
+        .says("driver \"macvlan\"");
+    world
+        .run(&["network", "rm", "podman"])
+        .code(125)
+        .says("cannot be removed");
+    world.run(&["network", "rm", "nowhere"]).code(1);
+    world.ok(&["network", "rm", "one"]);
+    assert_eq!(world.ok(&["network", "prune", "-f"]), "two");
+    assert_eq!(world.ok(&["network", "ls", "-q"]), "podman");
+}
+
+#[test]
+fn twelve_containers_on_three_networks_find_their_own_and_nobody_else() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    for network in ["red", "green", "blue"] {
+        world.ok(&["network", "create", network]);
+    }
+    for network in ["red", "green", "blue"] {
+        for number in 1..=3 {
+            stay(&world, &format!("{network}{number}"), network);
+        }
+    }
+    // Three more with a foot in each of two.
+    for (name, networks) in [
+        ("rg", "red,green"),
+        ("gb", "green,blue"),
+        ("br", "blue,red"),
+    ] {
+        stay(&world, name, networks);
+    }
+    for network in ["red", "green", "blue"] {
+        let me = format!("{network}1");
+        for other in ["red2", "green2", "blue2"] {
+            let is_own = other.starts_with(network);
+            let found = resolve(&world, &me, other);
+            assert_eq!(found.len(), usize::from(is_own), "{me} {other} {found:?}");
+            let home = other.trim_end_matches('2');
+            let address = ip(&world, other, home);
+            assert_eq!(reaches(&world, &me, &address), is_own, "{me} to {other}");
+        }
+    }
+    assert_eq!(resolve(&world, "rg", "red1").len(), 1);
+    assert_eq!(resolve(&world, "rg", "green1").len(), 1);
+    assert!(resolve(&world, "rg", "blue1").is_empty());
+    assert!(reaches(&world, "rg", "green3") && reaches(&world, "rg", "red3"));
+    // By id, with the domain, and back.
+    let id = world.inspect("red2", "{{.Id}}");
+    let address = ip(&world, "red2", "red");
+    assert_eq!(resolve(&world, "red1", &id[..12]), [address.as_str()]);
+    assert_eq!(
+        resolve(&world, "red1", "RED2.dns.podman"),
+        [address.as_str()]
+    );
+    let names = sh(&world, "red1", &format!("nslookup {address}"));
+    assert!(names.contains("name = red2.dns.podman"), "{names}");
+    assert_eq!(
+        world
+            .ok(&["ps", "-q", "--filter", "network=red"])
+            .lines()
+            .count(),
+        5
+    );
+    let in_use = world.run(&["network", "rm", "blue"]);
+    assert_eq!(in_use.code, 2, "{}", in_use.stderr);
+    let shown = world.ok(&["network", "inspect", "-f", "{{len .containers}}", "blue"]);
+    assert_eq!(shown, "5");
+}
+
+#[test]
+fn connecting_and_disconnecting_does_not_disturb_what_flows() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    world.ok(&["network", "create", "first"]);
+    world.ok(&["network", "create", "second"]);
+    stay(&world, "server", "first");
+    stay(&world, "client", "first");
+    stay(&world, "other", "second");
+    sh(
+        &world,
+        "server",
+        "(sleep 1000 | (nc -l -p 77 >/tmp/got; touch /tmp/done)) >/dev/null 2>&1 &",
+    );
+    let flow = "(for i in $(seq 40); do echo line $i; sleep 0.05; done) | nc server 77";
+    let mut flowing = world.spawn(&["exec", "client", "sh", "-c", flow]);
+    for _ in 0..3 {
+        world.ok(&[
+            "network", "connect", "--alias", "friend", "second", "client",
+        ]);
+        assert!(reaches(&world, "other", "friend"));
+        assert!(reaches(&world, "client", "other"));
+        world.ok(&["network", "disconnect", "second", "client"]);
+        assert!(resolve(&world, "other", "friend").is_empty());
+    }
+    assert!(flowing.wait().unwrap().success());
+    wait_for("the end of the flow", || {
+        !sh(&world, "server", "ls /tmp/done").is_empty()
+    });
+    assert_eq!(sh(&world, "server", "wc -l </tmp/got").trim(), "40");
+    world
+        .run(&["network", "disconnect", "second", "client"])
+        .says("is not on network");
+    world.ok(&["network", "disconnect", "-f", "second", "client"]);
+    // A container that does not run has its change at the next start.
+    world.ok(&["stop", "-t", "0", "other"]);
+    world.ok(&["network", "connect", "first", "other"]);
+    world.ok(&["start", "other"]);
+    assert!(reaches(&world, "other", "server"));
+}
+
+#[test]
+fn a_crowd_that_comes_and_goes_resolves_without_a_failure() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    world.ok(&["network", "create", "many"]);
+    stay(&world, "base", "many");
+    let script = "for i in $(seq 10); do nslookup base >/dev/null || echo base; nslookup $0 >/dev/null || echo own; done";
+    let children: Vec<_> = (0..crowd())
+        .map(|n| {
+            let name = format!("c{n}");
+            let args = ["run", "--rm", "--name", &name, "--network", "many"];
+            world.spawn(&[&args[..], &["busybox", "sh", "-c", script, &name]].concat())
+        })
+        .collect();
+    for (n, child) in children.into_iter().enumerate() {
+        let out = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout);
+        let wrong = String::from_utf8_lossy(&out.stderr);
+        assert!(
+            out.status.success() && said.is_empty(),
+            "c{n}: {said} {wrong}"
+        );
+    }
+}
+
+/// A service that speaks first.
+const SERVICE: &str = "while :; do echo hello | nc -l -p 80; done";
+
+fn hear(at: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(2)).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    (!text.is_empty()).then(|| text.trim().to_owned())
+}
+
+/// An address of this machine that is not the loopback.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("198.51.100.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback()).then_some(address)
+}
+
+/// Whether a container has a connection from an address.
+fn sees(world: &World, name: &str, address: IpAddr) -> bool {
+    let IpAddr::V4(v4) = address else {
+        return false;
+    };
+    let mut octets = v4.octets();
+    octets.reverse();
+    let hex = octets.map(|b| format!("{b:02X}")).concat();
+    let table = sh(world, name, "cat /proc/net/tcp /proc/net/tcp6");
+    // Remote address and port; IPv4 in IPv6's clothes ends alike. 01: established.
+    table.lines().any(|l| {
+        let words: Vec<&str> = l.split_ascii_whitespace().collect();
+        let remote = words.get(2).and_then(|w| w.split(':').next());
+        remote.is_some_and(|r| r.ends_with(&hex)) && words.get(3) == Some(&"01")
+    })
+}
+
+#[test]
+fn published_ports_keep_the_clients_address_and_say_when_they_are_taken() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    world.ok(&["network", "create", "--ipv6", "dual"]);
+    let (tcp, held) = (free_port(), free_port());
+    let ports = [format!("{tcp}:80"), format!("{held}:81")];
+    let args = [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "dual",
+        "-p",
+        &ports[0],
+        "-p",
+        &ports[1],
+    ];
+    let script = format!("while :; do nc -l -p 81 -e cat; done & {SERVICE}");
+    world.ok(&[&args[..], &["busybox", "sh", "-c", &script]].concat());
+    let local: SocketAddr = ([127, 0, 0, 1], tcp).into();
+    wait_for("an answer", || hear(local).as_deref() == Some("hello"));
+    let gateway = world.inspect("web", "{{.NetworkSettings.Gateway}}");
+    let open = |address: IpAddr| TcpStream::connect((address, held)).unwrap();
+    let connection = open([127, 0, 0, 1].into());
+    wait_for("a client on the loopback to be the gateway", || {
+        sees(&world, "web", gateway.parse().unwrap())
+    });
+    drop(connection);
+    if let Some(own) = own_address() {
+        wait_for("the next turn", || {
+            !sees(&world, "web", gateway.parse().unwrap())
+        });
+        let _connection = open(own);
+        wait_for("a client with its own address", || sees(&world, "web", own));
+        // Round through the host to itself.
+        let itself = sh(&world, "web", &format!("sleep 1 | nc -w 2 {own} {tcp}"));
+        assert_eq!(itself.trim(), "hello", "hairpin");
+    }
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let v6: SocketAddr = format!("[::1]:{tcp}").parse().unwrap();
+        wait_for("an answer by IPv6", || hear(v6).is_some());
+    }
+    assert_eq!(world.ok(&["port", "web", "80"]), format!("0.0.0.0:{tcp}"));
+    world
+        .run(&[
+            "run",
+            "--rm",
+            "--network",
+            "dual",
+            "-p",
+            &ports[0],
+            "busybox",
+            "true",
+        ])
+        .code(125)
+        .says(&format!("port {tcp}/tcp is taken"));
+    world
+        .run(&[
+            "run",
+            "--rm",
+            "--network",
+            "dual",
+            "-p",
+            "79:80",
+            "busybox",
+            "true",
+        ])
+        .code(125)
+        .says("publish a higher port");
+    // Free again as soon as the command is back.
+    for _ in 0..3 {
+        world.ok(&["rm", "-f", "-t", "0", "web"]);
+        world.ok(&[&args[..], &["busybox", "sleep", "1000"]].concat());
+    }
+}
+
+/// Sends every packet back.
+const ECHO: &str = "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 53, Proto => 'udp') or die; \
+                    while ($s->recv(my $m, 1500)) { $s->send($m . ' ' . $s->peerhost) }";
+
+#[test]
+fn packets_go_both_ways_and_keep_the_clients_address() {
+    requires!("pasta", "perl");
+    let world = World::with_busybox();
+    world.ok(&["network", "create", "net"]);
+    let port = free_port();
+    let publish = format!("{port}:53/udp");
+    let args = [
+        "run",
+        "-d",
+        "--name",
+        "echo",
+        "--network",
+        "net",
+        "-p",
+        &publish,
+    ];
+    let binds = [
+        "-v",
+        "/usr:/usr:ro",
+        "-v",
+        "/lib:/lib:ro",
+        "-v",
+        "/lib64:/lib64:ro",
+    ];
+    world.ok(&[&args[..], &binds, &["busybox", "/usr/bin/perl", "-e", ECHO]].concat());
+    let mut clients = vec![(
+        IpAddr::from([127, 0, 0, 1]),
+        world.inspect("echo", "{{.NetworkSettings.Gateway}}"),
+    )];
+    clients.extend(own_address().map(|own| (own, own.to_string())));
+    for (address, seen_as) in clients {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
+        socket.connect((address, port)).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        wait_for("a packet", || {
+            drop(socket.send(b"ping"));
+            let mut buffer = [0; 64];
+            let got = socket.recv(&mut buffer).unwrap_or(0);
+            String::from_utf8_lossy(&buffer[..got]) == format!("ping {seen_as}")
+        });
+    }
+}
+
+#[test]
+fn an_internal_network_has_no_way_out_and_no_way_in() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    world.ok(&["network", "create", "--internal", "inner"]);
+    world.ok(&["network", "create", "outer"]);
+    stay(&world, "a", "inner");
+    stay(&world, "b", "inner");
+    stay(&world, "c", "outer");
+    assert!(reaches(&world, "a", "b"));
+    assert!(!sh(&world, "a", "ip route").contains("default"));
+    let inner = ip(&world, "a", "inner");
+    // Somebody inside who may set routes gains nothing.
+    let gateway = world.ok(&[
+        "network",
+        "inspect",
+        "-f",
+        "{{(index .subnets 0).gateway}}",
+        "inner",
+    ]);
+    let outer = ip(&world, "c", "outer");
+    let args = [
+        "run",
+        "-d",
+        "--name",
+        "evil",
+        "--cap-add",
+        "NET_ADMIN",
+        "--network",
+        "inner",
+    ];
+    world.ok(&[&args[..], &["busybox", "sleep", "1000"]].concat());
+    sh(
+        &world,
+        "evil",
+        &format!("ip route add default via {gateway}"),
+    );
+    assert!(!reaches(&world, "evil", &outer));
+    assert!(!reaches(&world, "c", &inner));
+    let said = sh(&world, "a", "nslookup example.org 2>&1");
+    assert!(said.contains("REFUSED"), "{said}");
+}
+
+#[test]
+fn addresses_and_names_can_be_chosen_and_are_nobody_elses() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    world.ok(&[
+        "network",
+        "create",
+        "--subnet",
+        "10.231.9.0/29",
+        "--disable-dns",
+        "small",
+    ]);
+    let args = [
+        "run",
+        "-d",
+        "--name",
+        "a",
+        "--ip",
+        "10.231.9.4",
+        "--mac-address",
+        "02:11:22:33:44:55",
+    ];
+    world.ok(&[
+        &args[..],
+        &[
+            "--network",
+            "small:interface_name=net7",
+            "busybox",
+            "sleep",
+            "1000",
+        ],
+    ]
+    .concat());
+    let link = sh(&world, "a", "ip addr show net7");
+    assert!(
+        link.contains("02:11:22:33:44:55") && link.contains("10.231.9.4/29"),
+        "{link}"
+    );
+    let again = [
+        "run",
+        "--rm",
+        "--network",
+        "small:ip=10.231.9.4",
+        "busybox",
+        "true",
+    ];
+    world
+        .run(&again)
+        .code(125)
+        .says("address 10.231.9.4 is taken");
+    let foreign = [
+        "run",
+        "--rm",
+        "--network",
+        "small:ip=10.231.10.4",
+        "busybox",
+        "true",
+    ];
+    world
+        .run(&foreign)
+        .code(125)
+        .says("is not a container's address");
+    for name in ["b", "c", "d", "e"] {
+        stay(&world, name, "small");
+    }
+    let full = ["run", "--rm", "--network", "small", "busybox", "true"];
+    world.run(&full).code(125).says("no address is free");
+    world.ok(&["rm", "-f", "-t", "0", "b"]);
+    world.ok(&full);
+    assert!(!sh(&world, "a", "cat /etc/resolv.conf").contains("10.231.9"));
+    world
+        .run(&["run", "--rm", "--network", "nowhere", "busybox", "true"])
+        .code(125)
+        .says("no such network");
+    world
+        .run(&[
+            "run",
+            "--rm",
+            "--network",
+            "host",
+            "--ip",
+            "10.0.0.9",
+            "busybox",
+            "true",
+        ])
+        .code(125)
+        .says("--ip is for networks with a name");
+    let two = [
+        "create",
+        "--name",
+        "later",
+        "--network",
+        "bridge",
+        "busybox",
+        "true",
+    ];
+    world.ok(&two);
+    assert_eq!(
+        world.inspect(
+            "later",
+            "{{range $k, $v := .NetworkSettings.Networks}}{{$k}}{{end}}"
+        ),
+        "podman"
+    );
+}
+
+#[test]
+fn a_killed_role_is_rebuilt_while_connections_go_on() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    world.ok(&["network", "create", "net"]);
+    let port = free_port();
+    let publish = format!("127.0.0.1:{port}:80");
+    let args = [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "net",
+        "-p",
+        &publish,
+    ];
+    world.ok(&[&args[..], &["busybox", "sh", "-c", SERVICE]].concat());
+    stay(&world, "server", "net");
+    stay(&world, "client", "net");
+    let before = ip(&world, "web", "net");
+    sh(
+        &world,
+        "server",
+        "(sleep 1000 | (nc -l -p 77 >/tmp/got; touch /tmp/done)) >/dev/null 2>&1 &",
+    );
+    let flow = "(for i in $(seq 40); do echo line $i; sleep 0.05; done) | nc server 77";
+    let mut flowing = world.spawn(&["exec", "client", "sh", "-c", flow]);
+    let at: SocketAddr = ([127, 0, 0, 1], port).into();
+    wait_for("the service", || hear(at).is_some());
+    wait_for("the flow", || {
+        !sh(&world, "server", "cat /tmp/got").is_empty()
+    });
+    for round in 0..2 {
+        let pid = role(&world).unwrap();
+        let killed = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
+        wait_for("another role", || {
+            role(&world).is_some_and(|other| other != pid)
+        });
+        wait_for("the port", || hear(at).is_some());
+        wait_for("names", || {
+            resolve(&world, "client", "web") == [before.clone()]
+        });
+        // One who comes now gets an address of its own.
+        let name = format!("late{round}");
+        stay(&world, &name, "net");
+        assert!(reaches(&world, &name, "server"));
+    }
+    assert!(flowing.wait().unwrap().success());
+    wait_for("the end of the flow", || {
+        !sh(&world, "server", "ls /tmp/done").is_empty()
+    });
+    assert_eq!(sh(&world, "server", "wc -l </tmp/got").trim(), "40");
+    assert_eq!(ip(&world, "web", "net"), before);
+    let names = ["web", "server", "client", "late0", "late1"];
+    let mut addresses: Vec<String> = names.iter().map(|n| ip(&world, n, "net")).collect();
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), names.len());
+    let pid = role(&world).unwrap();
+    world.ok(&[&["rm", "-f", "-t", "0"], &names[..]].concat());
+    let stat = format!("/proc/{pid}/stat");
+    wait_for("the role to end", || {
+        !std::fs::read_to_string(&stat).is_ok_and(|s| !s.contains(") Z "))
+    });
+}
