@@ -149,7 +149,7 @@ pub fn check(file: &Dockerfile, ignore: &Ignore, settings: &Settings) -> Vec<Fin
             .iter()
             .rposition(|s| s.name.as_deref() == Some(&base));
         let inherited = parent.and_then(|p| above.get(&p).cloned());
-        let state = steps(file, stage, inherited, parent.is_none(), ignore, &mut tell);
+        let state = steps(stage, inherited, parent.is_none(), ignore, &mut tell);
         above.insert(index, state);
     }
     found.retain(|f| !settings.skips(f.rule));
@@ -389,7 +389,6 @@ fn is_secret(name: &str) -> bool {
 }
 
 fn steps(
-    file: &Dockerfile,
     stage: &Stage,
     inherited: Option<(BTreeSet<String>, bool)>,
     foreign_base: bool,
@@ -540,7 +539,6 @@ fn steps(
             _ => {}
         }
     }
-    let _ = file;
     (known, absolute)
 }
 

@@ -22,6 +22,9 @@ pub mod plan;
 pub mod scope;
 pub mod words;
 
+#[cfg(test)]
+mod random_tests;
+
 pub use instruction::{Instruction, Place, Stage, Step};
 pub use parser::{Dockerfile, parse};
 

@@ -644,6 +644,10 @@ fn spellings_of_others_work() {
     assert!(world.ok(&["buildx", "inspect"]).contains("Driver: coracle"));
     world.ok(&["buildx", "version"]);
     world
+        .run(&["build", "--cache-from=type=gha", path])
+        .code(125)
+        .says("the cache is local");
+    world
         .run(&["build", "--sbom=true", path])
         .code(125)
         .says("attestations");

@@ -280,6 +280,21 @@ pub struct BuildArgs {
     /// Accepted for docker's sake; signatures of that kind do not exist any more
     #[arg(long, hide = true)]
     pub disable_content_trust: Option<bool>,
+    /// Not supported: the cache is local
+    #[arg(long, value_name = "SOURCE", hide = true)]
+    pub cache_from: Vec<String>,
+    /// Not supported: the cache is local
+    #[arg(long, value_name = "TARGET", hide = true)]
+    pub cache_to: Vec<String>,
+    /// Not supported: attestations are not made
+    #[arg(long, value_name = "KIND", hide = true)]
+    pub attest: Vec<String>,
+    /// Not supported: lists of images are not kept
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub manifest: Option<String>,
+    /// Not supported: one platform for each build
+    #[arg(long, hide = true)]
+    pub all_platforms: bool,
     /// Every RUN is a rootless container
     #[arg(long, value_name = "KIND", hide = true)]
     pub isolation: Option<String>,

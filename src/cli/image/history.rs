@@ -82,10 +82,15 @@ fn id(line: &HistoryLine, full: bool) -> String {
 fn row(line: &HistoryLine, human: bool, full: bool) -> Value {
     let since = format!("{} ago", human_duration(line.created.elapsed()));
     let at = line.created.rfc3339();
-    let by: String = if full || line.created_by.chars().count() <= 45 {
-        line.created_by.clone()
+    // A here-document has several lines, a table's row one.
+    let by = match full {
+        true => line.created_by.clone(),
+        false => line.created_by.replace('\n', " "),
+    };
+    let by: String = if full || by.chars().count() <= 45 {
+        by
     } else {
-        line.created_by.chars().take(44).chain(['…']).collect()
+        by.chars().take(44).chain(['…']).collect()
     };
     json!({
         "ID": id(line, full),

@@ -74,11 +74,11 @@ pub fn prepare(schedule: &Schedule<'_>, stage: usize, state: &State, run: &Run) 
     }
     for device in &run.devices {
         let device = state.scope.word(device, escape)?;
-        let (name, required) = match device.rsplit_once(',') {
-            Some((name, "required")) => (name.to_owned(), true),
-            _ => (device.clone(), true),
-        };
-        let _ = required;
+        // A device that is not there is an error with and without the word.
+        let name = device
+            .strip_suffix(",required")
+            .unwrap_or(&device)
+            .to_owned();
         let allowed = &request.allowed.devices;
         if !allowed.contains("*") && !allowed.contains(&name) {
             return Err(forbidden(

@@ -153,7 +153,10 @@ pub fn run(
         return Err(Error::internal("the build ended before its target"));
     };
     let known = |name: &&String| {
-        schedule.declared.contains(*name) || crate::build::scope::PROXY.contains(&name.as_str())
+        // Those that speak to the builder need no line in the file.
+        let ours = name.starts_with("BUILDKIT_") || *name == "SOURCE_DATE_EPOCH";
+        let proxy = crate::build::scope::PROXY.contains(&name.as_str());
+        ours || proxy || schedule.declared.contains(*name)
     };
     let unused_args = request.args.keys().filter(|n| !known(n)).cloned().collect();
     Ok(Finished {
@@ -434,8 +437,6 @@ impl Schedule<'_> {
             if let Instruction::Arg(list) = &step.instruction {
                 self.declared.extend(list.iter().map(|(n, _)| n.clone()));
             }
-            let docker = self.request.docker;
-            let format = self.request.format;
             let Some(track) = self.tracks.get_mut(&stage) else {
                 return Ok(false);
             };
@@ -460,7 +461,6 @@ impl Schedule<'_> {
                     )));
                 }
             }
-            let _ = (docker, format);
             track.next += 1;
             return Ok(true);
         }

@@ -1,6 +1,7 @@
 //! The threat model's classes (SECURITY.md), one file a class: reproductions of published holes and
 //! what two containers that work together could try. docs/security-tests.md has the table.
 
+mod builds;
 mod code;
 mod descriptors;
 mod exposure;
