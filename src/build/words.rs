@@ -109,9 +109,12 @@ pub fn unquoted(word: &str, escape: char) -> Option<String> {
     quote.is_none().then_some(out)
 }
 
+/// A flag's name, and its value if it has one.
+pub type Flag = (String, Option<String>);
+
 /// `--name[=value]` before an instruction's own words, quotes taken off the values; the rest of
 /// the text. `--` alone ends them.
-pub fn flags(text: &str, escape: char) -> Option<(Vec<(String, Option<String>)>, &str)> {
+pub fn flags(text: &str, escape: char) -> Option<(Vec<Flag>, &str)> {
     let mut found = Vec::new();
     let mut rest = text.trim_start();
     while rest.starts_with("--") {

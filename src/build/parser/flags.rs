@@ -8,7 +8,7 @@ use crate::build::words;
 /// The flags of one instruction.
 pub(super) struct Flags {
     word: String,
-    given: Vec<(String, Option<String>)>,
+    given: Vec<words::Flag>,
 }
 
 impl Flags {

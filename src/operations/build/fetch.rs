@@ -71,7 +71,7 @@ impl Repository {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("ref" | "branch" | "tag" | "commit", value)) => {
-                    value.clone_into(&mut reference)
+                    value.clone_into(&mut reference);
                 }
                 Some(("subdir", value)) => value.clone_into(&mut folder),
                 _ => {}

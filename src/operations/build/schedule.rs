@@ -492,8 +492,12 @@ impl Schedule<'_> {
             .unwrap_or_default();
         }
         let prepared = match &step.instruction {
-            Instruction::Run(run) => Prepared::Run(running::prepare(self, stage, &state, run)?),
-            Instruction::Copy(copy) => Prepared::Copy(copying::prepare(self, stage, &state, copy)?),
+            Instruction::Run(run) => {
+                Prepared::Run(Box::new(running::prepare(self, stage, &state, run)?))
+            }
+            Instruction::Copy(copy) => {
+                Prepared::Copy(Box::new(copying::prepare(self, stage, &state, copy)?))
+            }
             _ => Prepared::Workdir,
         };
         for name in state.scope.take_missing() {
@@ -629,8 +633,8 @@ impl Schedule<'_> {
 
 /// What a step needs beyond its stage's state.
 enum Prepared {
-    Run(running::Plan),
-    Copy(copying::Plan),
+    Run(Box<running::Plan>),
+    Copy(Box<copying::Plan>),
     Workdir,
 }
 

@@ -379,7 +379,10 @@ fn depend_by_id(
 
 /// A container that sees our monitors and may trace processes gets a user namespace of its own
 /// unless somebody asked for another: in the shared one, their owner's, it could take them over.
-fn keep_from_monitors(containers: &Containers, options: &mut ContainerOptions) -> Result<()> {
+pub(super) fn keep_from_monitors(
+    containers: &Containers,
+    options: &mut ContainerOptions,
+) -> Result<()> {
     use crate::state::options::{NamespaceMode, UsernsMode};
     if options.userns != UsernsMode::Host || options.userns_asked {
         return Ok(());

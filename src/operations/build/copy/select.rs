@@ -242,7 +242,7 @@ impl Selection<'_> {
             items.push(Item {
                 meta: at::fstat(fd.as_fd())?,
                 from: real,
-                to: rest[..at].as_bytes().to_vec(),
+                to: rest.as_bytes()[..at].to_vec(),
                 kind: Kind::Folder,
             });
         }

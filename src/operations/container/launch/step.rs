@@ -8,12 +8,13 @@ use super::prepare::{Prepared, prepare};
 use super::{AttemptStdio, Kit, go, idmaps};
 use crate::base::{Error, Result};
 use crate::image::ImageRecord;
+use crate::operations::container::create::keep_from_monitors;
 use crate::operations::container::names::random_id;
 use crate::operations::session::Session;
 use crate::runtime::launch::PreparedMount;
 use crate::runtime::userns::{Want, enter};
 use crate::spec::runtime::Mount;
-use crate::state::container::{Container, ContainerRecord};
+use crate::state::container::{Container, ContainerRecord, Containers};
 use crate::state::options::{ContainerOptions, UsernsMode};
 use crate::storage::Store;
 use crate::storage::rootfs::View;
@@ -49,7 +50,8 @@ pub(in crate::operations) struct Ready<'a> {
 /// # Errors
 /// As the start of a container.
 pub(in crate::operations) fn ready<'a>(session: &'a Session, step: Step<'_>) -> Result<Ready<'a>> {
-    let options = step.options;
+    let mut options = step.options;
+    keep_from_monitors(&Containers::new(&session.dirs), &mut options)?;
     let record = ContainerRecord {
         version: 1,
         id: random_id()?,
