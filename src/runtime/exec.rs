@@ -36,7 +36,7 @@ pub struct ExecRequest {
     /// Flags for loading it.
     pub seccomp_flags: u32,
     /// These become descriptors 3, 4, … inside.
-    pub preserve: Vec<OwnedFd>,
+    pub preserve: Vec<Option<OwnedFd>>,
     /// The container's cgroup v2 directory, if it has one of its own.
     pub cgroup: Option<OwnedFd>,
     /// Kill the process when the caller dies.

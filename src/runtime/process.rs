@@ -20,7 +20,7 @@ use crate::sys::{self, attributes, caps, exec, fd, signal};
 pub(crate) struct Last<'a> {
     pub(crate) process: &'a Process,
     pub(crate) stdio: [OwnedFd; 3],
-    pub(crate) preserve: Vec<OwnedFd>,
+    pub(crate) preserve: Vec<Option<OwnedFd>>,
     pub(crate) seccomp: Option<&'a [Instruction]>,
     pub(crate) seccomp_flags: u32,
     /// Where failures go; at its other end is the parent.

@@ -38,6 +38,8 @@ pub struct ExecOptions {
     pub detach_keys: Option<String>,
     /// `--preserve-fds N`: descriptors 3 to 3+N-1 go through.
     pub preserve_fds: u32,
+    /// `--preserve-fd N`: these descriptors go through under their numbers.
+    pub preserve_fd: Vec<u32>,
     /// `--cidfile`: read the container's id from it.
     pub cidfile: Option<PathBuf>,
 }

@@ -125,23 +125,30 @@ pub unsafe fn place(fd: BorrowedFd<'_>, to: i32) -> Result<()> {
     Ok(())
 }
 
-/// Arranges the descriptors for execve: `stdio` at 0 to 2, `extra` from 3 on, everything else
-/// close-on-exec. What else is open below `3 + extra.len()` is replaced: the process executes or
+/// Arranges the descriptors for execve: `stdio` at 0 to 2, `extra` from 3 on (nothing where it has
+/// none), everything else close-on-exec. What else is open below `3 + extra.len()` is replaced: the process executes or
 /// ends afterwards. Descriptors that it still needs are moved away by [`dup_at_least`] before.
 ///
 /// # Errors
 /// `EMFILE`.
-pub fn arrange(stdio: &[OwnedFd; 3], extra: &[OwnedFd]) -> Result<()> {
+pub fn arrange(stdio: &[OwnedFd; 3], extra: &[Option<OwnedFd>]) -> Result<()> {
     let end = 3 + i32::try_from(extra.len()).map_err(|_| Error::new("dup2", "", libc::EMFILE))?;
     // Out of the way first: a source may have the number of another one's place.
     let sources = stdio
         .iter()
-        .chain(extra)
-        .map(|fd| dup_at_least(fd, end))
+        .map(Some)
+        .chain(extra.iter().map(Option::as_ref))
+        .map(|fd| fd.map(|fd| dup_at_least(fd, end)).transpose())
         .collect::<Result<Vec<_>>>()?;
     for (number, source) in (0..).zip(&sources) {
-        // SAFETY: nobody owns the standard three; the owners of others are not used again.
-        unsafe { place(source.as_fd(), number)? };
+        match source {
+            // SAFETY: nobody owns the standard three; the owners of others are not used again.
+            Some(source) => unsafe { place(source.as_fd(), number)? },
+            None => {
+                // SAFETY: F_SETFD takes numbers only; one that is not open is as good as closed.
+                unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+            }
+        }
     }
     cloexec_from(end.unsigned_abs())
 }

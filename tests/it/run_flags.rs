@@ -367,6 +367,30 @@ fn descriptors_images_and_names_are_handed_on_as_asked() {
     world.settle(&mut shell);
     let got = Outcome::of(&[&script], shell.output().unwrap());
     assert_eq!(got.ok(), "three\nfour");
+    // Under their own numbers, and none between them.
+    let script = format!(
+        "exec {} run --rm --network none --preserve-fd 9,5 --preserve-fd 8 busybox \
+         sh -c 'cat <&9; cat <&5; ls /proc/self/fd' 4<four 5<four 7<three 9<three 8</dev/null",
+        env!("CARGO_BIN_EXE_coracle")
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]);
+    world.settle(&mut shell);
+    let got = Outcome::of(&[&script], shell.output().unwrap());
+    // 3 is the folder that ls reads.
+    assert_eq!(got.ok(), "three\nfour\n0\n1\n2\n3\n5\n8\n9");
+    for (flags, says) in [
+        ("--preserve-fd 7", "descriptor 7"),
+        ("--preserve-fd 2", "2 is not in 3..1024"),
+        ("--preserve-fd 4 --preserve-fds 1", "cannot be used with"),
+    ] {
+        let args: Vec<&str> = ["run"]
+            .into_iter()
+            .chain(flags.split(' '))
+            .chain(["busybox"])
+            .collect();
+        world.run(&args).code(125).says(says);
+    }
     world
         .run(&["run", "--preserve-fds", "1", "busybox", "true"])
         .code(125)
@@ -382,6 +406,15 @@ fn descriptors_images_and_names_are_handed_on_as_asked() {
     // Names.
     let run = [&none[..], &["-d", "--name", "n"]].concat();
     let first = world.ok(&[&run[..], &["busybox", "sleep", "300"]].concat());
+    let script = format!(
+        "exec {} exec --preserve-fd 6 n sh -c 'cat <&6; ls /proc/self/fd' 4<four 6<four",
+        env!("CARGO_BIN_EXE_coracle")
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]);
+    world.settle(&mut shell);
+    let got = Outcome::of(&[&script], shell.output().unwrap());
+    assert_eq!(got.ok(), "four\n0\n1\n2\n3\n6");
     world
         .run(&[&run[..], &["busybox", "sleep", "300"]].concat())
         .code(125)

@@ -43,6 +43,15 @@ pub struct ExecArgs {
     /// Pass so many further descriptors, from 3 on
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     preserve_fds: u32,
+    /// Pass these further descriptors, under their own numbers
+    #[arg(
+        long,
+        value_name = "N[,N…]",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(3..1024),
+        conflicts_with = "preserve_fds"
+    )]
+    preserve_fd: Vec<u32>,
     /// Read the container's id from a file
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
@@ -95,7 +104,7 @@ impl ExecArgs {
                 "the working directory is not an absolute path inside the container",
             ));
         }
-        if self.detach && self.preserve_fds > 0 {
+        if self.detach && (self.preserve_fds > 0 || !self.preserve_fd.is_empty()) {
             return Err(Error::invalid(
                 "--detach and --preserve-fds contradict each other",
             ));
@@ -112,6 +121,7 @@ impl ExecArgs {
             privileged: self.privileged,
             detach_keys: self.detach_keys,
             preserve_fds: self.preserve_fds,
+            preserve_fd: self.preserve_fd,
             cidfile: self.cidfile,
         })
     }

@@ -37,6 +37,16 @@ pub struct RunArgs {
         help_heading = "Process"
     )]
     preserve_fds: u32,
+    /// Pass these further descriptors, under their own numbers
+    #[arg(
+        long,
+        value_name = "N[,N…]",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(3..1024),
+        conflicts_with = "preserve_fds",
+        help_heading = "Process"
+    )]
+    preserve_fd: Vec<u32>,
     /// Remove the image too when the container ends, unless another one uses it
     #[arg(long, help_heading = "Container")]
     rmi: bool,
@@ -78,6 +88,7 @@ pub fn run(args: RunArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         sig_proxy: args.sig_proxy,
         detach_keys: args.detach_keys,
         preserve_fds: args.preserve_fds,
+        preserve_fd: args.preserve_fd,
         rmi: args.rmi,
         create: false,
     };

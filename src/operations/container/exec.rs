@@ -19,6 +19,7 @@ use crate::runtime::{Stdio, generate, seccomp};
 use crate::spec::idmap::{IdMaps, to_host};
 use crate::spec::runtime::{ConsoleSize, Process, Spec};
 use crate::state::container::{Container, Containers, State, Status};
+use crate::state::options::passed;
 use crate::state::request::ExecOptions;
 use crate::sys::fd as descriptors;
 use crate::sys::{Call as _, Error as SysError};
@@ -52,8 +53,9 @@ pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
     let owner = outside(nested.as_ref(), process.user.uid, process.user.gid);
     let seccomp = filter(&container, &process, &spec)?;
     let (stdio, ends) = streams(options, owner)?;
-    let preserve = (3..3 + options.preserve_fds)
-        .map(|n| inherited(n).what(what))
+    let preserve = passed(options.preserve_fds, &options.preserve_fd)
+        .into_iter()
+        .map(|n| n.map(|n| inherited(n).what(what)).transpose())
         .collect::<Result<Vec<_>>>()?;
     let cgroup = match &status.cgroup {
         Some(path) => {

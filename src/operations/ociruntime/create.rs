@@ -307,15 +307,16 @@ pub fn agent(spec: &Spec, filter: &Option<Filter>) -> Result<Option<OwnedFd>> {
 ///
 /// # Errors
 /// `Invalid` when one is not open.
-pub fn preserved(count: u32) -> Result<Vec<OwnedFd>> {
+pub fn preserved(count: u32) -> Result<Vec<Option<OwnedFd>>> {
     (3..count.saturating_add(3))
         .map(|number| {
             let number = i32::try_from(number).unwrap_or(-1);
-            fd::copy_of_inherited(number)?.ok_or_else(|| {
+            let copy = fd::copy_of_inherited(number)?.ok_or_else(|| {
                 Error::invalid(format!(
                     "descriptor {number} is to be preserved, but it is not open"
                 ))
-            })
+            })?;
+            Ok(Some(copy))
         })
         .collect()
 }

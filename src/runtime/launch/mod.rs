@@ -57,7 +57,7 @@ pub struct Launch {
     /// Run our init as pid 1, the command below it.
     pub init: bool,
     /// These become descriptors 3, 4, … inside.
-    pub preserve: Vec<OwnedFd>,
+    pub preserve: Vec<Option<OwnedFd>>,
     /// Create/start split: [`launch`] returns when all is set up, and the process executes when
     /// somebody connects to this listening packet socket ([`open_gate`]).
     pub gate: Option<OwnedFd>,

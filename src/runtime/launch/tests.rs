@@ -249,7 +249,7 @@ fn only_the_standard_descriptors_and_those_asked_for_are_open() {
         let (out, _) = b.run(list, |_| {});
         assert_eq!(out, "0\n1\n2\n");
         let (out, _) = b.run(&format!("echo hi >&4; {list}"), |l| {
-            l.preserve = vec![fd::null().unwrap(), fd::null().unwrap()];
+            l.preserve = vec![Some(fd::null().unwrap()), Some(fd::null().unwrap())];
         });
         assert_eq!(out, "0\n1\n2\n3\n4\n");
         Ok(())

@@ -204,6 +204,9 @@ pub struct ContainerOptions {
     /// `--preserve-fds N`: descriptors 3 to 3+N-1 go through.
     #[serde(skip_serializing_if = "is_default")]
     pub preserve_fds: u32,
+    /// `--preserve-fd N`: these descriptors go through under their numbers.
+    #[serde(skip_serializing_if = "is_default")]
+    pub preserve_fd: Vec<u32>,
     /// Limits of the cgroup.
     #[serde(skip_serializing_if = "is_default")]
     pub resources: Resources,
@@ -275,6 +278,15 @@ pub struct RootfsOption {
     pub path: PathBuf,
     /// `:O`: writes go to an overlay that is thrown away.
     pub overlay: bool,
+}
+
+/// The numbers of the caller's descriptors that go through, one place for each from 3 on: the first
+/// `count`, or those of a list.
+pub fn passed(count: u32, list: &[u32]) -> Vec<Option<u32>> {
+    let end = list.iter().max().map_or(3 + count, |last| last + 1);
+    (3..end)
+        .map(|n| Some(n).filter(|n| *n < 3 + count || list.contains(n)))
+        .collect()
 }
 
 /// One mount asked for.

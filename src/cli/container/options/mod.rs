@@ -72,6 +72,8 @@ pub struct Manner {
     pub detach_keys: Option<String>,
     /// `--preserve-fds`.
     pub preserve_fds: u32,
+    /// `--preserve-fd`.
+    pub preserve_fd: Vec<u32>,
     /// `--rmi`.
     pub rmi: bool,
     /// It is `create`: attaching is for `start`.
@@ -302,6 +304,7 @@ fn options(
         umask: umask(process.umask.as_deref())?,
         timezone: timezone(process.tz.as_deref())?,
         preserve_fds: manner.preserve_fds,
+        preserve_fd: manner.preserve_fd.clone(),
         resources: limits::resources(limits)?,
         cgroups: cgroups(limits.cgroups.as_deref())?,
         cgroup_parent: limits.cgroup_parent.clone().filter(|p| !p.is_empty()),

@@ -77,11 +77,6 @@ const FLAGS: &[(&str, bool, &str)] = &[
         "there is no conmon: --pidfile names the container's process",
     ),
     (
-        "preserve-fd",
-        true,
-        "it is not supported yet; --preserve-fds N passes 3 and on",
-    ),
-    (
         "seccomp-policy",
         true,
         "it is not supported; --security-opt seccomp=FILE names a profile",

@@ -51,7 +51,7 @@ use crate::runtime::userns::{Entered, Want, enter};
 use crate::spec::idmap::{IdMaps, to_host};
 use crate::spec::runtime::{ConsoleSize, NamespaceKind};
 use crate::state::container::{Container, ContainerLock, Containers, ExitRecord, remove_tree};
-use crate::state::options::{LogDriver, MountSource};
+use crate::state::options::{LogDriver, MountSource, passed};
 use crate::storage::Store;
 use crate::storage::rootfs::View;
 use crate::storage::volume::Volumes;
@@ -66,7 +66,7 @@ pub(super) struct Kit<'a> {
     store: Store,
     nested: Option<IdMaps>,
     view: View,
-    preserve: Vec<OwnedFd>,
+    preserve: Vec<Option<OwnedFd>>,
     passthrough: Option<[OwnedFd; 3]>,
 }
 
@@ -163,8 +163,12 @@ fn equip(session: &Session, container: Container, image: Option<ImageRecord>) ->
         LogDriver::Passthrough => Some([own(0)?, own(1)?, own(2)?]),
         _ => None,
     };
-    let preserve = (3..3 + options.preserve_fds)
-        .map(|n| own(i32::try_from(n).unwrap_or(i32::MAX)))
+    let preserve = passed(options.preserve_fds, &options.preserve_fd)
+        .into_iter()
+        .map(|n| {
+            n.map(|n| own(i32::try_from(n).unwrap_or(i32::MAX)))
+                .transpose()
+        })
         .collect::<Result<Vec<_>>>()?;
     Ok(Kit {
         session,
@@ -315,7 +319,10 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         .filter(|_| connects)
         .map(|netns| uplink::begin(&plan, netns, &runtime_dir))
         .transpose()?;
-    let preserve = kit.preserve.iter().map(again).collect::<Result<Vec<_>>>()?;
+    let passed = kit.preserve.iter();
+    let preserve = passed
+        .map(|fd| fd.as_ref().map(again).transpose())
+        .collect::<Result<Vec<_>>>()?;
     let delegated = generated.systemd.then_some(owner);
     let cgroup = prepare::make_group(kit, &cgroup, delegated)?;
     let group = cgroup.as_ref().map(|c| c.0.directory()).transpose()?;
