@@ -181,6 +181,16 @@ fn twelve_containers_on_three_networks_find_their_own_and_nobody_else() {
             .count(),
         5
     );
+    world.ok(&["network", "update", "--dns-add", "192.0.2.53", "red"]);
+    let servers = world.ok(&[
+        "network",
+        "inspect",
+        "-f",
+        "{{.network_dns_servers}}",
+        "red",
+    ]);
+    assert_eq!(servers, "[192.0.2.53]");
+    world.ok(&["network", "reload", "--all"]);
     let in_use = world.run(&["network", "rm", "blue"]);
     assert_eq!(in_use.code, 2, "{}", in_use.stderr);
     let shown = world.ok(&["network", "inspect", "-f", "{{len .containers}}", "blue"]);

@@ -256,7 +256,8 @@ impl Drop for Membership {
 /// # Errors
 /// The role's own.
 pub fn update(runtime: &Path, record: &NetworkRecord) -> Result<()> {
-    tell(runtime, &Request::Update(Box::new(record.clone())))
+    let record = Box::new(record.clone());
+    tell(runtime, &Request::Update { record })
 }
 
 /// Has the role, if one runs, make its rules anew.

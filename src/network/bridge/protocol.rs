@@ -39,7 +39,10 @@ pub enum Request {
     /// The container ended: its ports are free when this is answered.
     Leave,
     /// A record has changed; from a command.
-    Update(Box<NetworkRecord>),
+    Update {
+        /// As it is now.
+        record: Box<NetworkRecord>,
+    },
     /// Make the rules anew; from a command.
     Reload,
 }
@@ -237,6 +240,20 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn records_go_through_with_their_own_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = crate::config::dirs::Dirs::new(dir.path().to_owned(), dir.path().join("run"));
+        let record = crate::state::network::Networks::new(&dirs).find("podman");
+        let request = Request::Update {
+            record: Box::new(record.unwrap()),
+        };
+        let (ours, theirs) = fd::packet_pair().unwrap();
+        ask(&ours, &request, &[]).unwrap();
+        let (bytes, _) = fd::receive(&theirs, LIMIT).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), request);
     }
 
     #[test]

@@ -344,7 +344,7 @@ impl<'a> Server<'a> {
                 self.leave(token);
                 Ok(Attached::default())
             }
-            Request::Update(record) => {
+            Request::Update { record } => {
                 if let Some(net) = self.nets.get_mut(&record.id) {
                     net.record.dns_servers.clone_from(&record.dns_servers);
                     let scope = scope(&net.record);
