@@ -326,6 +326,36 @@ pub(super) fn request(
                 .hint("leave out --isolation"),
         );
     }
+    let refused = [
+        (
+            "cache-from",
+            !args.cache_from.is_empty(),
+            "the cache is local",
+        ),
+        ("cache-to", !args.cache_to.is_empty(), "the cache is local"),
+        (
+            "attest",
+            !args.attest.is_empty(),
+            "attestations are not made",
+        ),
+        (
+            "manifest",
+            args.manifest.is_some(),
+            "lists of images are not kept",
+        ),
+        (
+            "all-platforms",
+            args.all_platforms,
+            "one build is for one platform",
+        ),
+    ];
+    for (flag, given, why) in refused {
+        if given {
+            return Err(
+                Error::unsupported(format!("--{flag}: {why}")).hint(format!("leave out --{flag}"))
+            );
+        }
+    }
     let platform = platform(args, session)?;
     let mut contexts = BTreeMap::new();
     for text in &args.build_context {
