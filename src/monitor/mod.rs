@@ -40,6 +40,9 @@ use crate::sys::process::Identity;
 /// undoes the first half.
 pub type Finish = Box<dyn FnOnce() -> Result<Running>>;
 
+/// What is done at an end before anybody hears of it, and the events that tell of it.
+pub type OnExit<'a> = Box<dyn FnMut(&ExitRecord) -> Vec<Event> + 'a>;
+
 /// Everything that a monitor needs to know.
 ///
 /// The closures run in the monitor: single-threaded, in a session of its own, standard streams on
@@ -55,7 +58,7 @@ pub struct MonitorPlan<'a> {
     /// anybody hears of it, in microseconds. Frees the name with `--rm`, stops the uplink so that
     /// its ports are free. Not called between two starts of a restart policy. What it returns is
     /// told in the journal after `died`.
-    pub on_exit: Box<dyn FnMut(&ExitRecord) -> Vec<Event> + 'a>,
+    pub on_exit: OnExit<'a>,
     /// The rest, after everybody was told: removing trees.
     pub cleanup: Box<dyn FnMut(&ExitRecord) + 'a>,
     /// Where output goes: `logs::open`.

@@ -37,7 +37,8 @@ impl Driver for Overlay {
     fn mount(&self, job: &Job<'_>) -> Result<Mounted> {
         let mut lowers: Vec<_> = job.layers.iter().map(|l| l.as_fd()).collect();
         let points = match job.points && job.folder.is_some() {
-            true => Some(points(job)?),
+            // Without them the mount points are made in the writable layer.
+            true => points(job).map_err(|e| log::info!("{}", e.one_line())).ok(),
             false => None,
         };
         lowers.extend(points.as_ref().map(|dir| dir.as_fd()));
