@@ -152,10 +152,11 @@ static int hunt(double seconds) {
             if (fd >= 0 && fstat(fd, &other) == 0 && other.st_ino != mine.st_ino
                 && other.st_ino != self_ino) {
                 char name[4096];
+                /* By the descriptor: the process may have ended since. */
+                snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
                 ssize_t n = readlink(path, name, sizeof name - 1);
                 name[n > 0 ? n : 0] = 0;
                 printf("opened a program of outside: %s\n", name);
-                snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
                 if (open(path, O_WRONLY) >= 0)
                     printf("and for writing\n");
             }
