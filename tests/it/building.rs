@@ -192,8 +192,7 @@ fn the_same_input_gives_the_same_bytes() {
             "scratchy",
         ]);
         let id = build(&world, &dir, &args).code(0).stdout;
-        let layers = world.inspect(id.trim(), "{{json .RootFS.Layers}}");
-        layers
+        world.inspect(id.trim(), "{{json .RootFS.Layers}}")
     };
     let fixed = ["--timestamp=1700000000"];
     assert_eq!(built(&fixed), built(&fixed));
