@@ -16,9 +16,9 @@ trap clean EXIT
 # Four layers of what a Debian has: libraries, programs, documents.
 for part in /usr/bin /usr/share /usr/lib/x86_64-linux-gnu /usr/include; do
     [ -d "$part" ] || continue
-    find "$part" -xdev -type f -size -8M -readable 2>/dev/null | sort | awk -v max=$((60 << 20)) '
-        { cmd = "stat -c %s \"" $0 "\""; cmd | getline size; close(cmd); total += size; if (total > max) exit; print }' > "$dir/list"
-    tar -cf "$dir/$(basename "$part").tar" -T "$dir/list" 2>/dev/null
+    { find "$part" -xdev -type f -size -8M -readable -printf '%s %p\n' 2>/dev/null || true; } | sort -k 2 |
+        awk -v max=$((60 << 20)) '{ total += $1; if (total <= max) print substr($0, length($1) + 2) }' > "$dir/list"
+    tar -cf "$dir/$(basename "$part").tar" -T "$dir/list" 2>/dev/null || true # Not everything may be read.
 done
 { echo "FROM scratch"; for tar in "$dir"/*.tar; do echo "ADD $(basename "$tar") /"; done; } > "$dir/Dockerfile"
 name=127.0.0.1:$port/large
@@ -26,6 +26,7 @@ name=127.0.0.1:$port/large
 "$coracle" push -q --tls-verify=false "$name"
 "$coracle" image inspect --format 'image of {{.Size}} bytes' "$name"
 "$coracle" rmi "$name" >/dev/null
+"$coracle" builder prune -a -f >/dev/null # Its layers would be there already.
 measure() { # name, then the command
     python3 - "$@" <<'PY'
 import resource, subprocess, sys, time
