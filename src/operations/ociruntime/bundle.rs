@@ -49,6 +49,7 @@ pub fn read(folder: &Path, config: Option<&Path>) -> Result<Bundle> {
         )));
     }
     check(&spec)?;
+    no_limit_of_old(&mut spec);
     let in_rootfs = rootfs.to_string_lossy().into_owned();
     if let Some(root) = spec.root.as_mut() {
         root.path = in_rootfs;
@@ -186,6 +187,20 @@ fn check(spec: &Spec) -> Result<()> {
     linux.intel_rdt.as_ref().map_or(Ok(()), super::rdt::check)
 }
 
+/// Before 1.3 the limit of processes was a number that is always there, and 0 meant none: engines of
+/// that time write it.
+fn no_limit_of_old(spec: &mut Spec) {
+    let minor = spec.oci_version.split('.').nth(1);
+    let old = minor.is_some_and(|m| m.parse().is_ok_and(|m: u32| m < 3));
+    let resources = spec.linux.as_mut().and_then(|l| l.resources.as_mut());
+    if let Some(pids) = resources.and_then(|r| r.pids.as_mut())
+        && old
+        && pids.limit == Some(0)
+    {
+        pids.limit = None;
+    }
+}
+
 fn check_version(version: &str) -> Result<()> {
     let bad = || Error::invalid(format!("ociVersion {version:?} is not a version as 1.2.0"));
     let core = version.split(['-', '+']).next().unwrap_or_default();
@@ -257,6 +272,20 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(check_version(version).is_ok(), good, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn before_1_3_no_limit_of_processes_was_written_as_0() {
+        for (version, limit) in [("1.0.2-dev", None), ("1.2.0", None), ("1.3.0", Some(0))] {
+            let mut spec: Spec = serde_json::from_value(serde_json::json!({
+                "ociVersion": version,
+                "linux": {"resources": {"pids": {"limit": 0}}}
+            }))
+            .unwrap();
+            no_limit_of_old(&mut spec);
+            let resources = spec.linux.unwrap().resources.unwrap();
+            assert_eq!(resources.pids.unwrap().limit, limit, "{version}");
         }
     }
 }
