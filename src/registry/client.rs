@@ -94,6 +94,19 @@ struct State {
     tokens: HashMap<String, String>,
 }
 
+/// How many challenges one request answers: without a token, with an old one, with one that
+/// another request used up meanwhile.
+const CHALLENGES: usize = 3;
+
+/// What one request shows of itself.
+#[derive(Default)]
+struct Pass {
+    /// The shared token that was sent.
+    token: Option<String>,
+    /// Whether to get a token that no other request knows.
+    own: bool,
+}
+
 /// A request to a registry.
 pub struct Call<'a> {
     /// GET, HEAD, POST, PUT, PATCH or DELETE.
@@ -223,16 +236,20 @@ impl Client {
 
     /// One try: the request, and what its challenge or its redirect asks for.
     ///
+    /// A token that was refused is replaced, first by one that other requests share. Where that
+    /// one is refused too (another request used up its last time), this one gets its own.
+    ///
     /// # Errors
     /// As [`Client::call`], with a word on whether another try may help.
     pub fn attempt(&self, call: &Call<'_>, also: &[u16]) -> Result<Response<Body>, Failure> {
-        let mut challenged = false;
+        let mut pass = Pass::default();
+        let mut challenges = 0;
         loop {
             // Another thread may learn the challenge while this request is on its way without it.
             let knew = self.state().challenge.clone();
-            let response = self.reach(call)?;
+            let response = self.reach(call, &mut pass)?;
             let status = response.status();
-            if status.as_u16() == 401 && !challenged {
+            if status.as_u16() == 401 && challenges < CHALLENGES {
                 let challenge = Challenge::parse(
                     response
                         .headers()
@@ -241,16 +258,22 @@ impl Client {
                         .filter_map(|v| v.to_str().ok()),
                 );
                 if let Some(challenge) = challenge {
-                    challenged = true;
-                    // Whatever was sent was not good enough.
-                    self.state().tokens.remove(call.scope);
-                    self.state().challenge = Some(challenge.clone());
+                    let mut state = self.state();
+                    // What was sent was not good enough; another thread's newer token may be.
+                    if pass.token.is_some() && state.tokens.get(call.scope) == pass.token.as_ref() {
+                        state.tokens.remove(call.scope);
+                    }
+                    state.challenge = Some(challenge.clone());
+                    drop(state);
                     if challenge == Challenge::Basic
-                        && (self.credentials == Credentials::Anonymous
+                        && (challenges > 0
+                            || self.credentials == Credentials::Anonymous
                             || knew == Some(Challenge::Basic))
                     {
                         return Err(self.explain(response));
                     }
+                    challenges += 1;
+                    pass.own = challenges == CHALLENGES;
                     continue;
                 }
             }
@@ -262,13 +285,13 @@ impl Client {
     }
 
     /// Sends the request to the registry, over HTTPS or, where allowed, HTTP; follows redirects.
-    fn reach(&self, call: &Call<'_>) -> Result<Response<Body>, Failure> {
+    fn reach(&self, call: &Call<'_>, pass: &mut Pass) -> Result<Response<Body>, Failure> {
         loop {
             // Another thread may learn meanwhile what the registry speaks.
             let plain = self.state().plain;
             let origin = self.origin(plain);
             let url = join(&origin, call.target);
-            match self.send(call, &url, &origin) {
+            match self.send(call, &url, &origin, pass) {
                 Ok(response) => {
                     self.state().settled = true;
                     return Ok(response);
@@ -290,12 +313,18 @@ impl Client {
         }
     }
 
-    fn send(&self, call: &Call<'_>, url: &str, origin: &str) -> Result<Response<Body>, Failure> {
+    fn send(
+        &self,
+        call: &Call<'_>,
+        url: &str,
+        origin: &str,
+        pass: &mut Pass,
+    ) -> Result<Response<Body>, Failure> {
         let mut url = url.to_owned();
         for _ in 0..REDIRECTS {
             let mut headers: Vec<(&'static str, String)> = call.headers.to_vec();
             if is_of(&url, origin)
-                && let Some(value) = self.authorization(call.scope)?
+                && let Some(value) = self.authorization(call.scope, pass)?
             {
                 headers.push(("authorization", value));
             }
@@ -331,7 +360,8 @@ impl Client {
         .into())
     }
 
-    fn authorization(&self, scope: &str) -> Result<Option<String>, Failure> {
+    fn authorization(&self, scope: &str, pass: &mut Pass) -> Result<Option<String>, Failure> {
+        pass.token = None;
         let challenge = self.state().challenge.clone();
         match challenge {
             None => Ok(None),
@@ -344,8 +374,11 @@ impl Client {
                 service,
                 scope: named,
             }) => {
-                if let Some(token) = self.state().tokens.get(scope) {
-                    return Ok(Some(format!("Bearer {token}")));
+                let shared = self.state().tokens.get(scope).cloned();
+                if let Some(token) = shared.filter(|_| !pass.own) {
+                    let value = format!("Bearer {token}");
+                    pass.token = Some(token);
+                    return Ok(Some(value));
                 }
                 let asked = if scope.is_empty() {
                     named
@@ -353,8 +386,12 @@ impl Client {
                     scope.to_owned()
                 };
                 let token = self.token(&realm, &service, &asked)?;
-                self.state().tokens.insert(scope.to_owned(), token.clone());
-                Ok(Some(format!("Bearer {token}")))
+                let value = format!("Bearer {token}");
+                if !pass.own {
+                    self.state().tokens.insert(scope.to_owned(), token.clone());
+                    pass.token = Some(token);
+                }
+                Ok(Some(value))
             }
         }
     }
@@ -613,6 +650,7 @@ pub fn fetch(url: &str, settings: Settings) -> Result<Fetched> {
                 },
                 url,
                 "",
+                &mut Pass::default(),
             )?;
             if response.status().is_success() {
                 Ok(response)

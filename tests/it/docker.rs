@@ -158,27 +158,23 @@ fn paths(value: &serde_json::Value, at: &str, into: &mut std::collections::BTree
     }
 }
 
-#[test]
-fn outputs_have_the_shapes_that_were_recorded_of_dockers() {
-    let file =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/docker/shapes.json");
-    let recorded: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+/// A world as it was when the shapes were recorded, made by the program under the name `name`.
+fn furnished(name: &str) -> World {
     let w = World::new();
     let tar = crate::support::fixture::busybox_file(w.path());
     let changes = ["-c", "CMD [\"sh\"]", "-c", "LABEL a=b", "-c", "EXPOSE 80"];
     let tar = tar.to_str().unwrap();
     called(
         &w,
-        "docker",
+        name,
         &[&["import", "-q"], &changes[..], &[tar, "busybox"]].concat(),
     );
-    called(&w, "docker", &["volume", "create", "--label", "l=1", "vol"]);
+    called(&w, name, &["volume", "create", "--label", "l=1", "vol"]);
     let run = "run -d --name web --network none -v vol:/v -v /etc:/mnt:ro --label x=y --tmpfs /t:size=1m busybox sleep 1000";
-    called(&w, "docker", &run.split(' ').collect::<Vec<_>>());
+    called(&w, name, &run.split(' ').collect::<Vec<_>>());
     called(
         &w,
-        "docker",
+        name,
         &[
             "run",
             "--name",
@@ -189,10 +185,22 @@ fn outputs_have_the_shapes_that_were_recorded_of_dockers() {
             "true",
         ],
     );
-    let words = |list: &serde_json::Value| -> Vec<String> {
-        let all = list.as_array().unwrap().iter();
-        all.map(|v| v.as_str().unwrap().to_owned()).collect()
-    };
+    w
+}
+
+/// A list of texts.
+fn words(list: &serde_json::Value) -> Vec<String> {
+    let all = list.as_array().unwrap().iter();
+    all.map(|v| v.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn outputs_have_the_shapes_that_were_recorded_of_dockers() {
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/docker/shapes.json");
+    let recorded: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let w = furnished("docker");
     let line = |name: &str| -> &[&str] {
         match name {
             "ps" => &["ps", "-a"],
@@ -257,35 +265,7 @@ fn objects_have_the_fields_that_were_recorded_of_podmans() {
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/podman/shapes.json");
     let recorded: serde_json::Value =
         serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let w = World::new();
-    let tar = crate::support::fixture::busybox_file(w.path());
-    let changes = ["-c", "CMD [\"sh\"]", "-c", "LABEL a=b", "-c", "EXPOSE 80"];
-    let tar = tar.to_str().unwrap();
-    called(
-        &w,
-        "podman",
-        &[&["import", "-q"], &changes[..], &[tar, "busybox"]].concat(),
-    );
-    called(&w, "podman", &["volume", "create", "--label", "l=1", "vol"]);
-    let run = "run -d --name web --network none -v vol:/v -v /etc:/mnt:ro --label x=y --tmpfs /t:size=1m busybox sleep 1000";
-    called(&w, "podman", &run.split(' ').collect::<Vec<_>>());
-    called(
-        &w,
-        "podman",
-        &[
-            "run",
-            "--name",
-            "done",
-            "--network",
-            "none",
-            "busybox",
-            "true",
-        ],
-    );
-    let words = |list: &serde_json::Value| -> Vec<String> {
-        let all = list.as_array().unwrap().iter();
-        all.map(|v| v.as_str().unwrap().to_owned()).collect()
-    };
+    let w = furnished("podman");
     let line = |name: &str| -> &[&str] {
         match name {
             "ps" => &["ps", "-a", "--format", "json"],

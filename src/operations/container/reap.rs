@@ -92,7 +92,7 @@ fn reap_locked(session: &Session, container: &Container) -> Result<bool> {
         events::died(session, container, -1);
     }
     failpoint("reap::recorded")?;
-    super::launch::forget_run(&session.dirs, container);
+    super::launch::forget_run(container);
     if container.record.options.remove {
         super::remove::remove_locked(session, container, true)?;
         return Ok(true);

@@ -70,15 +70,7 @@ impl Handle {
         let directory = Arc::new(Mutex::new(Directory::default()));
         let (orders, queue) = channel();
         let what = || "cannot start the name service";
-        let wake = rustix::event::eventfd(
-            0,
-            rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
-        )
-        .map_err(std::io::Error::from)
-        .what(what)?;
-        let own = wake.try_clone().what(what)?;
-        let poller = Poller::new()?;
-        poller.add(&own, WAKE, Interest::READ)?;
+        let (wake, own, poller) = super::super::alarm(WAKE, what())?;
         let service = Service {
             poller,
             wake: own,

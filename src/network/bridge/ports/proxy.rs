@@ -59,15 +59,7 @@ impl Handle {
         let what = || "cannot start the carrier of published ports";
         let (orders, queue) = channel();
         let (entered, result) = channel();
-        let wake = rustix::event::eventfd(
-            0,
-            rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
-        )
-        .map_err(std::io::Error::from)
-        .what(what)?;
-        let own = wake.try_clone().what(what)?;
-        let poller = Poller::new()?;
-        poller.add(&own, WAKE, Interest::READ)?;
+        let (wake, own, poller) = super::super::alarm(WAKE, what())?;
         let proxy = Proxy {
             poller,
             wake: own,

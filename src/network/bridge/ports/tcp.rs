@@ -4,10 +4,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::SocketType;
 
 use crate::sys::event::Interest;
-use crate::sys::interface;
 
 /// Which end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,21 +44,7 @@ pub(super) struct Pair {
 /// # Errors
 /// What the kernel says; that it is still under way is none.
 pub(super) fn reach(target: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    let family = match target {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let open = || rustix::net::socket_with(family, SocketType::STREAM, flags, None);
-    let mut socket = open()?;
-    if let Some(source) = source {
-        let bound = interface::set_transparent(&socket, target.is_ipv6()).is_ok()
-            && rustix::net::bind(socket.as_fd(), &SocketAddr::new(source, 0)).is_ok();
-        if !bound {
-            // Better known by the gateway's address than not served.
-            socket = open()?;
-        }
-    }
+    let socket = super::socket_towards(target, source, SocketType::STREAM)?;
     match rustix::net::connect(socket.as_fd(), &target) {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
         Err(e) => Err(e.into()),

@@ -33,7 +33,6 @@ use super::events;
 use crate::base::failpoint::failpoint;
 use crate::base::{Context as _, Result};
 use crate::cgroup::Group;
-use crate::config::dirs::Dirs;
 use crate::events::Event;
 use crate::handoff::control::AttachRequest;
 use crate::image::ImageRecord;
@@ -136,7 +135,7 @@ pub(super) fn rehearse(
 ) -> Result<()> {
     let kit = equip(session, container.clone(), image)?;
     let notices = prepare(&kit, None).map(|prepared| prepared.notices);
-    forget_run(&session.dirs, container);
+    forget_run(container);
     notices?.iter().for_each(|notice| warn(notice));
     Ok(())
 }
@@ -212,7 +211,7 @@ fn run_monitor(
     let cleanup = {
         let container = container.clone();
         move |_exit: &ExitRecord| {
-            forget_run(&session.dirs, &container);
+            forget_run(&container);
             if container.record.options.remove {
                 remove_rest(session, &container, trash.borrow_mut().take());
             } else if let Ok(store) = crate::storage::Store::open(&session.dirs, None) {
@@ -496,8 +495,7 @@ impl Drop for OwnGroup {
 }
 
 /// Throws away what belongs to one run: upper layers of throw-away mounts.
-pub(super) fn forget_run(dirs: &Dirs, container: &Container) {
-    let _ = dirs;
+pub(super) fn forget_run(container: &Container) {
     let scratch = mounts::scratch_dir(container.dir());
     if scratch.exists() {
         // Swept up with the container at the latest.
