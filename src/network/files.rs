@@ -147,7 +147,9 @@ pub fn resolv_conf(choice: &ResolverChoice<'_>) -> String {
 
 /// A resolver file with other servers, and everything else as it is.
 pub fn with_servers(text: &str, servers: &[IpAddr]) -> String {
-    let others = text.lines().filter(|l| !l.starts_with("nameserver"));
+    let others = text
+        .lines()
+        .filter(|l| !l.trim_start().starts_with("nameserver"));
     let own = servers
         .iter()
         .take(MAX_SERVERS)

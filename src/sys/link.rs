@@ -38,6 +38,13 @@ pub struct Address {
     payload: Vec<u8>,
 }
 
+impl Address {
+    /// The body of the message that gives it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
 impl Links {
     /// Opens one in the calling thread's network namespace.
     ///
@@ -201,8 +208,9 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(two))
 }
 
-/// An address of that device, if it is one to be kept; without what the kernel counts itself.
-fn lasting(payload: &[u8], index: i32) -> Option<Address> {
+/// The address in a message, if it is one of that device and to be kept; without what the kernel
+/// counts itself.
+pub fn lasting(payload: &[u8], index: i32) -> Option<Address> {
     let scope = *payload.get(3)?;
     let flags = u32::from(*payload.get(2)?);
     if u32_at(payload, 4)?.cast_signed() != index || scope != libc::RT_SCOPE_UNIVERSE {

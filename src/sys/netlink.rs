@@ -115,7 +115,11 @@ impl Route {
         let mut buffer = Buffer::new(BUFFER);
         loop {
             match recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
-                Ok((count, _)) => parse(&buffer[..count], &mut seen),
+                Ok((count, _)) => {
+                    let now = seen_in(&buffer[..count]);
+                    seen.default_v4 |= now.default_v4;
+                    seen.default_v6 |= now.default_v6;
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => return Ok(seen),
                 Err(e) => return Err(e).call("recv", || "NETLINK_ROUTE".to_owned()),
@@ -153,7 +157,9 @@ fn refusal(bytes: &[u8], address: Ipv4Addr) -> Result<()> {
     Ok(())
 }
 
-fn parse(bytes: &[u8], seen: &mut Seen) {
+/// What a packet of notifications says.
+pub fn seen_in(bytes: &[u8]) -> Seen {
+    let mut seen = Seen::default();
     for (kind, _, body) in messages(bytes) {
         // struct rtmsg: family, length of the destination prefix, …; type is byte 7.
         if let [family, 0, _, _, _, _, _, kind_of_route, ..] = *body
@@ -167,6 +173,7 @@ fn parse(bytes: &[u8], seen: &mut Seen) {
             }
         }
     }
+    seen
 }
 
 #[cfg(test)]
@@ -206,8 +213,7 @@ mod tests {
             (vec![0; 64], false, false),
         ];
         for (bytes, v4, v6) in cases {
-            let mut seen = Seen::default();
-            parse(&bytes, &mut seen);
+            let seen = seen_in(&bytes);
             assert_eq!((seen.default_v4, seen.default_v6), (v4, v6), "{bytes:?}");
         }
     }

@@ -277,8 +277,11 @@ pub fn messages(mut bytes: &[u8]) -> Vec<(u16, u32, &[u8])> {
     list
 }
 
-/// `struct nlmsgerr`.
-pub(super) fn verdict(payload: &[u8], what: &str) -> Result<()> {
+/// What an answer says, `struct nlmsgerr`; `what` is for the error.
+///
+/// # Errors
+/// The kernel's refusal; `EBADMSG` for an answer without a number.
+pub fn verdict(payload: &[u8], what: &str) -> Result<()> {
     match u32_at(payload, 0).map(u32::cast_signed) {
         Some(0) => Ok(()),
         Some(error) => Err(Error::new("netlink", what, error.saturating_neg())),

@@ -28,6 +28,7 @@ mod distribution;
 mod docker;
 mod failpoints;
 mod faults;
+mod fuzz;
 mod holder;
 mod interrupt;
 mod isolation;

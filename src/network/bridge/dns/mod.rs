@@ -11,6 +11,6 @@
 pub mod names;
 mod service;
 mod upstream;
-mod wire;
+pub mod wire;
 
 pub(super) use service::{Handle, Listening};

@@ -350,13 +350,7 @@ impl Service {
         let question = match wire::read(bytes) {
             Ok(question) => question,
             Err(Wrong::Silence) => return,
-            Err(wrong) => {
-                let code = match wrong {
-                    Wrong::Unknown => RCODE::NotImplemented,
-                    Wrong::Format | Wrong::Silence => RCODE::FormatError,
-                };
-                return self.say(origin, bytes, &Saying::Error(code), 512);
-            }
+            Err(wrong) => return self.say(origin, bytes, &wrong.saying(), 512),
         };
         let verdict = self
             .directory

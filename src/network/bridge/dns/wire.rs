@@ -48,6 +48,16 @@ pub enum Wrong {
     Unknown,
 }
 
+impl Wrong {
+    /// The error that is answered where one is answered at all.
+    pub fn saying(self) -> Saying {
+        Saying::Error(match self {
+            Self::Unknown => RCODE::NotImplemented,
+            Self::Format | Self::Silence => RCODE::FormatError,
+        })
+    }
+}
+
 /// Reads a question.
 ///
 /// # Errors
