@@ -6,6 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use crate::base::{Context as _, Error, Hint as _, Kind, Result};
+use crate::spec::digest::Digest;
 use crate::spec::idmap::IdMaps;
 use crate::sys::spawn::{Lifetime, inherit};
 use crate::sys::{fd, memfd};
@@ -36,6 +38,18 @@ pub struct Settings {
     pub volatile: bool,
     /// Files only say where their content is.
     pub metadata_only: bool,
+    /// Layers whose files are fetched when they are first opened.
+    #[serde(default)]
+    pub lazy: Option<Lazy>,
+}
+
+/// Which layers are not all here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lazy {
+    /// The store.
+    pub store: PathBuf,
+    /// Chain ids, top first; none for layers that are here.
+    pub layers: Vec<Option<Digest>>,
 }
 
 /// The descriptors that go with it.
@@ -70,6 +84,7 @@ const VERSION: u32 = 1;
 pub fn start(settings: Settings, given: Descriptors) -> Result<()> {
     let what = || "cannot start the FUSE server";
     let (line, theirs) = fd::packet_pair()?;
+    let fetches = settings.lazy.is_some();
     let order = Order {
         version: VERSION,
         answer: fd::number(&theirs),
@@ -84,10 +99,13 @@ pub fn start(settings: Settings, given: Descriptors) -> Result<()> {
     let text = serde_json::to_vec(&order).what(what)?;
     let order = memfd::sealed("coracle-fuse", &text).what(what)?;
     let mut command = Command::new("/proc/self/exe");
+    if !fetches {
+        // Whoever talks to registries needs the caller's proxies and files.
+        command.env_clear();
+    }
     command
         .arg0(NAME)
         .arg(fd::number(&order).to_string())
-        .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -44,11 +44,15 @@ pub fn build_with(
     let mut descriptors = Vec::with_capacity(layers.len());
     for layer in layers {
         let compression = Compression::of_media_type(&layer.media_type)?;
-        descriptors.push(Descriptor::new(
+        let mut descriptor = Descriptor::new(
             layer_type(format, compression)?,
             layer.digest.clone(),
             layer.size,
-        ));
+        );
+        if format == Format::Oci {
+            descriptor.annotations.clone_from(&layer.annotations);
+        }
+        descriptors.push(descriptor);
     }
     let manifest = Manifest {
         schema_version: 2,
@@ -118,6 +122,13 @@ pub fn layer_digests(raw: &str) -> Vec<Digest> {
         .unwrap_or_default()
 }
 
+/// The annotations of the layers that a raw manifest names, in its order; none when it is malformed.
+pub fn layer_annotations(raw: &str) -> Vec<BTreeMap<String, String>> {
+    serde_json::from_str::<Manifest>(raw)
+        .map(|m| m.layers.into_iter().map(|l| l.annotations).collect())
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +141,7 @@ mod tests {
             size: 4,
             diff_id: Digest::sha256_of(b"tar"),
             chain_id: Digest::sha256_of(b"tar"),
+            annotations: BTreeMap::new(),
         };
         let built = build(Format::Oci, "{}", std::slice::from_ref(&layer)).unwrap();
         let theirs: oci_spec::image::ImageManifest = serde_json::from_str(&built.raw).unwrap();

@@ -3,6 +3,8 @@
 //! It keeps the configuration and the manifests as the bytes that were received: their digests are
 //! the image's identity, so nothing is ever written again from parsed values.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::Timestamp;
@@ -59,6 +61,9 @@ pub struct LayerRecord {
     pub diff_id: Digest,
     /// Identity of this layer on top of those below; names the unpacked layer in the store.
     pub chain_id: Digest,
+    /// What its descriptor says besides, e.g. where its table of contents is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// `store/images/<id>.json`.
@@ -98,6 +103,7 @@ impl ImageRecord {
                 ),
             ));
         }
+        let mut annotations = super::manifest::layer_annotations(&manifest.raw).into_iter();
         let layers = layers
             .into_iter()
             .zip(diff_ids.iter().zip(chain_ids(diff_ids)))
@@ -108,6 +114,7 @@ impl ImageRecord {
                     size,
                     diff_id: diff_id.clone(),
                     chain_id,
+                    annotations: annotations.next().unwrap_or_default(),
                 },
             )
             .collect();

@@ -43,7 +43,12 @@ fn threads() -> usize {
 pub(super) fn run(device: OwnedFd, overlay: Overlay, ready: impl FnOnce()) -> Result<()> {
     let mut config = Config::default();
     config.acl = SessionACL::All;
-    config.n_threads = Some(threads());
+    // One that waits for the network shall not keep the others waiting either.
+    config.n_threads = Some(if overlay.content.is_some() {
+        16
+    } else {
+        threads()
+    });
     let session = Session::from_fd(Server(overlay), device, SessionACL::All, config)
         .what(|| "the kernel does not speak our FUSE protocol")?;
     ready();

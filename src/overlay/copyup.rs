@@ -4,7 +4,7 @@
 //! lower file, or the copy.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::node::{Data, Name, Node, Part, Place, UPPER};
@@ -179,7 +179,7 @@ impl Overlay {
                     Keep::First(bytes) => bytes.min(stat.size),
                 };
                 if size > 0 {
-                    let from = bare::open_data(source, false)?;
+                    let from = self.open_whole(source, level)?;
                     copy_content(from.as_fd(), to.as_fd(), size, size == stat.size)?;
                 }
                 file = Some(to);
@@ -235,6 +235,20 @@ impl Overlay {
         Ok(())
     }
 
+    /// Opens a file to read, with all its content.
+    fn open_whole(&self, spot: Spot<'_>, level: u16) -> Result<OwnedFd> {
+        let opened = bare::open_data(spot, false)?;
+        if let (Some(content), Some(lower)) = (&self.content, usize::from(level).checked_sub(1))
+            && let Some(mark) = bare::xattr(Spot::Open(opened.as_fd()), ondisk::LAZY)?
+        {
+            let file = bare::open_data(spot, true)?;
+            if !content.fill(lower, &mark, file.as_fd()) {
+                return Err(Code(libc::EIO));
+            }
+        }
+        Ok(opened)
+    }
+
     /// An opened regular file: to read, or in the upper to write.
     pub(super) fn data(&self, node: &Arc<Node>, write: bool) -> Result<Data> {
         if let Some(data) = lock(&node.data).clone()
@@ -251,7 +265,14 @@ impl Overlay {
         }
         let place = lock(&node.place);
         let writable = place.level == UPPER && self.work.is_some();
-        let opened = self.at(node, &place, |spot| bare::open_data(spot, writable))?;
+        let level = place.level;
+        let opened = self.at(node, &place, |spot| {
+            if writable {
+                bare::open_data(spot, true)
+            } else {
+                self.open_whole(spot, level)
+            }
+        })?;
         let data = Data {
             handle: self.handles.keep(opened),
             writable,

@@ -28,7 +28,7 @@ pub(crate) mod tests;
 mod xattrs;
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -63,6 +63,19 @@ pub struct Plan {
     pub volatile: bool,
     /// Files say where their content is (`user.overlay.redirect`), for the kernel's overlay above.
     pub metadata_only: bool,
+    /// Who fetches the content of lower files that are not here.
+    pub content: Option<Arc<dyn Content>>,
+}
+
+/// Fetches the content of files in lower layers that are not all here.
+pub trait Content: std::fmt::Debug + Send + Sync {
+    /// Sees that a file has its content; `mark` is what [`LAZY`] on it says. Called before the file
+    /// is read for the first time, by several threads at once.
+    ///
+    /// `false`: it cannot be had now. The reader gets EIO; whoever says so logs why.
+    ///
+    /// [`LAZY`]: crate::spec::ondisk::LAZY
+    fn fill(&self, lower: usize, mark: &[u8], file: BorrowedFd<'_>) -> bool;
 }
 
 /// The file system.
@@ -77,6 +90,7 @@ pub(crate) struct Overlay {
     squash: bool,
     volatile: bool,
     metadata_only: bool,
+    content: Option<Arc<dyn Content>>,
     table: Table,
     /// The file system whose inode numbers are shown as they are: that of the top layer.
     base: u64,
@@ -142,6 +156,7 @@ impl Overlay {
             squash: plan.squash,
             volatile: plan.volatile,
             metadata_only: plan.metadata_only,
+            content: plan.content,
             table: Table::new(root.clone()),
             base,
             handles,

@@ -265,7 +265,7 @@ impl Client {
                     .headers()
                     .get("content-range")
                     .and_then(|v| v.to_str().ok())
-                    .and_then(range_start);
+                    .and_then(super::ranges::start);
                 match start {
                     Some(start) if start <= offset => offset - start,
                     _ => {
@@ -319,29 +319,5 @@ impl Client {
                 sink.write(bytes)?;
             }
         }
-    }
-}
-
-/// `bytes 5-9/10`.
-fn range_start(text: &str) -> Option<u64> {
-    text.trim()
-        .strip_prefix("bytes")?
-        .trim_start_matches([' ', '='])
-        .split('-')
-        .next()?
-        .parse()
-        .ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read() {
-        assert_eq!(range_start("bytes 5-9/10"), Some(5));
-        assert_eq!(range_start("bytes=7-9/*"), Some(7));
-        assert_eq!(range_start("items 1-2"), None);
-        assert_eq!(range_start(""), None);
     }
 }

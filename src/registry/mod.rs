@@ -13,6 +13,7 @@ pub mod forward;
 pub mod http;
 pub mod policy;
 pub mod proxy;
+pub mod ranges;
 pub mod registries_conf;
 pub mod resolver;
 pub mod tls;

@@ -2,14 +2,17 @@
 //!
 //! Contract. Started by: `storage::driver::fuse`, through `handoff::fuse`, by an exec of this
 //! program. Runs: in the user and mount namespaces of the command that started it, in a session of
-//! its own. Holds: `/dev/fuse`, the layers and the writable layer. Writes: the writable layer.
+//! its own. Holds: `/dev/fuse`, the layers and the writable layer. Writes: the writable layer; for a
+//! lazy image also its layers, which it fetches from their registry.
 //! Ends: when the last mount of the file system is gone. Killed: the container's calls fail with
 //! ENOTCONN; what it had written is in the writable layer; the next start mounts anew.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::base::Result;
 use crate::handoff::fuse::{self, Answer, Descriptors, Settings};
+use crate::operations::image::lazy::Filler;
 use crate::overlay::{self, Owners, Plan};
 use crate::spec::digest::unhex;
 use crate::spec::ondisk::TrueOwner;
@@ -49,6 +52,10 @@ fn settle() {
 }
 
 fn serve(settings: Settings, given: Descriptors, answer: &mut Option<Answer>) -> Result<()> {
+    let filler = match &settings.lazy {
+        Some(lazy) => Some(Arc::new(Filler::open(&lazy.store, &lazy.layers)?)),
+        None => None,
+    };
     let plan = Plan {
         lowers: given.lowers,
         upper: given.upper,
@@ -59,10 +66,16 @@ fn serve(settings: Settings, given: Descriptors, answer: &mut Option<Answer>) ->
         squash: settings.squash,
         volatile: settings.volatile,
         metadata_only: settings.metadata_only,
+        content: filler
+            .clone()
+            .map(|filler| filler as Arc<dyn overlay::Content>),
     };
     overlay::serve(given.device, plan, || {
         if let Some(answer) = answer.take() {
             answer.send(None);
+        }
+        if let Some(filler) = filler {
+            filler.fetch_behind();
         }
     })
 }

@@ -18,6 +18,9 @@ pub const REDIRECT: &CStr = c"user.overlay.redirect";
 pub const NODE: &CStr = c"user.coracle.node";
 /// The true owner and mode where a file cannot have it, `33:33:644`.
 pub const OWNER: &CStr = c"user.coracle.owner";
+/// On a file of a layer that is fetched bit by bit: its number in the table of contents, and
+/// `done BOOT` behind it once its content was fetched in that boot.
+pub const LAZY: &CStr = c"user.coracle.lazy";
 /// File capabilities.
 pub const CAPABILITY: &CStr = c"security.capability";
 /// Access control lists of files and folders.

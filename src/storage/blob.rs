@@ -121,6 +121,14 @@ impl Blobs {
         File::open(self.path(digest)).what(|| format!("cannot open blob {digest}"))
     }
 
+    /// Opens it, or what is here of it: the beginning, which nobody has verified.
+    pub fn whole_or_beginning(&self, digest: &Digest) -> Option<File> {
+        let path = self.path(digest);
+        File::open(&path)
+            .or_else(|_| File::open(path.with_extension("part")))
+            .ok()
+    }
+
     /// Reads a small blob (a manifest, a configuration) of at most `limit` bytes and verifies it.
     ///
     /// # Errors

@@ -398,10 +398,32 @@ enum Deflater<W: Write> {
     Zstd(Box<zstd::stream::write::Encoder<'static, Hashed<W>>>),
 }
 
-struct Hashed<W> {
+/// A sink that hashes and counts what goes through.
+pub(super) struct Hashed<W> {
     sink: W,
     hasher: Sha256,
     written: u64,
+}
+
+impl<W> Hashed<W> {
+    pub(super) fn new(sink: W) -> Self {
+        Self {
+            sink,
+            hasher: Sha256::new(),
+            written: 0,
+        }
+    }
+
+    /// Bytes so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The sink, the digest of what went into it, and how much.
+    pub(super) fn finish(self) -> (W, Digest, u64) {
+        let digest = Digest::from_sha256(self.hasher.finalize().as_ref());
+        (self.sink, digest, self.written)
+    }
 }
 
 impl<W: Write> Write for Hashed<W> {
@@ -423,11 +445,7 @@ impl<W: Write> Encoder<W> {
     /// # Errors
     /// `Invalid` for a level that does not exist.
     pub fn new(sink: W, compression: Compression) -> Result<Self> {
-        let sink = Hashed {
-            sink,
-            hasher: Sha256::new(),
-            written: 0,
-        };
+        let sink = Hashed::new(sink);
         let inner = match compression {
             Compression::None => Deflater::Plain(sink),
             Compression::Gzip(level @ 0..=9) => Deflater::Gzip(Box::new(
@@ -462,13 +480,14 @@ impl<W: Write> Encoder<W> {
             Deflater::Gzip(encoder) => encoder.finish().map_err(failed)?,
             Deflater::Zstd(encoder) => encoder.finish().map_err(failed)?,
         };
-        out.sink.flush().map_err(failed)?;
+        out.flush().map_err(failed)?;
+        let (sink, digest, size) = out.finish();
         Ok(Encoded {
             diff_id: Digest::from_sha256(self.hasher.finalize().as_ref()),
             diff_size: self.written,
-            digest: Digest::from_sha256(out.hasher.finalize().as_ref()),
-            size: out.written,
-            sink: out.sink,
+            digest,
+            size,
+            sink,
         })
     }
 }

@@ -243,6 +243,7 @@ pub fn copy_in(
             bytes: u64::MAX,
             ratio: u64::MAX,
         },
+        reuse: None,
     };
     let decoder = Decoder::local(tar, Algorithm::Sha256)?;
     let mut reader = Reader::new(BufReader::with_capacity(128 << 10, decoder));

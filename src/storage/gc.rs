@@ -85,6 +85,13 @@ impl Store {
             note(self.collect_blobs(algorithm, &keep.blobs, partial, &mut found));
         }
         note(self.collect_copies(&wanted, &mut found));
+        match self
+            .layers()
+            .sweep_lazy(|chain| keep.layers.contains(chain), disk_usage)
+        {
+            Ok(bytes) => found.bytes += bytes,
+            Err(e) => note(Err(e)),
+        }
         self.layers().sweep_claims();
         match self.staging.sweep() {
             Ok(n) => found.leftovers += n,

@@ -152,14 +152,20 @@ impl Store {
             view
         };
         let found = probe(self)?;
+        let mut lazy = Vec::new();
+        if layers.iter().any(|chain| self.layers().is_lazy(chain)) {
+            let of = |chain: &Digest| self.layers().is_lazy(chain).then(|| chain.clone());
+            lazy.extend(layers.iter().rev().map(of));
+        }
         let job = |probe| -> Result<Job<'_>> {
             Ok(Job {
                 store: self,
                 top,
+                lazy: lazy.clone(),
                 layers: layers
                     .iter()
                     .rev()
-                    .map(|chain| self.layers().open(chain))
+                    .map(|chain| self.layers().open_tree(chain))
                     .collect::<Result<Vec<_>>>()?,
                 folder,
                 view,

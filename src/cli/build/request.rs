@@ -14,6 +14,7 @@ use crate::image::manifest::Format;
 use crate::image::store::local_name;
 use crate::operations::build::context::{self, Context};
 use crate::operations::build::{Allowed, Output, Request, Secret, Squash};
+use crate::operations::image::PullPolicy;
 use crate::operations::image::source::open_url;
 use crate::operations::session::Session;
 use crate::spec::platform::Platform;
@@ -454,7 +455,12 @@ pub(super) fn request(
         platform,
         first_from: args.from.clone(),
         all_stages: args.skip_unused_stages == Some(false),
-        pull: args.pull.as_deref().unwrap_or_default().parse()?,
+        pull: args
+            .pull
+            .as_deref()
+            .unwrap_or_default()
+            .parse::<PullPolicy>()?
+            .whole()?,
         registry,
         no_cache: args.no_cache || args.layers == Some(false),
         no_cache_filter: args

@@ -4,6 +4,7 @@ use super::frame::Entry;
 use crate::command;
 
 pub mod args;
+pub mod convert;
 pub mod diff;
 pub mod exists;
 pub mod history;
@@ -89,6 +90,12 @@ pub const TOP: &[Entry] = &[
 
 /// `coracle image VERB` only.
 pub const NOUN: &[Entry] = &[
+    command!(
+        "convert",
+        "Compress an image's layers another way",
+        convert::ConvertArgs,
+        convert::run
+    ),
     command!(
         "diff",
         "Show what an image changed",

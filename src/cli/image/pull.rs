@@ -53,7 +53,7 @@ pub fn run(args: PullArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     let mut options = args.registry.options()?;
     args.retry.apply(&mut options)?;
     let platform = args.platform.platform()?;
-    let policy: PullPolicy = args.policy.parse()?;
+    let policy: PullPolicy = args.policy.parse::<PullPolicy>()?.whole()?;
     let mut failure: Option<Error> = None;
     for name in &args.images {
         let pulled = if let Some(source) = image::archive::Location::parse(name)? {

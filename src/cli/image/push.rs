@@ -9,8 +9,10 @@ use crate::base::{Error, Result};
 use crate::cli::output::Out;
 use crate::config::containers_conf;
 use crate::image::manifest::Format;
+use crate::operations::image::compress::Wanted;
 use crate::operations::image::push;
 use crate::operations::session::Session;
+use crate::storage::chunked::write::Form;
 use crate::storage::codec::Compression;
 
 use super::args::{RegistryArgs, RetryArgs};
@@ -33,8 +35,8 @@ pub struct PushArgs {
     /// Compress plain layers with gzip, for dir:PATH
     #[arg(long)]
     pub compress: bool,
-    /// Compress layers with gzip or zstd, or not at all (none)
-    #[arg(long, value_name = "FORMAT")]
+    /// gzip, zstd, zstd:chunked, estargz or none
+    #[arg(long, alias = "compression", value_name = "FORMAT")]
     pub compression_format: Option<String>,
     /// Level, 1 to 9 for gzip, 1 to 22 for zstd
     #[arg(long, value_name = "N")]
@@ -144,30 +146,42 @@ pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     Ok(0)
 }
 
-fn compression(format: Option<&str>, level: Option<i32>) -> Result<Option<Compression>> {
+/// What `--compression-format` and `--compression-level` say.
+///
+/// # Errors
+/// `Invalid` for a level that does not exist; `Unsupported` for an unknown format.
+pub fn compression(format: Option<&str>, level: Option<i32>) -> Result<Option<Wanted>> {
     let out_of_range = |most: i32| {
         Error::invalid(format!(
             "the compression level must be 1 to {most}, not {}",
             level.unwrap_or_default()
         ))
     };
-    match format {
-        None if level.is_some() => Err(Error::invalid(
-            "--compression-level needs --compression-format",
-        )),
-        None => Ok(None),
-        Some("none") => Ok(Some(Compression::None)),
-        Some("gzip") => match u32::try_from(level.unwrap_or(6)) {
-            Ok(level @ 1..=9) => Ok(Some(Compression::Gzip(level))),
-            _ => Err(out_of_range(9)),
-        },
-        Some("zstd") => match level.unwrap_or(3) {
-            level @ 1..=22 => Ok(Some(Compression::Zstd(level))),
-            _ => Err(out_of_range(22)),
-        },
-        Some(other) => Err(
-            Error::unsupported(format!("compression {other:?} is not built in"))
-                .hint("use gzip, zstd or none"),
-        ),
-    }
+    let gzip = || match u32::try_from(level.unwrap_or(6)) {
+        Ok(level @ 1..=9) => Ok(level),
+        _ => Err(out_of_range(9)),
+    };
+    let zstd = || match level.unwrap_or(3) {
+        level @ 1..=22 => Ok(level),
+        _ => Err(out_of_range(22)),
+    };
+    Ok(Some(match format {
+        None if level.is_some() => {
+            return Err(Error::invalid(
+                "--compression-level needs --compression-format",
+            ));
+        }
+        None => return Ok(None),
+        Some("none") => Wanted::Stream(Compression::None),
+        Some("gzip") => Wanted::Stream(Compression::Gzip(gzip()?)),
+        Some("zstd") => Wanted::Stream(Compression::Zstd(zstd()?)),
+        Some("zstd:chunked") => Wanted::Table(Form::Zstd(zstd()?)),
+        Some("estargz") => Wanted::Table(Form::Stargz(gzip()?)),
+        Some(other) => {
+            return Err(
+                Error::unsupported(format!("compression {other:?} is not built in"))
+                    .hint("use gzip, zstd, zstd:chunked, estargz or none"),
+            );
+        }
+    }))
 }

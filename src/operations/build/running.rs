@@ -281,6 +281,7 @@ pub(super) fn seal(
         size: sealed.size,
         diff_id: sealed.info.diff_id,
         chain_id: sealed.info.chain_id,
+        annotations: BTreeMap::new(),
     }))
 }
 
@@ -337,6 +338,7 @@ fn image(state: &State, lower: &[Digest]) -> ImageRecord {
             size: 0,
             diff_id: chain.clone(),
             chain_id: chain.clone(),
+            annotations: BTreeMap::new(),
         })
         .collect();
     ImageRecord {

@@ -43,7 +43,7 @@ pub fn ensure(session: &Session, want: &Ensure<'_>) -> Result<Found> {
         Err(e) => return Err(e),
     };
     match (want.policy, local) {
-        (PullPolicy::Missing | PullPolicy::Never, Some(found)) => Ok(found),
+        (PullPolicy::Missing | PullPolicy::Never | PullPolicy::Lazy, Some(found)) => Ok(found),
         (PullPolicy::Always | PullPolicy::Newer, Some(found)) if found.name.is_none() => {
             // An id is not a name: nobody can be asked about it.
             Ok(found)

@@ -80,6 +80,7 @@ fn kept<R: Read + Send>(
         size,
         diff_id: info.diff_id,
         chain_id: info.chain_id,
+        annotations: BTreeMap::new(),
     })
 }
 
@@ -127,6 +128,7 @@ pub fn verified_layer<R: Read + Send>(
         size,
         diff_id: info.diff_id,
         chain_id: info.chain_id,
+        annotations: BTreeMap::new(),
     })
 }
 
@@ -227,10 +229,10 @@ pub fn image_with(
     let mut layers = layers.to_vec();
     if format == Format::Docker {
         let store = super::store(session)?;
+        let gzip = super::compress::Wanted::Stream(codec::Compression::Gzip(6));
         for layer in &mut layers {
             if Compression::of_media_type(&layer.media_type)? == Compression::Zstd {
-                *layer =
-                    super::push::recompress(session, &store, layer, codec::Compression::Gzip(6))?;
+                *layer = super::compress::recompress(session, &store, layer, gzip)?;
             }
         }
     }

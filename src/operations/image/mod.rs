@@ -1,16 +1,20 @@
 //! What people do with images: bring them here, look at them, give them away, remove them.
 
 pub mod archive;
+pub mod compress;
+pub mod convert;
 pub mod ensure;
 pub mod events;
 pub mod hello;
 pub mod import;
 pub mod inspect;
+pub mod lazy;
 pub mod list;
 pub mod load;
 pub mod login;
 pub mod make;
 pub mod mount;
+pub mod partial;
 pub mod policy;
 pub mod pull;
 pub mod push;

@@ -19,6 +19,9 @@ pub enum PullPolicy {
     /// Ask every time, and pull when the registry has another one; a registry out of reach is
     /// fine when the image is here.
     Newer,
+    /// As `Missing`, but only the tables of contents are waited for: files come when they are first
+    /// opened, and the rest behind.
+    Lazy,
 }
 
 impl FromStr for PullPolicy {
@@ -30,8 +33,9 @@ impl FromStr for PullPolicy {
             "missing" | "ifnotpresent" | "" => Ok(Self::Missing),
             "never" | "false" | "0" => Ok(Self::Never),
             "newer" | "ifnewer" => Ok(Self::Newer),
+            "lazy" => Ok(Self::Lazy),
             _ => Err(Error::invalid(format!("invalid pull policy {text:?}"))
-                .hint("use always, missing, never or newer")),
+                .hint("use always, missing, never, newer or lazy")),
         }
     }
 }
@@ -51,6 +55,20 @@ pub struct RegistryOptions {
     pub retry: Option<u32>,
     /// `--retry-delay`; absent means growing from one second.
     pub retry_delay: Option<Duration>,
+}
+
+impl PullPolicy {
+    /// Sees that it is none that needs a container: `pull` and `build` want the whole image.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn whole(self) -> Result<Self, Error> {
+        match self {
+            Self::Lazy => Err(Error::invalid("lazy is a policy of run and create")
+                .hint("use always, missing, never or newer")),
+            other => Ok(other),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 //! Bringing images here from registries.
 
+use std::io::Read;
+use std::sync::atomic::AtomicBool;
+
 use super::ensure::Ensure;
-use super::policy::RegistryOptions;
+use super::partial::Parts;
+use super::policy::{PullPolicy, RegistryOptions};
 use super::remote::Remote;
 use super::transfer::{self, Source};
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::image::{Found, ImageRecord, Images, NameEntry, StoredManifest};
+use crate::image::{Found, ImageRecord, Images, LayerRecord, NameEntry, StoredManifest};
 use crate::operations::session::Session;
 use crate::registry::client::Client;
 use crate::registry::fetch::{Fetched, Sink, Which};
@@ -24,7 +28,21 @@ const DEPTH: usize = 2;
 /// # Errors
 /// `NotFound` when no registry has it; `Denied`, `Unavailable`, `Corrupt` as the registry answers.
 pub fn one(session: &Session, want: &Ensure<'_>) -> Result<Found> {
-    pull(session, want.name, want.platform, want.registry)
+    let how = How {
+        platform: want.platform,
+        options: want.registry,
+        lazy: want.policy == PullPolicy::Lazy,
+    };
+    pull_as(session, want.name, how)
+}
+
+/// How to pull.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    platform: Option<&'a Platform>,
+    options: &'a RegistryOptions,
+    /// Only the tables of contents are waited for.
+    lazy: bool,
 }
 
 /// Pulls a name from wherever the configuration says. Enters the user namespace, so the process
@@ -38,13 +56,23 @@ pub fn pull(
     platform: Option<&Platform>,
     options: &RegistryOptions,
 ) -> Result<Found> {
-    let remote = Remote::open(session, options)?;
+    let how = How {
+        platform,
+        options,
+        lazy: false,
+    };
+    pull_as(session, name, how)
+}
+
+fn pull_as(session: &Session, name: &str, how: How<'_>) -> Result<Found> {
+    let platform = how.platform;
+    let remote = Remote::open(session, how.options)?;
     let candidates = remote.registries.candidates(name)?;
     let store = super::enter_store(session)?;
     let _growing = super::remove::growing(session, &store)?;
     let mut failure: Option<Error> = None;
     for candidate in &candidates {
-        match pull_reference(session, &remote, &store, candidate, platform) {
+        match pull_reference(session, &remote, &store, candidate, how) {
             Ok(found) => return Ok(found),
             Err(e) => {
                 // With several search registries, one that lacks it is no news.
@@ -110,10 +138,15 @@ pub fn all_tags(
         }
     }
     let mut found = Vec::new();
+    let how = How {
+        platform,
+        options,
+        lazy: false,
+    };
     for tag in tags.unwrap_or_default() {
         let one = reference.with_tag(&tag)?;
         found.push(
-            pull_reference(session, &remote, &store, &one, platform)
+            pull_reference(session, &remote, &store, &one, how)
                 .what(|| format!("cannot pull {one}"))?,
         );
     }
@@ -131,7 +164,7 @@ fn pull_reference(
     remote: &Remote,
     store: &Store,
     reference: &Reference,
-    platform: Option<&Platform>,
+    how: How<'_>,
 ) -> Result<Found> {
     remote.policy.check_registry(reference)?;
     remote
@@ -140,13 +173,16 @@ fn pull_reference(
     let mut last = None;
     for endpoint in remote.registries.endpoints(reference)? {
         let attempt = remote.client(&endpoint).and_then(|client| {
-            let job = Job {
+            let mut job = Job {
                 session,
                 store,
                 client: &client,
                 endpoint: &endpoint,
                 reference,
-                platform,
+                platform: how.platform,
+                how,
+                parts: None,
+                several: AtomicBool::new(true),
             };
             job.run()
         });
@@ -169,6 +205,12 @@ fn pull_reference(
     Err(last.unwrap_or_else(|| Error::not_found("no registry to ask")))
 }
 
+/// Whether a layer is here, and its archive too.
+pub(super) fn is_whole(store: &Store, layer: &LayerRecord) -> bool {
+    let archive = store.blobs().has(&layer.digest) || store.layers().has_recipe(&layer.chain_id);
+    archive && store.layers().has(&layer.chain_id)
+}
+
 struct Job<'a> {
     session: &'a Session,
     store: &'a Store,
@@ -176,11 +218,32 @@ struct Job<'a> {
     endpoint: &'a Endpoint,
     reference: &'a Reference,
     platform: Option<&'a Platform>,
+    how: How<'a>,
+    /// The layers that come in parts.
+    parts: Option<Parts>,
+    /// Whether the registry takes several ranges at once, as far as is known.
+    several: AtomicBool,
 }
 
 impl Source for Job<'_> {
     fn fetch(&self, blob: &Descriptor, sink: &mut dyn Sink) -> Result<()> {
         self.client.download(&self.endpoint.repository, blob, sink)
+    }
+
+    fn parts(&self) -> Option<&Parts> {
+        self.parts.as_ref()
+    }
+
+    fn ranges<'a>(
+        &'a self,
+        layer: &'a LayerRecord,
+        ranges: Vec<(u64, u64)>,
+    ) -> Box<dyn Read + Send + 'a> {
+        let repository = &self.endpoint.repository;
+        let ranges = self
+            .client
+            .ranges(repository, &layer.digest, ranges, &self.several);
+        Box::new(ranges)
     }
 
     fn lanes(&self) -> usize {
@@ -189,7 +252,7 @@ impl Source for Job<'_> {
 }
 
 impl Job<'_> {
-    fn run(&self) -> Result<Found> {
+    fn run(&mut self) -> Result<Found> {
         let repository = &self.endpoint.repository;
         let which = match (self.reference.digest(), self.reference.tag()) {
             (Some(digest), _) => Which::Digest(digest),
@@ -220,14 +283,74 @@ impl Job<'_> {
             .collect();
         let mut record = ImageRecord::new(raw, stored, layers)?;
         self.check_platform(&record)?;
-        transfer::layers(self.store, &record.layers, self, &*self.session.progress)?;
-        record.size = super::make::unpacked_size(self.session, &record)?;
+        record.size = if self.how.lazy {
+            self.bring_lazily(&record)?
+        } else {
+            self.bring(&record)?;
+            super::make::unpacked_size(self.session, &record)?
+        };
         let names = self.names(&record.id, &[&top.digest, &fetched.digest]);
         images.add(&record, &names)?;
         Ok(Found {
             record,
             name: Some(self.own_name(&top.digest)),
         })
+    }
+
+    /// Makes the trees of the layers that have a table of contents, and brings the others; answers
+    /// the bytes of the image.
+    fn bring_lazily(&mut self, record: &ImageRecord) -> Result<u64> {
+        let below = super::lazy::plain_below(self.store, record);
+        if below == record.layers.len() {
+            self.session.progress.message(&format!(
+                "{} has no table of contents to start from: pulling all of it",
+                self.reference
+            ));
+            self.bring(record)?;
+            return super::make::unpacked_size(self.session, record);
+        }
+        let plain = ImageRecord {
+            layers: record.layers[..below].to_vec(),
+            ..record.clone()
+        };
+        self.bring(&plain)?;
+        let (client, repository) = (self.client, &self.endpoint.repository);
+        let fetch = |layer: &LayerRecord, at| client.range(repository, &layer.digest, at);
+        let source = (self.endpoint, self.how.options);
+        match super::lazy::prepare(self.session, self.store, (record, below), source, &fetch) {
+            Err(e) if matches!(e.kind(), Kind::Unsupported) => {
+                self.session.progress.message(&format!(
+                    "{} cannot be started before it is here, pulling all of it: {}",
+                    self.reference,
+                    e.one_line()
+                ));
+                self.bring(record)?;
+                super::make::unpacked_size(self.session, record)
+            }
+            other => other,
+        }
+    }
+
+    /// Brings the layers here, in parts where that saves something.
+    fn bring(&mut self, record: &ImageRecord) -> Result<()> {
+        let progress = &*self.session.progress;
+        let (client, repository) = (self.client, &self.endpoint.repository);
+        let fetch = |layer: &LayerRecord, at| client.range(repository, &layer.digest, at);
+        self.parts = Parts::plan(self.session, self.store, record, &fetch)?;
+        match transfer::layers(self.store, &record.layers, self, progress) {
+            Err(e)
+                if self.parts.is_some()
+                    && matches!(e.kind(), Kind::Corrupt | Kind::Unsupported | Kind::NotFound) =>
+            {
+                progress.message(&format!(
+                    "cannot pull in parts, pulling whole layers: {}",
+                    e.one_line()
+                ));
+                self.parts = None;
+                transfer::layers(self.store, &record.layers, self, progress)
+            }
+            other => other,
+        }
     }
 
     /// Follows indexes down to one image.
@@ -307,10 +430,7 @@ impl Job<'_> {
         let fits = self
             .platform
             .is_none_or(|wish| wish.rank(&record.platform()).is_some());
-        let complete = record
-            .layers
-            .iter()
-            .all(|l| self.store.layers().has(&l.chain_id) && self.store.blobs().has(&l.digest));
+        let complete = record.layers.iter().all(|l| is_whole(self.store, l));
         if !fits || !complete {
             return Ok(None);
         }

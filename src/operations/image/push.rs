@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::archive::{Form, Location};
+use super::compress::{Wanted, in_parts, prepare};
 use super::policy::RegistryOptions;
 use super::remote::Remote;
 use super::remove::Growing;
@@ -16,17 +17,16 @@ use super::save;
 use crate::base::progress::Progress;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::image::manifest::{self, Format};
-use crate::image::{Found, ImageRecord, LayerRecord, NameEntry, Names, StoredManifest};
+use crate::image::{Found, ImageRecord, LayerRecord, NameEntry, Names};
 use crate::operations::session::Session;
 use crate::registry::client::Client;
 use crate::registry::registries_conf::Endpoint;
 use crate::registry::upload::{Placed, Upload};
 use crate::spec::digest::Digest;
-use crate::spec::manifest::{self as media_types, media};
 use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
 use crate::storage::Store;
-use crate::storage::codec::{Compression, Decoder, Encoder};
+use crate::storage::codec::Compression;
 
 /// How to push.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub struct Options {
     /// `--format`.
     pub format: Option<Format>,
     /// `--compression-format` and `--compression-level`.
-    pub compression: Option<Compression>,
+    pub compression: Option<Wanted>,
     /// `--force-compression`: also layers that are compressed so already.
     pub force_compression: bool,
     /// `--compress`, for folders: plain layers go compressed with gzip.
@@ -141,7 +141,11 @@ fn to_location(
         return Err(Error::invalid("--compress is for dir:PATH only"));
     }
     let refused = match (form, options.format) {
-        (Form::DockerArchive, _) if options.compression.is_some_and(|c| c != Compression::None) => {
+        (Form::DockerArchive, _)
+            if options
+                .compression
+                .is_some_and(|c| c != Wanted::Stream(Compression::None)) =>
+        {
             Some("a docker-archive holds plain layers: --compression-format does not apply")
         }
         (Form::DockerArchive, Some(Format::Oci)) => Some("a docker-archive has no OCI manifest"),
@@ -167,11 +171,9 @@ fn to_location(
     if matches!(form, Form::OciArchive | Form::OciDir) {
         how.format = Some(Format::Oci);
     }
-    let _growing = growing(session, &how)?;
+    let _growing = growing(session, &record, &how)?;
     if form != Form::DockerArchive {
-        let (manifest, layers) = prepare(session, &record, &how)?;
-        record.manifests = vec![manifest];
-        record.layers = layers;
+        record = prepare(session, &record, &how)?.1;
     }
     let digest = match record.manifests.first() {
         Some(own) if form != Form::DockerArchive => own.digest.clone(),
@@ -191,35 +193,32 @@ fn to_location(
 }
 
 /// Blobs compressed anew have no record: they must outlive the push, no longer.
-fn growing(session: &Session, options: &Options) -> Result<Option<Growing>> {
-    if options.compression.is_none() && options.format.is_none() && !options.compress {
+fn growing(session: &Session, record: &ImageRecord, options: &Options) -> Result<Option<Growing>> {
+    let outside = super::store(session)?;
+    let apart = record.layers.iter().any(|l| in_parts(&outside, l));
+    if options.compression.is_none() && options.format.is_none() && !options.compress && !apart {
         return Ok(None);
     }
     let store = super::enter_store(session)?;
     super::remove::growing(session, &store).map(Some)
 }
 
-/// The image with its plain layers compressed with gzip, for a folder; hold the second until it is
-/// written.
+/// The image with all its blobs here, plain layers compressed with gzip if `compress`; hold the second
+/// until it is written.
 ///
 /// # Errors
 /// As [`push`].
 pub fn compressed(
     session: &Session,
     record: &ImageRecord,
+    compress: bool,
 ) -> Result<(ImageRecord, Option<Growing>)> {
     let options = Options {
-        compress: true,
+        compress,
         ..Options::default()
     };
-    let growing = growing(session, &options)?;
-    let (manifest, layers) = prepare(session, record, &options)?;
-    let record = ImageRecord {
-        manifests: vec![manifest],
-        layers,
-        ..record.clone()
-    };
-    Ok((record, growing))
+    let growing = growing(session, record, &options)?;
+    Ok((prepare(session, record, &options)?.1, growing))
 }
 
 fn to_registry(
@@ -237,8 +236,8 @@ fn to_registry(
         .find(|e| !e.mirror)
         .ok_or_else(|| Error::not_found("no registry to push to"))?;
     let client = remote.client(&endpoint)?;
-    let _growing = growing(session, options)?;
-    let (manifest, layers) = prepare(session, &found.record, options)?;
+    let _growing = growing(session, &found.record, options)?;
+    let (manifest, record) = prepare(session, &found.record, options)?;
     let store = super::store(session)?;
     let names = super::images(session).names()?;
     let job = Job {
@@ -250,8 +249,8 @@ fn to_registry(
         names: &names,
         registry: target.registry(),
     };
-    job.blobs(&layers)?;
-    job.config(&found.record, &manifest::config_digest(&manifest)?)?;
+    job.blobs(&record.layers)?;
+    job.config(&record, &manifest::config_digest(&manifest)?)?;
     let reference = match (target.tag(), target.digest()) {
         (Some(tag), _) => tag.to_owned(),
         (None, _) => manifest.digest.to_string(),
@@ -284,96 +283,6 @@ fn to_registry(
         super::images(session).add(&found.record, &[(name, entry)])?;
     }
     Ok(digest)
-}
-
-/// The manifest and the layers to push: the stored ones, or others that were asked for.
-fn prepare(
-    session: &Session,
-    record: &ImageRecord,
-    options: &Options,
-) -> Result<(StoredManifest, Vec<LayerRecord>)> {
-    let own = record.manifests.first();
-    let own_format = match own {
-        Some(m) if m.media_type == media::DOCKER_MANIFEST => Format::Docker,
-        _ => Format::Oci,
-    };
-    let format = options.format.unwrap_or(own_format);
-    let mut layers = record.layers.clone();
-    let mut changed = false;
-    let mut store = None;
-    for layer in &mut layers {
-        let have = media_types::Compression::of_media_type(&layer.media_type)?;
-        let wanted = match options.compression {
-            Some(wanted) => wanted,
-            None if options.compress && have == media_types::Compression::None => {
-                Compression::Gzip(6)
-            }
-            // Docker's manifests have no word for zstd.
-            None if format == Format::Docker && have == media_types::Compression::Zstd => {
-                Compression::Gzip(6)
-            }
-            None => continue,
-        };
-        if kind_of(wanted) == have && !(options.force_compression && options.compression.is_some())
-        {
-            continue;
-        }
-        let store = match &store {
-            Some(store) => store,
-            None => store.insert(super::enter_store(session)?),
-        };
-        *layer = recompress(session, store, layer, wanted)?;
-        changed = true;
-    }
-    match own {
-        Some(own) if !changed && format == own_format => Ok((own.clone(), layers)),
-        _ => Ok((
-            manifest::build(format, &record.raw_config, &layers)?,
-            layers,
-        )),
-    }
-}
-
-fn kind_of(compression: Compression) -> media_types::Compression {
-    match compression {
-        Compression::None => media_types::Compression::None,
-        Compression::Gzip(_) => media_types::Compression::Gzip,
-        Compression::Zstd(_) => media_types::Compression::Zstd,
-    }
-}
-
-/// A layer's blob compressed anew. Inside the user namespace.
-///
-/// # Errors
-/// `Corrupt` for a damaged blob; what the kernel says.
-pub(in crate::operations) fn recompress(
-    session: &Session,
-    store: &Store,
-    layer: &LayerRecord,
-    wanted: Compression,
-) -> Result<LayerRecord> {
-    let what = || format!("cannot compress layer {}", layer.diff_id.short());
-    let key = layer.digest.to_string();
-    let label = format!("Compressing blob {}", layer.digest.short());
-    session.progress.update(&key, &label, 0, 0);
-    let blob = store.blobs().open(&layer.digest)?;
-    let mut decoder = Decoder::new(blob, layer.diff_id.algorithm())?;
-    let mut encoder = Encoder::new(store.blobs().sink()?, wanted)?;
-    io::copy(&mut decoder, &mut encoder).what(what)?;
-    if decoder.finish() != layer.diff_id {
-        return Err(Error::new(
-            Kind::Corrupt,
-            format!("blob {} is damaged", layer.digest),
-        ));
-    }
-    let (digest, size) = encoder.finish()?.sink.commit()?;
-    session.progress.finish(&key, &label, "done");
-    Ok(LayerRecord {
-        digest,
-        size,
-        media_type: kind_of(wanted).oci_layer().to_owned(),
-        ..layer.clone()
-    })
 }
 
 struct Job<'a> {

@@ -8,6 +8,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use super::archive::Form;
+use super::compress::in_parts;
 use crate::archive::write::{FolderOutput, Output, TarOutput, document};
 use crate::archive::{dir, docker, oci};
 use crate::base::{Context as _, Error, Kind, Result};
@@ -83,6 +84,16 @@ pub fn select(
 /// `Invalid` for several images in a form that holds one; what the kernel says.
 pub fn save(session: &Session, images: &[Saved], target: &Target, options: Options) -> Result<()> {
     let store = super::store(session)?;
+    let mut whole = images.to_vec();
+    let mut held = Vec::new();
+    for image in &mut whole {
+        if image.record.layers.iter().any(|l| in_parts(&store, l)) {
+            let (record, growing) = super::push::compressed(session, &image.record, false)?;
+            image.record = record;
+            held.push(growing);
+        }
+    }
+    let images = &whole[..];
     match (options.form, target) {
         (Form::OciDir | Form::DockerDir, Target::Stdout) => Err(Error::invalid(format!(
             "a {} is a folder and needs --output",
@@ -92,7 +103,7 @@ pub fn save(session: &Session, images: &[Saved], target: &Target, options: Optio
             let [one] = images else {
                 return Err(one_only());
             };
-            let (record, _growing) = super::push::compressed(session, &one.record)?;
+            let (record, _growing) = super::push::compressed(session, &one.record, true)?;
             let one = Saved {
                 record,
                 names: one.names.clone(),

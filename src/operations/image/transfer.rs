@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::partial::Parts;
 use crate::base::progress::Progress;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::image::LayerRecord;
@@ -40,6 +41,20 @@ pub trait Source: Sync {
     /// # Errors
     /// What the source says.
     fn fetch(&self, blob: &Descriptor, sink: &mut dyn Sink) -> Result<()>;
+
+    /// The layers that come in parts.
+    fn parts(&self) -> Option<&Parts> {
+        None
+    }
+
+    /// Gives parts of a blob, (offset, length), one behind the other.
+    fn ranges<'a>(
+        &'a self,
+        _layer: &'a LayerRecord,
+        _ranges: Vec<(u64, u64)>,
+    ) -> Box<dyn Read + Send + 'a> {
+        Box::new(io::empty())
+    }
 
     /// How many are brought at once.
     fn lanes(&self) -> usize {
@@ -206,7 +221,7 @@ fn attempt(
         for _ in 0..source.lanes().min(layers.len()) {
             scope.spawn(download);
         }
-        let unpacked = unpack_all(store, layers, &lanes, &stop);
+        let unpacked = unpack_all(store, layers, &lanes, &stop, (source, progress));
         if unpacked.is_err() {
             stop.store(true, Ordering::Relaxed);
         }
@@ -236,6 +251,17 @@ fn bring(
 ) -> Result<()> {
     let key = layer.digest.to_string();
     let label = format!("Copying blob {}", layer.digest.short());
+    if source
+        .parts()
+        .is_some_and(|parts| parts.of(layer).is_some())
+    {
+        // Unpacking fetches it.
+        return Ok(());
+    }
+    if store.layers().has_recipe(&layer.chain_id) {
+        progress.finish(&key, &label, "already exists");
+        return Ok(());
+    }
     match store.blobs().writer(&layer.digest, Some(layer.size))? {
         Claim::Present => {
             let file = store.blobs().open(&layer.digest)?;
@@ -288,10 +314,17 @@ fn unpack_all(
     layers: &[LayerRecord],
     lanes: &[Lane],
     stop: &AtomicBool,
+    (source, progress): (&dyn Source, &dyn Progress),
 ) -> Result<()> {
     let mut parent = None;
     for (at, (layer, lane)) in layers.iter().zip(lanes).enumerate() {
-        if !store.layers().has(&layer.chain_id) {
+        let parts = source.parts().filter(|parts| parts.of(layer).is_some());
+        if let (Some(parts), false) = (parts, store.layers().has(&layer.chain_id)) {
+            let mut blob = |ranges| source.ranges(layer, ranges);
+            parts
+                .unpack(store, (layer, parent), &mut blob, progress)
+                .what(|| format!("cannot unpack layer {} ({})", at + 1, layer.digest.short()))?;
+        } else if !store.layers().has(&layer.chain_id) {
             let mut state = lane.state();
             let file = loop {
                 if let Some(file) = state.file.take() {

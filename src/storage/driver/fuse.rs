@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use super::overlay::{Writable, assemble};
 use super::{Driver, Job, Mounted};
 use crate::base::{Context as _, Result};
-use crate::handoff::fuse::{self, Descriptors, Settings};
+use crate::handoff::fuse::{self, Descriptors, Lazy, Settings};
 use crate::overlay;
 use crate::spec::digest::hex;
 use crate::storage::rootfs::{Mode, View};
@@ -100,6 +100,10 @@ fn settings(job: &Job<'_>, metadata_only: bool) -> Result<Settings> {
         squash: !job.probe.gives,
         volatile: job.mode == Mode::Ephemeral,
         metadata_only,
+        lazy: (!job.lazy.is_empty()).then(|| Lazy {
+            store: job.store.dir().to_owned(),
+            layers: job.lazy.clone(),
+        }),
     })
 }
 

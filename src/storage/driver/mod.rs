@@ -45,6 +45,8 @@ pub(super) struct Job<'a> {
     /// Owners come out of attributes: the layers were unpacked with one id, and now there are more.
     pub(super) restore: bool,
     pub(super) probe: &'a Probe,
+    /// The layers that are not all here, top first; empty when all are.
+    pub(super) lazy: Vec<Option<Digest>>,
 }
 
 impl Job<'_> {
@@ -57,7 +59,7 @@ impl Job<'_> {
         let chain = layers.chain(self.top)?;
         chain
             .iter()
-            .map(|layer| owners::read(&layers.path(&layer.chain_id)))
+            .map(|layer| owners::read(&layers.folder(&layer.chain_id)))
             .collect::<Result<_>>()
             .map(Some)
     }
@@ -115,6 +117,13 @@ pub(super) fn mount(job: &Job<'_>) -> Result<(Mounted, &'static str)> {
         .folder
         .is_some_and(|folder| folder.join(COPY_DIR).exists());
     let drivers: &[&dyn Driver] = match job.store.choice {
+        None | Some(Choice::Fuse) if !job.lazy.is_empty() && !begun_as_copy => &[&fuse::Fuse],
+        _ if !job.lazy.is_empty() => {
+            return Err(Error::unsupported(
+                "the image is not all here yet, and only the driver fuse shows it so",
+            )
+            .hint("pull it whole first: coracle pull IMAGE"));
+        }
         _ if begun_as_copy => &[&copy::Copy],
         Some(Choice::Copy) => &[&copy::Copy],
         Some(Choice::Overlay) => &[&overlay::Overlay, &clone::Clone],

@@ -558,6 +558,7 @@ fn inner_panic() {
         squash: false,
         volatile: true,
         metadata_only: false,
+        content: None,
     };
     let server = std::thread::spawn(move || overlay::serve(device, plan, || {}));
     check_view(tree.as_fd(), |id| id);

@@ -5,6 +5,9 @@
 //!
 //! Invariants: a layer under its final name is complete and flushed; it is never changed again.
 
+pub mod lazy;
+pub mod parts;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -97,6 +100,16 @@ pub struct Unpack<'a> {
     pub limits: Limits,
 }
 
+/// What is known of a layer besides its stream.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// Finds a file of this file system that has the content of the entry with that clean path:
+    /// then the blocks are shared where that can be.
+    pub reuse: Option<&'a dyn Fn(&[u8]) -> Option<File>>,
+    /// Puts more files beside the tree, before the layer gets its name.
+    pub finish: Option<&'a dyn Fn(&Path) -> Result<()>>,
+}
+
 /// The chain id of `diff_id` on `parent`.
 ///
 /// Spec: image-spec, config, "Layer ChainID".
@@ -178,9 +191,10 @@ impl Layers {
         let mut chain = Vec::new();
         let mut next = Some(top.clone());
         while let Some(digest) = next {
-            let info = self
-                .get(&digest)?
-                .ok_or_else(|| Error::not_found(format!("layer {digest} is not in the store")))?;
+            let info = match self.get(&digest)? {
+                Some(info) => info,
+                None => self.lazy_info(&digest)?,
+            };
             next = info.parent.clone();
             chain.push(info);
             if chain.len() > MAX_CHAIN {
@@ -203,6 +217,19 @@ impl Layers {
     /// `Corrupt` when the digest is another than expected; `Invalid` for a hostile or damaged
     /// tar; `Unavailable` when the disk is full. Nothing is left then.
     pub fn unpack<R: Read + Send>(&self, what: &Unpack<'_>, stream: R) -> Result<LayerInfo> {
+        self.unpack_beside(what, stream, &Beside::default())
+    }
+
+    /// As [`Layers::unpack`], with what is known besides the stream.
+    ///
+    /// # Errors
+    /// As [`Layers::unpack`].
+    pub fn unpack_beside<R: Read + Send>(
+        &self,
+        what: &Unpack<'_>,
+        stream: R,
+        beside: &Beside<'_>,
+    ) -> Result<LayerInfo> {
         let _claim = match what.diff_id {
             Some(diff_id) => {
                 let chain = chain_id(what.parent, diff_id);
@@ -240,6 +267,7 @@ impl Layers {
             overwrite: true,
             root: true,
             limits: what.limits,
+            reuse: beside.reuse.map(super::unpack::Reuse),
         };
         let (summary, diff_id) = decoded(stream, (algorithm, what.limits.ratio), |pieces| {
             let root = at::open_dir(staged.as_fd(), b"diff")?;
@@ -270,6 +298,9 @@ impl Layers {
         };
         if !summary.owners.is_empty() {
             owners::write(staged.path(), &summary.owners)?;
+        }
+        if let Some(finish) = beside.finish {
+            finish(staged.path())?;
         }
         write_json(&staged.path().join("layer.json"), &info)?;
         self.publish(staged, info)
@@ -304,6 +335,11 @@ impl Layers {
     }
 
     fn publish(&self, staged: StagedDir, info: LayerInfo) -> Result<LayerInfo> {
+        let path = self.path(&info.chain_id);
+        self.publish_as(staged, info, &path)
+    }
+
+    fn publish_as(&self, staged: StagedDir, info: LayerInfo, path: &Path) -> Result<LayerInfo> {
         failpoint("layer::sync")?;
         at::syncfs(staged.as_fd()).what(|| "cannot flush a layer")?;
         failpoint("layer::publish")?;
@@ -311,11 +347,10 @@ impl Layers {
             files::create_private_dir_all(&self.dir)?;
             fs::write(self.dir.join(SQUASHED), "").what(|| "cannot mark the layers")?;
         }
-        let path = self.path(&info.chain_id);
-        match staged.publish(&path) {
+        match staged.publish(path) {
             // Another process was faster: the same content.
             Err(e) if matches!(e.errno(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
-                self.get(&info.chain_id)?.ok_or(e)
+                read_record(&path.join("layer.json"))?.ok_or(e)
             }
             Err(e) => Err(e),
             Ok(()) => {

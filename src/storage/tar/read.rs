@@ -19,6 +19,8 @@ pub(in crate::storage) struct Reader<R> {
     /// Zeros behind them.
     padding: u64,
     ended: bool,
+    /// The present entry's name and link as they stand in the archive.
+    raw: (Vec<u8>, Vec<u8>),
 }
 
 /// Extended headers waiting for their entry.
@@ -52,7 +54,28 @@ impl<R: BufRead> Reader<R> {
             remaining: 0,
             padding: 0,
             ended: false,
+            raw: (Vec::new(), Vec::new()),
         }
+    }
+
+    /// Where it reads.
+    pub(in crate::storage) fn source(&mut self) -> &mut R {
+        &mut self.source
+    }
+
+    /// Gives that back.
+    pub(in crate::storage) fn into_source(self) -> R {
+        self.source
+    }
+
+    /// The present entry's name as it stands in the archive.
+    pub(in crate::storage) fn raw_name(&self) -> &[u8] {
+        &self.raw.0
+    }
+
+    /// The present entry's link as it stands in the archive.
+    pub(in crate::storage) fn raw_link(&self) -> &[u8] {
+        &self.raw.1
     }
 
     /// The next entry; its data follows with [`Reader::data`]. What was not taken of the last
@@ -301,12 +324,14 @@ impl<R: BufRead> Reader<R> {
             if link.is_empty() || link.len() > PATH_MAX {
                 return Err(named("is a link to nothing"));
             }
+            self.raw.1.clone_from(&link);
             entry.link = if kind == Kind::HardLink {
                 clean(&link)?
             } else {
                 link
             };
         }
+        self.raw.0 = raw.clone();
         self.begin_data(size);
         if kind == Kind::File {
             self.sparse(header, &pax, &mut entry)

@@ -19,6 +19,7 @@ use super::tar::{Entry, Kind, Reader, show};
 use crate::base::failpoint::failpoint;
 use crate::base::{Context as _, Error, Hint as _, Result};
 use crate::spec::idmap::{self, IdMaps};
+use crate::spec::ondisk::LAZY;
 use crate::sys::at;
 
 /// Whose the files become.
@@ -48,6 +49,18 @@ pub(super) struct Policy<'a> {
     pub(super) root: bool,
     /// Bounds.
     pub(super) limits: Limits,
+    /// Files that are on this file system already.
+    pub(super) reuse: Option<Reuse<'a>>,
+}
+
+/// Finds a file with the very content that the entry of a path has.
+#[derive(Clone, Copy)]
+pub(super) struct Reuse<'a>(pub(super) &'a dyn Fn(&[u8]) -> Option<std::fs::File>);
+
+impl std::fmt::Debug for Reuse<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reuse")
+    }
 }
 
 /// What was unpacked.
@@ -79,6 +92,8 @@ struct Extractor<'a> {
     marked: Vec<Vec<u8>>,
     umask: u32,
     summary: Summary,
+    /// The number of the present entry, when files get no content but a mark.
+    mark: Option<u64>,
 }
 
 /// Unpacks all of `reader` below `root`. `lower` are the layers below, top first.
@@ -96,6 +111,7 @@ pub(super) fn unpack<R: BufRead>(
         marked: Vec::new(),
         umask: umask(),
         summary: Summary::default(),
+        mark: None,
     };
     extractor.begin()?;
     let mut entries = 0;
@@ -112,6 +128,42 @@ pub(super) fn unpack<R: BufRead>(
             .entry(&entry, reader)
             .what(|| format!("cannot unpack {:?}", show(&entry.path)))
             .map_err(explain)?;
+    }
+    extractor.finish()
+}
+
+/// Makes the tree of `entries` below `root` without the files' content: each file that has some is a
+/// hole of its length, with its number in [`LAZY`].
+pub(super) fn skeleton<'e>(
+    entries: impl Iterator<Item = &'e Entry>,
+    root: OwnedFd,
+    lower: &[OwnedFd],
+    policy: &Policy<'_>,
+) -> Result<Summary> {
+    let mut extractor = Extractor {
+        policy,
+        dirs: Dirs::new(root),
+        lower,
+        late: HashMap::new(),
+        marked: Vec::new(),
+        umask: umask(),
+        summary: Summary::default(),
+        mark: None,
+    };
+    extractor.begin()?;
+    for (number, entry) in (0_u64..).zip(entries) {
+        extractor.mark = (entry.kind == Kind::File && entry.size > 0).then_some(number);
+        let mut entry = entry.clone();
+        if extractor.mark.is_some() {
+            entry.sparse = Some(Vec::new());
+        }
+        extractor
+            .entry(&entry, &mut Reader::new(&[][..]))
+            .what(|| format!("cannot make {:?}", show(&entry.path)))
+            .map_err(explain)?;
+        if extractor.mark.is_some() {
+            extractor.summary.size = extractor.summary.size.saturating_add(entry.size);
+        }
     }
     extractor.finish()
 }
@@ -357,6 +409,7 @@ impl Extractor<'_> {
         };
         let out = fd.as_fd();
         match &entry.sparse {
+            None if self.shared(out, entry) => skip(reader, entry.size)?,
             None => write_piece(reader, out, 0, entry.size)?,
             Some(map) => {
                 for (offset, len) in map {
@@ -365,7 +418,19 @@ impl Extractor<'_> {
                 at::ftruncate(out, entry.size)?;
             }
         }
+        if let Some(number) = self.mark {
+            at::setxattr(out, LAZY, number.to_string().as_bytes())?;
+        }
         self.file_attributes(out, entry, created & !self.umask)
+    }
+
+    /// Shares the blocks of a file that is here with the new one; `false` where it cannot be.
+    fn shared(&self, out: BorrowedFd<'_>, entry: &Entry) -> bool {
+        let Some(found) = self.policy.reuse.and_then(|reuse| reuse.0(&entry.path)) else {
+            return false;
+        };
+        found.metadata().is_ok_and(|m| m.len() == entry.size)
+            && crate::sys::bare::reflink(found.as_fd(), out)
     }
 
     /// Owner, then mode (chown clears set-id bits), attributes, time.
@@ -577,6 +642,19 @@ fn write_piece<R: BufRead>(
         at::pwrite_all(out, &piece[..n], offset)?;
         reader.consume(n);
         offset += n as u64;
+    }
+    Ok(())
+}
+
+/// Takes data that is there already: it is hashed on its way here.
+fn skip<R: BufRead>(reader: &mut Reader<R>, mut left: u64) -> Result<()> {
+    while left > 0 {
+        let n = reader.data()?.len();
+        if n == 0 {
+            return Err(Error::invalid("its data ends early"));
+        }
+        reader.consume(n);
+        left -= n as u64;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ const LAYER: Policy<'static> = Policy {
         bytes: 1 << 20,
         ratio: 200,
     },
+    reuse: None,
 };
 
 fn dir(path: &str) -> Entry {

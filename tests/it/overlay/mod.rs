@@ -161,6 +161,7 @@ impl Stage {
                     squash: options.squash,
                     volatile: options.volatile,
                     metadata_only: false,
+                    content: None,
                 };
                 let (device, tree) = overlay::mount(false).unwrap();
                 let (ready, is_ready) = std::sync::mpsc::channel();

@@ -130,7 +130,6 @@ const APPLETS: &[&str] = &[
     "more",
     "ulimit",
     "unshare",
-    "nslookup",
     "setsid",
     "sysctl",
     "od",

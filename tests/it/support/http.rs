@@ -31,6 +31,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The line is cut after so many bytes of it.
     pub cut: Option<usize>,
+    /// Bytes of the body a second; 0 for as fast as it goes.
+    pub rate: usize,
 }
 
 impl Request {
@@ -54,6 +56,17 @@ impl Request {
             .filter_map(|pair| pair.split_once('='))
             .filter(|(n, _)| *n == name)
             .map(|(_, v)| decoded(v))
+            .collect()
+    }
+
+    /// The ranges that a `Range` header with ends asks for, as (first, last).
+    pub fn ranges(&self) -> Vec<(usize, usize)> {
+        let header = self.header("range").and_then(|r| r.strip_prefix("bytes="));
+        header
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|r| r.trim().split_once('-'))
+            .filter_map(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)))
             .collect()
     }
 
@@ -195,6 +208,14 @@ fn write(mut out: &TcpStream, request: &Request, answer: &Answer) -> std::io::Re
         Some(cut) => {
             out.write_all(&answer.body[..cut])?;
             Ok(false)
+        }
+        None if answer.rate > 0 => {
+            // Ten pieces a second.
+            for piece in answer.body.chunks((answer.rate / 10).max(1)) {
+                out.write_all(piece)?;
+                thread::sleep(std::time::Duration::from_millis(100));
+            }
+            Ok(true)
         }
         None => {
             out.write_all(&answer.body)?;

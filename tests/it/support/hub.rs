@@ -21,6 +21,14 @@ pub struct Rules {
     pub busy: usize,
     /// `Retry-After` of those.
     pub retry_after: String,
+    /// `Range` is not understood.
+    pub no_ranges: bool,
+    /// Several ranges at once are not understood.
+    pub one_range: bool,
+    /// Bytes a second of a blob; 0 for as fast as it goes.
+    pub rate: usize,
+    /// Nothing is answered but 503.
+    pub down: bool,
 }
 
 /// The server; it ends with the test process. User `u`, password `p`, identity token `identity`.
@@ -40,6 +48,8 @@ struct State {
     tokens: HashMap<String, (HashSet<String>, usize)>,
     issued: usize,
     log: Vec<String>,
+    /// Bytes of blobs that went out.
+    sent: usize,
 }
 
 /// `sha256:…` of some bytes.
@@ -88,6 +98,31 @@ impl Hub {
     /// What was asked so far: `METHOD path`, with ` token:N`, ` basic` or ` from N` behind.
     pub fn log(&self) -> Vec<String> {
         self.state().log.clone()
+    }
+
+    /// Bytes of blobs that went out since the last time.
+    pub fn sent(&self) -> usize {
+        std::mem::take(&mut self.state().sent)
+    }
+
+    /// Other rules from now on.
+    pub fn change(&self, change: impl FnOnce(&mut Rules)) {
+        change(&mut self.state().rules);
+    }
+
+    /// The manifest that a tag has.
+    pub fn manifest(&self, name: &str, tag: &str) -> serde_json::Value {
+        serde_json::from_slice(&self.state().manifests[&format!("{name}@{tag}")].1).unwrap()
+    }
+
+    /// A blob's bytes.
+    pub fn bytes_of(&self, digest: &str) -> Vec<u8> {
+        self.state().blobs[digest].clone()
+    }
+
+    /// Puts another content in place of a blob's.
+    pub fn replace(&self, digest: &str, bytes: Vec<u8>) {
+        self.state().blobs.insert(digest.to_owned(), bytes);
     }
 
     /// How many tokens were handed out.
@@ -219,6 +254,9 @@ impl State {
         if request.path == "/token" {
             return self.token(request, value);
         }
+        if self.rules.down {
+            return Answer::status(503);
+        }
         if self.rules.busy > 0 {
             self.rules.busy -= 1;
             return Answer {
@@ -336,9 +374,42 @@ impl State {
         let Some(bytes) = self.blobs.get(digest) else {
             return Answer::status(404);
         };
-        let start = request.start().min(bytes.len());
+        let mut ranges = request.ranges();
+        if self.rules.one_range && ranges.len() > 1 {
+            return Answer::status(416);
+        }
+        if self.rules.no_ranges {
+            ranges.clear();
+        }
+        let start = if self.rules.no_ranges {
+            0
+        } else {
+            request.start().min(bytes.len())
+        };
         let mut answer = Answer::ok(bytes[start..].to_vec());
-        if start > 0 {
+        if ranges.iter().any(|(a, b)| a > b || *b >= bytes.len()) {
+            return Answer::status(416);
+        }
+        if let [(first, last)] = ranges[..] {
+            answer.status = 206;
+            answer.body = bytes[first..=last].to_vec();
+            let range = format!("bytes {first}-{last}/{}", bytes.len());
+            answer = answer.with("Content-Range", range);
+        } else if !ranges.is_empty() {
+            answer.status = 206;
+            answer.body.clear();
+            for (first, last) in ranges {
+                let head = format!(
+                    "--cut\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {first}-{last}/{}\r\n\r\n",
+                    bytes.len()
+                );
+                answer.body.extend_from_slice(head.as_bytes());
+                answer.body.extend_from_slice(&bytes[first..=last]);
+                answer.body.extend_from_slice(b"\r\n");
+            }
+            answer.body.extend_from_slice(b"--cut--\r\n");
+            answer = answer.with("Content-Type", "multipart/byteranges; boundary=cut");
+        } else if start > 0 {
             answer.status = 206;
             let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
             answer = answer.with("Content-Range", range);
@@ -347,6 +418,10 @@ impl State {
         if request.method == "GET" && self.rules.cuts > 0 && bytes.len() > 100_000 {
             self.rules.cuts -= 1;
             answer.cut = Some(answer.body.len() / 2);
+        }
+        answer.rate = self.rules.rate;
+        if request.method == "GET" {
+            self.sent += answer.body.len();
         }
         answer
     }

@@ -157,6 +157,11 @@ impl World {
             .unwrap()
     }
 
+    /// `image inspect` with a template.
+    pub fn inspect_image(&self, name: &str, template: &str) -> String {
+        self.ok(&["image", "inspect", "--format", template, name])
+    }
+
     /// The field of `inspect` that a template names.
     pub fn inspect(&self, name: &str, template: &str) -> String {
         self.ok(&["inspect", "--format", template, name])

@@ -385,7 +385,7 @@ pub(in crate::cli::container) struct Limits {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Image")]
 pub(super) struct Image {
-    /// When to pull: always, missing, never, newer
+    /// When to pull: always, missing, never, newer, lazy
     #[arg(long, value_name = "POLICY")]
     pub pull: Option<String>,
     /// Show no progress
