@@ -7,6 +7,7 @@
 //! This domain moves no bytes: pulling, loading and saving are operations.
 
 pub mod change;
+mod check;
 pub mod filter;
 pub mod manifest;
 pub mod record;

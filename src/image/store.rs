@@ -76,7 +76,7 @@ pub struct Found {
 #[derive(Clone, Debug)]
 pub struct Images {
     dir: PathBuf,
-    names: PathBuf,
+    pub(super) names: PathBuf,
 }
 
 /// The lock over records and names; gone when dropped, or with the process.

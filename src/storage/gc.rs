@@ -1,17 +1,24 @@
 //! Garbage: what no image and no container reaches, and what everything weighs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+use super::layer::LayerInfo;
 use super::store::Store;
 use super::{driver, tree};
 use crate::base::failpoint::failpoint;
-use crate::base::{Context as _, Result};
+use crate::base::fs::{self as files, Durability};
+use crate::base::{Context as _, Result, parallel};
 use crate::spec::digest::{Algorithm, Digest};
 use crate::sys::at;
+
+/// A file of weights larger than this is not ours.
+const WEIGHTS_LIMIT: u64 = 64 << 20;
 
 /// What must stay.
 #[derive(Clone, Debug, Default)]
@@ -35,13 +42,25 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// What a layer weighs on the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LayerUsage {
-    /// Which.
-    pub chain_id: Digest,
-    /// Bytes of disk blocks, hard links once.
-    pub bytes: u64,
+/// What the store weighs: bytes of disk blocks, hard links once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreUsage {
+    /// Each layer with its record.
+    pub layers: BTreeMap<Digest, u64>,
+    /// Each blob.
+    pub blobs: BTreeMap<Digest, u64>,
+    /// Clones, copies, what is being made, partial downloads, and `garbage`.
+    pub other: u64,
+    /// What waits to be deleted, and what dead processes left.
+    pub garbage: u64,
+}
+
+/// `store/weights.json`: what layers weigh, since they never change and a walk through ten thousand
+/// takes its time. Written after a flush: before it, some file systems have not given out blocks.
+#[derive(Default, Serialize, Deserialize)]
+struct Weights {
+    version: u32,
+    layers: BTreeMap<Digest, u64>,
 }
 
 impl Store {
@@ -62,17 +81,7 @@ impl Store {
             }
         };
         let layers = self.layers().list()?;
-        let mut wanted: BTreeSet<Digest> = BTreeSet::new();
-        for top in &keep.layers {
-            let mut next = Some(top.clone());
-            while let Some(chain) = next.filter(|c| !wanted.contains(c)) {
-                next = layers
-                    .iter()
-                    .find(|l| l.chain_id == chain)
-                    .and_then(|l| l.parent.clone());
-                wanted.insert(chain);
-            }
-        }
+        let wanted = above(&layers, &keep.layers);
         for layer in layers.iter().filter(|l| !wanted.contains(&l.chain_id)) {
             found.bytes += disk_usage(&self.layers().path(&layer.chain_id));
             match self.layers().remove(&layer.chain_id) {
@@ -167,19 +176,71 @@ impl Store {
         Ok(())
     }
 
-    /// What each layer weighs.
+    /// Layers, and all below them.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged record.
+    pub fn with_parents(&self, layers: &BTreeSet<Digest>) -> Result<BTreeSet<Digest>> {
+        Ok(above(&self.layers().list()?, layers))
+    }
+
+    /// What everything weighs.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn layer_usage(&self) -> Result<Vec<LayerUsage>> {
-        let layers = self.layers().list()?;
-        Ok(layers
-            .into_iter()
-            .map(|l| LayerUsage {
-                bytes: disk_usage(&self.layers().path(&l.chain_id)),
-                chain_id: l.chain_id,
-            })
-            .collect())
+    pub fn usage(&self) -> Result<StoreUsage> {
+        let mut usage = StoreUsage {
+            layers: self.layer_weights()?,
+            ..StoreUsage::default()
+        };
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let dir = self.dir.join("blobs").join(algorithm.name());
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let bytes = entry.metadata().map_or(0, |m| m.blocks() * 512);
+                let name = entry.file_name();
+                let digest = format!("{}:{}", algorithm.name(), name.to_string_lossy());
+                match digest.parse::<Digest>() {
+                    Ok(digest) => drop(usage.blobs.insert(digest, bytes)),
+                    Err(_) => usage.other += bytes,
+                }
+            }
+        }
+        usage.garbage = disk_usage(&self.dir.join("trash"));
+        let parts = ["clones", "copies", "staging", "images"];
+        let parts = parts.map(|part| disk_usage(&self.dir.join(part)));
+        usage.other += parts.iter().sum::<u64>() + usage.garbage;
+        Ok(usage)
+    }
+
+    fn layer_weights(&self) -> Result<BTreeMap<Digest, u64>> {
+        let path = self.dir.join("weights.json");
+        // Damaged or newer: they are weighed again.
+        let known: Weights = files::read_if_exists(&path, WEIGHTS_LIMIT)?
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .filter(|w: &Weights| w.version == 1)
+            .unwrap_or_default();
+        let mut weights = BTreeMap::new();
+        let mut fresh = Vec::new();
+        for chain in self.layers().chains()? {
+            match known.layers.get(&chain) {
+                Some(bytes) => drop(weights.insert(chain, *bytes)),
+                None => fresh.push(chain),
+            }
+        }
+        if fresh.is_empty() && weights.len() == known.layers.len() {
+            return Ok(weights);
+        }
+        weights.extend(parallel::map(fresh, |chain| {
+            let bytes = disk_usage(&self.layers().path(&chain));
+            (chain, bytes)
+        }));
+        let kept = Weights {
+            version: 1,
+            layers: weights,
+        };
+        let bytes = serde_json::to_vec(&kept).what(|| "cannot note what layers weigh")?;
+        files::replace(&path, &bytes, 0o600, Durability::Volatile)?;
+        Ok(kept.layers)
     }
 
     /// Removes the whole store (`system reset`).
@@ -189,6 +250,23 @@ impl Store {
     pub fn reset(&self) -> Result<()> {
         tree::remove_all(&self.dir)
     }
+}
+
+/// `tops` and all that lies below them.
+fn above(layers: &[LayerInfo], tops: &BTreeSet<Digest>) -> BTreeSet<Digest> {
+    let parents: BTreeMap<&Digest, &Digest> = layers
+        .iter()
+        .filter_map(|l| Some((&l.chain_id, l.parent.as_ref()?)))
+        .collect();
+    let mut wanted = BTreeSet::new();
+    for top in tops {
+        let mut next = Some(top);
+        while let Some(chain) = next.filter(|c| !wanted.contains(*c)) {
+            wanted.insert(chain.clone());
+            next = parents.get(chain).copied();
+        }
+    }
+    wanted
 }
 
 /// Bytes of disk blocks of a tree, hard links once; 0 where it cannot be read.

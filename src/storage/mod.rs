@@ -8,6 +8,7 @@
 //! reading of records and blobs.
 
 pub mod blob;
+pub mod check;
 pub mod chunked;
 pub mod codec;
 pub mod copy;

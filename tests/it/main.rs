@@ -54,5 +54,6 @@ mod run_flags;
 mod security;
 mod shells;
 mod streams;
+mod upkeep;
 mod users;
 mod verbs;

@@ -147,7 +147,7 @@ fn the_disks_use_is_told_and_given_back() {
     let df = "{{.Type}} {{.TotalCount}} {{.Active}}";
     assert_eq!(
         w.ok(&["system", "df", "--format", df]),
-        "Images 1 1\nContainers 2 1\nLocal Volumes 3 2"
+        "Images 1 1\nContainers 2 1\nLocal Volumes 3 2\nBuild Cache 0 0"
     );
     assert!(w.ok(&["system", "df", "-v"]).contains("unused"));
     let names = |out: &str| {

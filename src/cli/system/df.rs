@@ -33,9 +33,9 @@ pub fn run(args: DfArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         row("Images", &usage.image_total()),
         row("Containers", &usage.container_total()),
         row("Local Volumes", &usage.volume_total()),
+        row("Build Cache", &usage.cache_total()),
     ];
     if out.is_docker() {
-        rows.push(row("Build Cache", &Total::default()));
         for row in &mut rows {
             for key in ["TotalCount", "Active"] {
                 row[key] = row[key].to_string().into();
@@ -158,6 +158,32 @@ fn verbose(usage: &Usage, out: &mut Out) -> Result<()> {
         "Local Volumes",
         "table {{.VolumeName}} {{.Links}} {{.Size}}",
         &[],
+        &rows,
+    )?;
+    let rows: Vec<Value> = usage
+        .cache
+        .iter()
+        .map(|u| {
+            json!({
+                "CacheID": u.id.get(..12).unwrap_or(&u.id),
+                "CacheType": u.kind,
+                "Size": size::human(u.bytes),
+                "Created": ago(u.created),
+                "LastUsed": ago(u.used),
+                "Shared": u.shared,
+            })
+        })
+        .collect();
+    out.line("")?;
+    print(
+        out,
+        "Build Cache",
+        "table {{.CacheID}} {{.CacheType}} {{.Size}} {{.Created}} {{.LastUsed}} {{.Shared}}",
+        &[
+            ("CacheID", "CACHE ID"),
+            ("CacheType", "CACHE TYPE"),
+            ("LastUsed", "LAST USED"),
+        ],
         &rows,
     )
 }

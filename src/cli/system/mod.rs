@@ -4,6 +4,7 @@ use super::candidates;
 use super::frame::Entry;
 use crate::command;
 
+pub mod check;
 pub mod completion;
 pub mod context;
 pub mod df;
@@ -74,6 +75,12 @@ pub const TOP: &[Entry] = &[
 
 /// `coracle system VERB` only.
 pub const NOUN: &[Entry] = &[
+    command!(
+        "check",
+        "Look for damage in the store, and mend it",
+        check::CheckArgs,
+        check::run
+    ),
     command!(
         "df",
         "Show what takes how much of the disk",

@@ -61,6 +61,7 @@ pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         ("Deleted Containers", &pruned.containers),
         ("Deleted Volumes", &pruned.volumes),
         ("Deleted Images", &pruned.images),
+        ("Deleted build cache objects", &pruned.steps),
     ] {
         if !lines.is_empty() {
             out.line(title)?;
@@ -88,6 +89,11 @@ fn question(args: &PruneArgs) -> String {
         "\t- all images without at least one container associated with them\n"
     } else {
         "\t- all dangling images\n"
+    });
+    text.push_str(if args.all {
+        "\t- all build cache\n"
+    } else {
+        "\t- unused build cache\n"
     });
     text.push_str("\nAre you sure you want to continue? [y/N] ");
     text

@@ -8,6 +8,7 @@ use crate::base::{Error, Kind, Result};
 use crate::operations::session::Session;
 use crate::runtime::userns::{Want, enter};
 use crate::state::container::{Containers, State};
+use crate::storage::gc::disk_usage;
 
 /// What was removed.
 #[derive(Debug, Default)]
@@ -55,7 +56,8 @@ pub fn prune(session: &Session, filters: &[String]) -> Result<Pruned> {
             if !idle || !filters.accept(&summary) {
                 return Ok(false);
             }
-            let bytes = super::list::sizes(session, &container).map_or(0, |s| s.upper);
+            enter(&session.dirs, Want::Default)?;
+            let bytes = disk_usage(container.dir());
             remove(session, container, &RemoveOptions::default())?;
             pruned.bytes += bytes;
             Ok(true)

@@ -329,6 +329,19 @@ pub fn growing_deaf(session: &Session) -> Result<Growing> {
     })
 }
 
+/// Says that nobody may add layers and blobs now; `None` while another process does.
+///
+/// # Errors
+/// What the kernel says.
+pub fn alone(session: &Session) -> Result<Option<File>> {
+    let lock = collect_lock(session)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(e).what(|| "cannot lock the store"),
+    }
+}
+
 /// Removes layers and blobs that no image and no container reaches. While another process brings
 /// images here nothing is removed: the next removal does it. Inside the user namespace.
 ///
@@ -336,12 +349,9 @@ pub fn growing_deaf(session: &Session) -> Result<Growing> {
 /// What the kernel says.
 pub fn collect(session: &Session) -> Result<Collected> {
     let store = super::enter_store(session)?;
-    let lock = collect_lock(session)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(Collected::default()),
-        Err(TryLockError::Error(e)) => return Err(e).what(|| "cannot lock the store"),
-    }
+    let Some(_alone) = alone(session)? else {
+        return Ok(Collected::default());
+    };
     store.collect(&reachable(session)?, false)
 }
 

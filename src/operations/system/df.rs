@@ -1,16 +1,21 @@
 //! `system df`: what weighs how much, and what of it nobody uses.
+//!
+//! Everything is in bytes of disk blocks, as du(1) counts them, and every byte in one row only: what
+//! images and the build cache share counts with the images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::Result;
 use crate::base::filter::Filters;
 use crate::image::filter::Listed;
-use crate::operations::container::list::sizes;
+use crate::image::manifest;
+use crate::operations::build::cache::{self, Cache};
 use crate::operations::container::summary::Summary;
 use crate::operations::session::Session;
 use crate::operations::{image, volume};
 use crate::spec::digest::Digest;
 use crate::state::container::Containers;
+use crate::storage::gc::{Reachable, StoreUsage, disk_usage};
 use crate::storage::volume::{VolumeRecord, Volumes};
 
 /// Everything, in bytes of disk blocks.
@@ -22,10 +27,14 @@ pub struct Usage {
     pub containers: Vec<ContainerUsage>,
     /// Volumes, by name.
     pub volumes: Vec<VolumeUsage>,
-    /// Layers of images, each once.
-    pub layers: u64,
-    /// Layers that only images without a container need.
-    pub layers_reclaimable: u64,
+    /// Steps and cache mounts of builds; their `bytes` are what they hold alone.
+    pub cache: Vec<cache::Usage>,
+    /// Layers and blobs of images, each once, and what no image needs any more.
+    pub stored: u64,
+    /// What of that removing all images without a container would bring.
+    pub stored_reclaimable: u64,
+    /// What only the build cache holds, each once.
+    pub cached: u64,
 }
 
 /// An image.
@@ -33,9 +42,9 @@ pub struct Usage {
 pub struct ImageUsage {
     /// What the records say.
     pub listed: Listed,
-    /// All its layers.
+    /// All its layers and blobs.
     pub size: u64,
-    /// Layers that no other image has.
+    /// Those that no other image has.
     pub unique: u64,
 }
 
@@ -44,7 +53,7 @@ pub struct ImageUsage {
 pub struct ContainerUsage {
     /// What the records say.
     pub summary: Summary,
-    /// Its writable layer.
+    /// Its writable layer, its records and its log.
     pub size: u64,
 }
 
@@ -82,8 +91,21 @@ impl Usage {
                 .iter()
                 .filter(|i| i.listed.containers > 0)
                 .count(),
-            size: self.layers,
-            reclaimable: self.layers_reclaimable,
+            size: self.stored,
+            reclaimable: self.stored_reclaimable,
+        }
+    }
+
+    /// The build cache.
+    pub fn cache_total(&self) -> Total {
+        let mounts = self.cache.iter().filter(|u| u.kind == "mount");
+        let size = self.cached + mounts.map(|u| u.bytes).sum::<u64>();
+        let busy = self.cache.iter().filter(|u| u.in_use);
+        Total {
+            count: self.cache.len(),
+            active: busy.clone().count(),
+            size,
+            reclaimable: size.saturating_sub(busy.map(|u| u.bytes).sum()),
         }
     }
 
@@ -131,15 +153,15 @@ impl Total {
 /// Damaged records; what entering the user namespace says.
 pub fn df(session: &Session) -> Result<Usage> {
     let store = image::enter_store(session)?;
-    let weights: BTreeMap<Digest, u64> = store
-        .layer_usage()?
-        .into_iter()
-        .map(|l| (l.chain_id, l.bytes))
-        .collect();
-    let mut usage = weigh_images(image::list::list(session)?, &weights);
+    let weights = store.usage()?;
+    let mut cached = Reachable::default();
+    Cache::new(session).reachable(&mut cached)?;
+    cached.layers = store.with_parents(&cached.layers)?;
+    let mut usage = weigh(image::list::list(session)?, &weights, &cached);
+    usage.cache = Cache::new(session).usage(&store, &image::remove::held(session)?)?;
     let (containers, _damaged) = Containers::new(&session.dirs).list()?;
     for container in containers {
-        let size = sizes(session, &container).map_or(0, |s| s.upper);
+        let size = disk_usage(container.dir());
         usage.containers.push(ContainerUsage {
             summary: Summary::of(container)?,
             size,
@@ -157,35 +179,75 @@ pub fn df(session: &Session) -> Result<Usage> {
     Ok(usage)
 }
 
-fn weigh_images(images: Vec<Listed>, weights: &BTreeMap<Digest, u64>) -> Usage {
-    /// Who needs a layer.
+/// A layer, or a blob.
+type Part = (bool, Digest);
+
+/// What an image consists of: its layers, and the blobs of all its manifests.
+fn parts(image: &Listed) -> BTreeSet<Part> {
+    let record = &image.record;
+    let layers = record.chain().into_iter().map(|chain| (true, chain));
+    let blobs = record.layers.iter().map(|l| l.digest.clone());
+    let others = record
+        .manifests
+        .iter()
+        .flat_map(|m| manifest::layer_digests(&m.raw));
+    layers
+        .chain(blobs.chain(others).map(|blob| (false, blob)))
+        .collect()
+}
+
+fn weigh(images: Vec<Listed>, weights: &StoreUsage, cached: &Reachable) -> Usage {
+    /// Who needs a part.
     #[derive(Default)]
     struct Need {
         images: usize,
         active: bool,
     }
-    let mut needs: BTreeMap<Digest, Need> = BTreeMap::new();
+    let mut needs: BTreeMap<Part, Need> = BTreeMap::new();
     for image in &images {
-        for layer in image.record.chain() {
-            let need = needs.entry(layer).or_default();
+        for part in parts(image) {
+            let need = needs.entry(part).or_default();
             need.images += 1;
             need.active |= image.containers > 0;
         }
     }
-    let weight = |layer: &Digest| weights.get(layer).copied().unwrap_or(0);
-    let mut usage = Usage::default();
-    for (layer, need) in &needs {
-        usage.layers += weight(layer);
-        if !need.active {
-            usage.layers_reclaimable += weight(layer);
+    let weight = |(is_layer, digest): &Part| {
+        let table = if *is_layer {
+            &weights.layers
+        } else {
+            &weights.blobs
+        };
+        table.get(digest).copied().unwrap_or(0)
+    };
+    let mut usage = Usage {
+        stored: weights.other,
+        stored_reclaimable: weights.garbage,
+        ..Usage::default()
+    };
+    let layers = weights.layers.keys().map(|d| (true, d.clone()));
+    let blobs = weights.blobs.keys().map(|d| (false, d.clone()));
+    for part in layers.chain(blobs) {
+        let bytes = weight(&part);
+        let in_cache = match &part {
+            (true, chain) => cached.layers.contains(chain),
+            (false, blob) => cached.blobs.contains(blob),
+        };
+        match needs.get(&part) {
+            None if in_cache => usage.cached += bytes,
+            need => {
+                usage.stored += bytes;
+                if !in_cache && !need.is_some_and(|n| n.active) {
+                    usage.stored_reclaimable += bytes;
+                }
+            }
         }
     }
     for listed in images {
-        let chain = listed.record.chain();
-        let alone = |l: &&Digest| needs.get(*l).is_some_and(|n| n.images == 1);
+        let parts = parts(&listed);
+        let alone = |part: &&Part| needs.get(*part).is_some_and(|n| n.images == 1);
         usage.images.push(ImageUsage {
-            size: chain.iter().map(weight).sum(),
-            unique: chain.iter().filter(alone).map(weight).sum(),
+            size: parts.iter().map(weight).sum(),
+            unique: parts.iter().filter(alone).map(weight).sum(),
             listed,
         });
     }

@@ -1,5 +1,6 @@
 //! What people do with coracle itself.
 
+pub mod check;
 pub mod df;
 pub mod info;
 pub mod prune;

@@ -1,9 +1,12 @@
 //! `system prune`: everything that nothing uses.
+//!
+//! The build cache goes before the images: a layer that both have is given back by whichever goes last.
 
 use crate::base::filter::Filters;
 use crate::base::time::Timestamp;
 use crate::base::{Error, Result};
 use crate::image::filter as image_filter;
+use crate::operations::build::usage as cache;
 use crate::operations::container::prune as containers;
 use crate::operations::image::remove as images;
 use crate::operations::session::Session;
@@ -36,6 +39,8 @@ pub struct Pruned {
     pub containers: Vec<String>,
     /// Names of volumes.
     pub volumes: Vec<String>,
+    /// Ids of steps and cache mounts of builds.
+    pub steps: Vec<String>,
     /// Lines about images, as `rmi` prints them.
     pub images: Vec<String>,
     /// What the disk got back.
@@ -46,6 +51,19 @@ pub struct Pruned {
 
 /// Keys of `--filter`.
 pub const FILTERS: &[&str] = &["label", "until"];
+
+/// What of the build cache goes: with `all` everything, else what no image has.
+fn unused(filters: &Filters, all: bool, now: Timestamp) -> Result<cache::Prune> {
+    let mut wish = cache::Prune {
+        all,
+        ..cache::Prune::default()
+    };
+    for filter in filters.0.iter().filter(|f| f.key == "until") {
+        let until = Timestamp::parse_moment(&filter.value, now)?;
+        wish.unused_for = wish.unused_for.max(Some(now.since(until)));
+    }
+    Ok(wish)
+}
 
 /// Removes containers that do not run, then images and volumes that nothing uses.
 ///
@@ -73,6 +91,12 @@ pub fn prune(session: &Session, request: &Request) -> Result<Pruned> {
         pruned.bytes += gone.bytes;
     }
     let now = Timestamp::now();
+    // Steps of builds have no labels: with such a filter nobody means them.
+    if !filters.0.iter().any(|f| f.key == "label") {
+        let gone = cache::prune(session, &unused(&filters, request.all, now)?)?;
+        pruned.steps = gone.entries.into_iter().map(|u| u.id).collect();
+        pruned.bytes += gone.bytes;
+    }
     let moment = |text: &str| Timestamp::parse_moment(text, now);
     let find = |_: &str| Ok(now);
     let gone = images::prune(session, request.all, &|listed| {

@@ -15,10 +15,35 @@ use crate::base::{Context as _, Error, Kind, Result};
 use crate::config::dirs::Dirs;
 use crate::spec::id::{ContainerId, ObjectName};
 
+/// A removal that goes on for longer than so many seconds is nobody's any more.
+const SETTLE: u64 = 10;
+
 /// All containers of this user.
 #[derive(Clone, Debug)]
 pub struct Containers {
     dirs: Dirs,
+}
+
+/// Something that an interrupted creation or removal left.
+#[derive(Debug)]
+pub enum Remains {
+    /// A folder that is no container's.
+    Folder(PathBuf),
+    /// A container without its name.
+    Nameless(Container),
+    /// A name that leads nowhere.
+    Name(PathBuf),
+}
+
+impl Remains {
+    /// What it is, and where.
+    pub fn describe(&self) -> (&'static str, &Path) {
+        match self {
+            Self::Folder(path) => ("a half-removed container", path),
+            Self::Nameless(container) => ("a container without its name", container.dir()),
+            Self::Name(path) => ("a name that leads nowhere", path),
+        }
+    }
 }
 
 impl Containers {
@@ -263,36 +288,35 @@ impl Containers {
         drop(fs::remove_dir_all(&container.runtime_dir));
     }
 
-    /// Removes what interrupted removals and creations left: `.removing-*`, folders without a
-    /// record or with one that has not its name, older than a minute, runtime folders of containers
-    /// that are gone, and names that lead nowhere.
-    ///
-    /// # Errors
-    /// What the kernel says of the folders.
-    pub fn sweep(&self) -> Result<()> {
+    /// What interrupted removals and creations left: `.removing-*`, folders without a record or
+    /// with one that has not its name, older than a minute, runtime folders of containers that are
+    /// gone, and names that lead nowhere. What a process works on right now is not among it, but for
+    /// a removal: whoever ends a container removes its files without a lock. With `hasty` they count
+    /// at once, else after a while.
+    pub fn remains(&self, hasty: bool) -> Vec<Remains> {
         let dir = self.dirs.containers();
+        let mut found = Vec::new();
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let path = entry.path();
-            let old = || {
-                entry
-                    .metadata()
-                    .and_then(|m| m.modified())
-                    .is_ok_and(|t| t.elapsed().is_ok_and(|e| e.as_secs() > 60))
-            };
-            let removing = name.to_str().is_some_and(|n| n.starts_with(".removing-"));
-            if removing || (!is_recorded(&path) && old()) {
-                remove_tree(&path)?;
+            let old = || age(&entry) > 60;
+            if name.to_str().is_some_and(|n| n.starts_with(".removing-")) {
+                // Its name was moved into it, so its time is that of the removal.
+                if hasty || age(&entry) > SETTLE {
+                    found.push(Remains::Folder(path));
+                }
+                continue;
+            }
+            if !is_recorded(&path) && old() {
+                found.push(Remains::Folder(path));
                 continue;
             }
             let id = name.to_str().and_then(|n| n.parse().ok());
             if let Some(id) = id.filter(|_| old())
                 && let Ok(None) = self.open_named(&id)
                 && let Ok(container) = self.open(&id)
-                && let Ok(_lock) = container.lock(Duration::ZERO)
-                && !container.has_its_name()
             {
-                self.remove(&container)?;
+                found.push(Remains::Nameless(container));
             }
         }
         for entry in fs::read_dir(self.dirs.runtime_containers())
@@ -301,8 +325,8 @@ impl Containers {
             .flatten()
         {
             // A container has its folder before it has one here.
-            if !dir.join(entry.file_name()).exists() {
-                remove_tree(&entry.path())?;
+            if !dir.join(entry.file_name()).exists() && (hasty || age(&entry) > SETTLE) {
+                found.push(Remains::Folder(entry.path()));
             }
         }
         for entry in fs::read_dir(self.dirs.names())
@@ -312,7 +336,28 @@ impl Containers {
         {
             let dangling = fs::read_link(entry.path()).is_ok_and(|t| !dir.join(t).exists());
             if dangling {
-                files::remove_file_if_exists(&entry.path())?;
+                found.push(Remains::Name(entry.path()));
+            }
+        }
+        found
+    }
+
+    /// Removes what [`Containers::remains`] finds.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn sweep(&self) -> Result<()> {
+        for remains in self.remains(true) {
+            match remains {
+                Remains::Folder(path) => remove_tree(&path)?,
+                Remains::Name(path) => files::remove_file_if_exists(&path)?,
+                Remains::Nameless(container) => {
+                    if let Ok(_lock) = container.lock(Duration::ZERO)
+                        && !container.has_its_name()
+                    {
+                        self.remove(&container)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -328,6 +373,12 @@ impl Containers {
             names: self.dirs.names(),
         }
     }
+}
+
+/// How long ago it was changed, seconds; 0 when nobody can tell.
+fn age(entry: &fs::DirEntry) -> u64 {
+    let changed = entry.metadata().and_then(|m| m.modified());
+    changed.map_or(0, |t| t.elapsed().map_or(0, |e| e.as_secs()))
 }
 
 /// Removes a tree of ours, inside the user namespace: its root may open what nobody else may.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use all::link_name;
-pub use all::{Containers, remove_tree};
+pub use all::{Containers, Remains, remove_tree};
 pub use file::{read_json, write_json};
 use mark::Mark;
 pub use record::{BoundVolume, ContainerImage, ContainerRecord, ExitRecord, State, Status};

@@ -25,7 +25,7 @@ use super::unpack::{Owners, Policy, unpack};
 use crate::base::failpoint::failpoint;
 use crate::base::fs as files;
 use crate::base::time::Timestamp;
-use crate::base::{Context as _, Error, Hint as _, Kind, Result};
+use crate::base::{Context as _, Error, Hint as _, Kind, Result, parallel};
 use crate::spec::digest::{Algorithm, Digest};
 use crate::spec::idmap::IdMaps;
 use crate::sys::at;
@@ -159,6 +159,26 @@ impl Layers {
     /// # Errors
     /// `Corrupt` for a damaged record.
     pub fn list(&self) -> Result<Vec<LayerInfo>> {
+        let read = parallel::map(self.folders()?, |path| {
+            read_record(&path.join("layer.json"))
+        });
+        // One that is removed meanwhile has no record.
+        read.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// The chain ids of all layers, by their folders' names alone.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn chains(&self) -> Result<Vec<Digest>> {
+        Ok(self.folders()?.iter().filter_map(|f| chain_of(f)).collect())
+    }
+
+    /// The folders of all layers, sorted.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn folders(&self) -> Result<Vec<PathBuf>> {
         let what = || format!("cannot list {}", self.dir.display());
         let entries = match fs::read_dir(&self.dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -166,10 +186,13 @@ impl Layers {
         };
         let mut found = Vec::new();
         for entry in entries {
-            let path = entry.what(what)?.path();
-            // One that is removed meanwhile has no record.
-            found.extend(read_record(&path.join("layer.json"))?);
+            let entry = entry.what(what)?;
+            // Marks and claims.
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                found.push(entry.path());
+            }
         }
+        found.sort();
         Ok(found)
     }
 
@@ -408,13 +431,22 @@ impl Layers {
     }
 }
 
+/// The chain id that a layer's folder is named after.
+pub fn chain_of(folder: &Path) -> Option<Digest> {
+    let name = folder.file_name()?.to_str()?;
+    match name.strip_prefix("sha512-") {
+        Some(hex) => format!("sha512:{hex}").parse().ok(),
+        None => format!("sha256:{name}").parse().ok(),
+    }
+}
+
 /// Whether the namespace that we run in has one user id only.
 pub(super) fn is_single() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     crate::spec::idmap::total(&IdMaps::parse(&map)) <= 1
 }
 
-fn read_record(path: &Path) -> Result<Option<LayerInfo>> {
+pub(super) fn read_record(path: &Path) -> Result<Option<LayerInfo>> {
     let Some(bytes) = files::read_if_exists(path, 1 << 20)? else {
         return Ok(None);
     };

@@ -230,27 +230,70 @@ impl Volumes {
         tree::remove_all(&trash).what(what)
     }
 
-    /// Removes what creations and removals that were killed left behind; returns how many.
+    /// What creations and removals that were killed left behind.
+    pub fn remains(&self) -> Vec<PathBuf> {
+        let leftover = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            let named = name
+                .to_str()
+                .is_some_and(|n| n.starts_with(".creating-") || n.starts_with(".removing-"));
+            let changed = || entry.metadata().and_then(|m| m.modified());
+            named && changed().is_ok_and(|t| t.elapsed().is_ok_and(|age| age > SETTLE))
+        };
+        fs::read_dir(&self.dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(leftover)
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    /// Removes what [`Volumes::remains`] finds; returns how many.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn sweep(&self) -> Result<usize> {
-        let mut found = 0;
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let leftover = name
-                .to_str()
-                .is_some_and(|n| n.starts_with(".creating-") || n.starts_with(".removing-"));
-            let old = || {
-                let changed = entry.metadata().and_then(|m| m.modified());
-                changed.is_ok_and(|t| t.elapsed().is_ok_and(|age| age > SETTLE))
-            };
-            if leftover && old() {
-                tree::remove_all(&entry.path())?;
-                found += 1;
-            }
+        let remains = self.remains();
+        for path in &remains {
+            tree::remove_all(path)?;
         }
-        Ok(found)
+        Ok(remains.len())
+    }
+
+    /// Every volume by name, damaged ones too; `None` has no record at all.
+    ///
+    /// # Errors
+    /// What the kernel says of the folder.
+    pub fn examine(&self) -> Result<Vec<(ObjectName, Result<Option<VolumeRecord>>)>> {
+        let names = self.names()?.into_iter();
+        Ok(names
+            .map(|name| {
+                let record = read_record(&self.folder(&name));
+                (name, record)
+            })
+            .collect())
+    }
+
+    /// Writes the record of a volume anew that has lost it: its files stay, its labels and options
+    /// are gone.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn renew(&self, name: &ObjectName) -> Result<VolumeRecord> {
+        let record = VolumeRecord {
+            version: VERSION,
+            name: name.clone(),
+            driver: "local".to_owned(),
+            created: Timestamp::now(),
+            labels: Default::default(),
+            options: Default::default(),
+            anonymous: false,
+            used: true,
+        };
+        write_record(&self.folder(name), &record, Durability::Durable)?;
+        files::create_private_dir_all(&self.data_path(name))?;
+        Ok(record)
     }
 
     /// The volume as a detached mount: its folder, or what its options say (tmpfs, bind).
