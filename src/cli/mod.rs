@@ -9,6 +9,7 @@ use crate::noun;
 use crate::operations::session::Session;
 
 pub mod args;
+pub mod artifact;
 pub mod build;
 pub mod candidates;
 pub mod completions;
@@ -17,6 +18,7 @@ pub mod events;
 pub mod frame;
 pub mod globals;
 pub mod image;
+pub mod manifest;
 pub mod network;
 pub mod output;
 pub mod prompt;
@@ -58,6 +60,12 @@ const NOUNS: &[Entry] = &[
         build::BUILDX
     ),
     noun!("network", "Manage networks", network::NOUN),
+    noun!(
+        "artifact",
+        "Manage files in registries that are no images",
+        artifact::NOUN
+    ),
+    noun!("manifest", "Manage lists of images", manifest::NOUN),
     noun!("volume", "Manage volumes", volume::NOUN),
     noun!("secret", "Manage secrets", secret::NOUN),
     noun!(

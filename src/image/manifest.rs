@@ -57,12 +57,14 @@ pub fn build_with(
     let manifest = Manifest {
         schema_version: 2,
         media_type: media_type.to_owned(),
+        artifact_type: None,
         config: Descriptor::new(
             config_type,
             Digest::sha256_of(raw_config.as_bytes()),
             raw_config.len() as u64,
         ),
         layers: descriptors,
+        subject: None,
         annotations: annotations.clone(),
     };
     let raw = serde_json::to_string(&manifest)

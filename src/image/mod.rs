@@ -6,9 +6,11 @@
 //!
 //! This domain moves no bytes: pulling, loading and saving are operations.
 
+pub mod artifact;
 pub mod change;
 mod check;
 pub mod filter;
+pub mod list;
 pub mod manifest;
 pub mod record;
 pub mod store;

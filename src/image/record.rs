@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::list::ImageList;
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::spec::digest::Digest;
@@ -35,6 +36,8 @@ pub struct ImageRecord {
     pub size: u64,
     /// The image it was built or committed from, if it is here.
     pub parent: Option<Digest>,
+    /// What makes it a manifest list in place of an image.
+    pub list: Option<ImageList>,
 }
 
 /// A manifest as received.
@@ -78,6 +81,8 @@ struct File {
     layers: Vec<LayerRecord>,
     manifests: Vec<StoredManifest>,
     config: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    list: Option<ImageList>,
 }
 
 impl ImageRecord {
@@ -127,6 +132,7 @@ impl ImageRecord {
             stored: Timestamp::now(),
             size: 0,
             parent: None,
+            list: None,
         })
     }
 
@@ -169,6 +175,7 @@ impl ImageRecord {
             layers: self.layers.clone(),
             manifests: self.manifests.clone(),
             config: self.raw_config.clone(),
+            list: self.list.clone(),
         })
         .what_kind(Kind::Internal, || "cannot write the image's record")
     }
@@ -202,6 +209,7 @@ impl ImageRecord {
             stored: file.stored,
             size: file.size,
             parent: file.parent,
+            list: file.list,
         })
     }
 }

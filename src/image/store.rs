@@ -325,6 +325,21 @@ impl Images {
         Ok(())
     }
 
+    /// Changes a record under the lock.
+    ///
+    /// # Errors
+    /// `NotFound` when the image is gone; those of `how`: nothing is changed then.
+    pub fn change(
+        &self,
+        id: &Digest,
+        how: impl FnOnce(&mut ImageRecord) -> Result<()>,
+    ) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut record = self.get(id)?;
+        how(&mut record)?;
+        self.write_record(&record)
+    }
+
     /// Gives an image another name.
     ///
     /// # Errors
@@ -383,8 +398,8 @@ impl Images {
         Ok(Some(names))
     }
 
-    /// Every blob that a record needs: configurations and manifests are in the records, so these
-    /// are the layers of all manifests.
+    /// Every blob that a record of an image, a list or an artifact needs: configurations and
+    /// manifests are in the records, so these are the layers of all manifests.
     ///
     /// # Errors
     /// `Corrupt` for a damaged record.
@@ -392,9 +407,16 @@ impl Images {
         let mut blobs = std::collections::BTreeSet::new();
         for record in self.list()? {
             blobs.extend(record.layers.iter().map(|l| l.digest.clone()));
-            for manifest in &record.manifests {
+            let members = record.list.iter().flat_map(|l| &l.members);
+            let manifests = record.manifests.iter();
+            for manifest in manifests.chain(members.map(|m| &m.manifest)) {
                 blobs.extend(super::manifest::layer_digests(&manifest.raw));
             }
+        }
+        for artifact in self.artifacts()? {
+            blobs.extend(super::manifest::layer_digests(
+                &artifact.member.manifest.raw,
+            ));
         }
         Ok(blobs)
     }

@@ -29,6 +29,8 @@ pub mod media {
     pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
     /// OCI image configuration.
     pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// The configuration of what has none.
+    pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
     /// OCI layer, not compressed.
     pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
     /// OCI layer, gzip.
@@ -66,6 +68,9 @@ pub struct Descriptor {
     /// For which platform, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<DescriptorPlatform>,
+    /// What it points to, when that is an artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// Metadata.
     #[serde(
         default,
@@ -90,6 +95,7 @@ impl Descriptor {
             digest,
             size,
             platform: None,
+            artifact_type: None,
             annotations: BTreeMap::new(),
             urls: Vec::new(),
         }
@@ -108,6 +114,28 @@ pub struct DescriptorPlatform {
     /// CPU variant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+    /// Version of the operating system.
+    #[serde(
+        default,
+        rename = "os.version",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub os_version: Option<String>,
+    /// Features that the operating system must have.
+    #[serde(
+        default,
+        rename = "os.features",
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub os_features: Vec<String>,
+    /// Features that the CPU must have; Docker's lists have them.
+    #[serde(
+        default,
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub features: Vec<String>,
 }
 
 /// An image manifest.
@@ -123,11 +151,17 @@ pub struct Manifest {
         skip_serializing_if = "String::is_empty"
     )]
     pub media_type: String,
+    /// What kind of artifact it is; absent for images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// The configuration.
     pub config: Descriptor,
     /// The layers, bottom first.
     #[serde(default, deserialize_with = "null_default")]
     pub layers: Vec<Descriptor>,
+    /// Another manifest that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     /// Metadata.
     #[serde(
         default,
@@ -153,6 +187,9 @@ pub struct Index {
     /// The members.
     #[serde(default, deserialize_with = "null_default")]
     pub manifests: Vec<Descriptor>,
+    /// Another manifest that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     /// Metadata.
     #[serde(
         default,
@@ -477,12 +514,14 @@ mod tests {
                 os: os.to_owned(),
                 architecture: arch.to_owned(),
                 variant: variant.map(str::to_owned),
+                ..DescriptorPlatform::default()
             }),
             ..Descriptor::new(media::OCI_MANIFEST, Digest::sha256_of(&[n]), 1)
         };
         let index = Index {
             schema_version: 2,
             media_type: String::new(),
+            subject: None,
             annotations: BTreeMap::new(),
             manifests: vec![
                 member(0, "unknown", "unknown", None),

@@ -14,11 +14,11 @@ use std::time::{Duration, SystemTime};
 
 use super::blob::Hasher;
 use super::codec::decoded;
+use super::driver;
 use super::gc::disk_usage;
 use super::layer::{self, LayerInfo, Limits};
 use super::store::Store;
 use super::tar::{Kind, Reader};
-use super::{driver, tree};
 use crate::base::{Context as _, Error, Kind as ErrorKind, Result};
 use crate::spec::digest::{Algorithm, Digest};
 use crate::sys::at;

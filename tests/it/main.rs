@@ -35,6 +35,7 @@ mod interrupt;
 mod isolation;
 mod killed;
 mod lazy;
+mod lists;
 mod manual;
 mod mistakes;
 mod mounts;

@@ -24,6 +24,18 @@ pub struct RegistryArgs {
 }
 
 impl RegistryArgs {
+    /// As [`RegistryArgs::options`], with docker's `--insecure`.
+    ///
+    /// # Errors
+    /// As [`RegistryArgs::options`].
+    pub fn options_or_insecure(&self, insecure: bool) -> Result<RegistryOptions> {
+        let mut options = self.options()?;
+        if insecure {
+            options.tls_verify.get_or_insert(false);
+        }
+        Ok(options)
+    }
+
     /// The operation's form.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub struct ExistsArgs {
 /// # Errors
 /// As the lookup, except `NotFound`.
 pub fn run(args: ExistsArgs, session: &mut Session, _out: &mut Out) -> Result<u8> {
-    match image::lookup(session, &args.image) {
+    match image::lookup_any(session, &args.image) {
         Ok(_) => Ok(0),
         Err(e) if e.kind() == Kind::NotFound => Ok(1),
         Err(e) => Err(e),

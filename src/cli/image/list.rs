@@ -67,7 +67,7 @@ pub fn run(args: ImagesArgs, session: &mut Session, out: &mut Out) -> Result<u8>
     let now = Timestamp::now();
     let all = image::list::list(session)?;
     let moment = |text: &str| point_in_time(text, now);
-    let find = |text: &str| Ok(image::lookup(session, text)?.record.created());
+    let find = |text: &str| Ok(image::lookup_any(session, text)?.record.created());
     let mut shown = Vec::new();
     for listed in all {
         if !args.all && listed.is_intermediate() {

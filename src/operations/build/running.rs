@@ -350,6 +350,7 @@ fn image(state: &State, lower: &[Digest]) -> ImageRecord {
         stored: crate::base::time::Timestamp(0),
         size: 0,
         parent: None,
+        list: None,
     }
 }
 

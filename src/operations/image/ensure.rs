@@ -26,7 +26,7 @@ pub struct Ensure<'a> {
 /// # Errors
 /// `NotFound` when it is not here and may not be pulled, or no registry has it.
 pub fn ensure(session: &Session, want: &Ensure<'_>) -> Result<Found> {
-    let local = match super::lookup(session, want.name) {
+    let local = match super::lookup_for(session, want.name, want.platform) {
         Ok(found) if hello::is_hello(want.name) && found.name.is_some() => {
             return if hello::is_stale(&found) {
                 hello::make(session)

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod compress;
 pub mod convert;
+pub mod artifact;
 pub mod ensure;
 pub mod events;
 pub mod hello;
@@ -13,6 +14,7 @@ pub mod list;
 pub mod load;
 pub mod login;
 pub mod make;
+pub mod manifest;
 pub mod mount;
 pub mod partial;
 pub mod policy;
@@ -68,12 +70,32 @@ pub fn enter_store(session: &Session) -> Result<Store> {
     store(session)
 }
 
-/// Finds an image that is here, by name, digest, id or id prefix. Short names mean what is
+/// Finds an image that is here; a manifest list stands for its image for this machine.
+///
+/// # Errors
+/// As [`lookup_any`]; `NotFound` for a list whose image is not here.
+pub fn lookup(session: &Session, text: &str) -> Result<Found> {
+    lookup_for(session, text, None)
+}
+
+/// As [`lookup`], for a platform.
+///
+/// # Errors
+/// As [`lookup`].
+pub fn lookup_for(session: &Session, text: &str, wish: Option<&Platform>) -> Result<Found> {
+    let mut found = lookup_any(session, text)?;
+    if let Some(list) = &found.record.list {
+        found.record = manifest::resolve(session, list, wish)?;
+    }
+    Ok(found)
+}
+
+/// Finds an image or a manifest list that is here, by name, digest, id or id prefix. Short names mean what is
 /// stored as `localhost/…` or from Docker Hub, then what registries.conf says.
 ///
 /// # Errors
 /// `NotFound`; `Invalid` when an id prefix fits several.
-pub fn lookup(session: &Session, text: &str) -> Result<Found> {
+pub fn lookup_any(session: &Session, text: &str) -> Result<Found> {
     let images = images(session);
     match images.find_named(text, &[]) {
         Err(e) if e.kind() == Kind::NotFound && !crate::image::store::has_registry(text) => {
@@ -111,7 +133,7 @@ pub fn check_platform(text: &str, found: &Found, wish: Option<&Platform>) -> Res
 /// `NotFound` when there is no such image, or it has no such name.
 pub fn untag(session: &Session, text: &str, names: &[String]) -> Result<()> {
     let images = images(session);
-    let found = lookup(session, text)?;
+    let found = lookup_any(session, text)?;
     let index = images.names()?;
     let mut away = Vec::new();
     if names.is_empty() {
@@ -141,7 +163,7 @@ pub fn untag(session: &Session, text: &str, names: &[String]) -> Result<()> {
 /// # Errors
 /// `NotFound` when there is no such image.
 pub fn tag(session: &Session, text: &str, names: &[Reference]) -> Result<()> {
-    let found = lookup(session, text)?;
+    let found = lookup_any(session, text)?;
     for name in names {
         images(session).tag(&found.record.id, name)?;
         events::note(session, "tag", &found.record.id, &name.to_string());

@@ -55,9 +55,23 @@ pub fn push(
     destination: Option<&str>,
     options: &Options,
 ) -> Result<Digest> {
-    let found = super::lookup(session, text)?;
+    let list = match super::lookup_any(session, text) {
+        Ok(found) => found.record.list.is_some(),
+        Err(_) => false,
+    };
+    let elsewhere = destination.map(Location::parse).transpose()?.flatten();
+    if list && options.platform.is_none() && elsewhere.is_none() {
+        let how = super::manifest::PushOptions {
+            all: true,
+            format: options.format.unwrap_or_default(),
+            rm: false,
+            registry: options.registry.clone(),
+        };
+        return super::manifest::push(session, text, destination, &how);
+    }
+    let found = super::lookup_for(session, text, options.platform.as_ref())?;
     super::check_platform(text, &found, options.platform.as_ref())?;
-    if let Some(location) = destination.map(Location::parse).transpose()?.flatten() {
+    if let Some(location) = elsewhere {
         return to_location(session, &found, &location, options);
     }
     let target = match destination {
@@ -115,7 +129,7 @@ pub fn all_tags(
         .collect()
 }
 
-fn own_name(session: &Session, text: &str, found: &Found) -> Result<Reference> {
+pub(super) fn own_name(session: &Session, text: &str, found: &Found) -> Result<Reference> {
     if let Some(name) = &found.name {
         return Ok(name.clone());
     }
@@ -221,7 +235,7 @@ pub fn compressed(
     Ok((prepare(session, record, &options)?.1, growing))
 }
 
-fn to_registry(
+pub(super) fn to_registry(
     session: &Session,
     found: &Found,
     target: &Reference,

@@ -54,7 +54,7 @@ const IN_USE: u8 = 2;
 /// `NotFound` (exit code 1); `InUse` (exit code 2) when a container or another image needs it.
 pub fn remove(session: &Session, text: &str, options: Options) -> Result<Vec<Removed>> {
     let images = super::images(session);
-    let found = super::lookup(session, text).map_err(|e| {
+    let found = super::lookup_any(session, text).map_err(|e| {
         if e.kind() == Kind::NotFound {
             e.exit_code(1)
         } else {

@@ -267,6 +267,7 @@ fn layout(
             architecture: platform.architecture,
             os: platform.os,
             variant: platform.variant,
+            ..DescriptorPlatform::default()
         });
         if image.names.is_empty() {
             members.push(descriptor.clone());
@@ -283,6 +284,7 @@ fn layout(
         schema_version: 2,
         media_type: media::OCI_INDEX.to_owned(),
         manifests: members,
+        subject: None,
         annotations: std::collections::BTreeMap::new(),
     };
     let bytes =
