@@ -262,7 +262,7 @@ fn damaged_records_are_told_and_mended() {
     works(&w);
     // A container's own record: nobody throws its files away unasked.
     let folder = only(&w.data().join("containers"));
-    fs::write(folder.join("config.json"), "").unwrap();
+    fs::write(folder.join("config.json"), "{").unwrap();
     let found = check(&w, &["-r"]).code(125).stdout;
     assert!(found.contains("use --force"), "{found}");
     assert!(folder.join("config.json").exists());
@@ -339,7 +339,7 @@ fn dead_mounts_are_found_and_taken_away() {
         outcome.stdout.contains("the server of its files is gone"),
         "{outcome:?}"
     );
-    assert!(outcome.stdout.ends_with("done"), "{outcome:?}");
+    assert!(outcome.stdout.trim_end().ends_with("done"), "{outcome:?}");
 }
 
 /// Bytes of disk blocks below a folder, by du(1), in the user namespace.

@@ -16,10 +16,12 @@ use crate::image::artifact::ArtifactRecord;
 use crate::image::list::Member;
 use crate::image::store::local_name;
 use crate::operations::session::Session;
+use crate::registry::client::Client;
 use crate::registry::fetch::Sink;
 use crate::spec::digest::Digest;
 use crate::spec::manifest::{Descriptor, Document};
 use crate::spec::reference::Reference;
+use crate::storage::Store;
 use crate::storage::blob::{BlobWriter, Claim};
 
 /// How files become an artifact.
@@ -199,6 +201,30 @@ impl Sink for Coming {
     }
 }
 
+/// Brings the files of an artifact here.
+///
+/// # Errors
+/// What the registry or the disk says.
+pub(super) fn blobs(
+    session: &Session,
+    store: &Store,
+    (client, repository): &(&Client, &str),
+    files: &[Descriptor],
+) -> Result<()> {
+    for file in files {
+        let key = file.digest.to_string();
+        let label = format!("Copying blob {}", file.digest.short());
+        session.progress.update(&key, &label, 0, file.size);
+        if let Claim::Write(writer) = store.blobs().writer(&file.digest, Some(file.size))? {
+            let mut coming = Coming(writer);
+            client.download(repository, file, &mut coming)?;
+            coming.0.finish()?;
+        }
+        session.progress.finish(&key, &label, "done");
+    }
+    Ok(())
+}
+
 /// Brings an artifact here. Answers its digest.
 ///
 /// # Errors
@@ -223,17 +249,12 @@ pub fn pull(session: &Session, name: &str, registry: &RegistryOptions) -> Result
     )?;
     let store = super::enter_store(session)?;
     let _growing = super::remove::growing(session, &store)?;
-    for layer in &manifest.layers {
-        let key = layer.digest.to_string();
-        let label = format!("Copying blob {}", layer.digest.short());
-        session.progress.update(&key, &label, 0, layer.size);
-        if let Claim::Write(writer) = store.blobs().writer(&layer.digest, Some(layer.size))? {
-            let mut coming = Coming(writer);
-            client.download(&endpoint.repository, layer, &mut coming)?;
-            coming.0.finish()?;
-        }
-        session.progress.finish(&key, &label, "done");
-    }
+    blobs(
+        session,
+        &store,
+        &(&client, &endpoint.repository),
+        &manifest.layers,
+    )?;
     let raw =
         String::from_utf8(top.bytes).what_kind(Kind::Corrupt, || "the manifest is no text")?;
     let stored = StoredManifest {

@@ -138,7 +138,27 @@ fn one(
     let place = target.with_digest(member.descriptor.digest.clone());
     let manifest = member.parsed()?;
     if manifest.check_image().is_err() {
-        return document(session, there, member);
+        let mut member = member.clone();
+        let _growing = match &member.source {
+            // Only a registry has it: its files come here for a moment.
+            Some(source) if member.config.is_none() => {
+                let store = super::super::enter_store(session)?;
+                let growing = super::super::remove::growing(session, &store)?;
+                let (_, (from, place), _) =
+                    super::member::fetch(session, source, &options.registry)?;
+                let place = (&from, place.repository.as_str());
+                super::super::artifact::blobs(session, &store, &place, &manifest.layers)?;
+                let config = from.small_blob(place.1, &manifest.config)?;
+                let config = String::from_utf8(config).what_kind(
+                    Kind::Unsupported,
+                    || "the artifact's configuration is no text",
+                )?;
+                member.config = Some(config);
+                Some(growing)
+            }
+            _ => None,
+        };
+        return document(session, there, &member);
     }
     let record = match &member.config {
         Some(_) => member.record()?,
