@@ -264,7 +264,7 @@ fn damaged_records_are_told_and_mended() {
     let folder = only(&w.data().join("containers"));
     fs::write(folder.join("config.json"), "{").unwrap();
     let found = check(&w, &["-r"]).code(125).stdout;
-    assert!(found.contains("use --force"), "{found}");
+    assert!(found.contains("nowhere else"), "{found}");
     assert!(folder.join("config.json").exists());
     check(&w, &["-r", "-f"]).code(0);
     w.run(&["container", "exists", "c"]).code(1);

@@ -1,9 +1,9 @@
 //! What people do with images: bring them here, look at them, give them away, remove them.
 
 pub mod archive;
+pub mod artifact;
 pub mod compress;
 pub mod convert;
-pub mod artifact;
 pub mod ensure;
 pub mod events;
 pub mod hello;
