@@ -8,7 +8,8 @@
 //! - config: [`config`]
 //! - records: [`state`], [`handoff`], [`events`]
 //! - domains: [`image`], [`registry`], [`archive`], [`storage`], [`overlay`], [`network`], [`runtime`],
-//!   [`monitor`], [`cgroup`], [`build`], [`logs`], [`secrets`]
+//!   [`monitor`], [`cgroup`], [`build`], [`logs`], [`secrets`],
+//!   [`quadlet`]
 //! - operations: [`operations`]
 //! - entry: [`cli`], [`roles`]
 //!
@@ -28,6 +29,7 @@ pub mod monitor;
 pub mod network;
 pub mod operations;
 pub mod overlay;
+pub mod quadlet;
 pub mod registry;
 pub mod roles;
 pub mod runtime;

@@ -175,8 +175,13 @@ fn machine(event: &Event, docker: bool, full: bool) -> Value {
         "time": event.time.seconds(),
         "timeNano": event.time.0,
     });
-    if let (Value::Object(map), Some(code)) = (&mut value, event.exit_code) {
-        map.insert("ContainerExitCode".to_owned(), json!(code));
+    if let Value::Object(map) = &mut value {
+        if let Some(code) = event.exit_code {
+            map.insert("ContainerExitCode".to_owned(), json!(code));
+        }
+        if !health(event).is_empty() {
+            map.insert("HealthStatus".to_owned(), json!(health(event)));
+        }
     }
     value
 }
@@ -192,7 +197,7 @@ fn fields(event: &Event, docker: bool, full: bool) -> Value {
     } else {
         json!({
             "TimeNano": event.time.0, "ContainerExitCode": event.exit_code.unwrap_or(0),
-            "HealthStatus": "", "Network": "", "PodID": "", "Error": "",
+            "HealthStatus": health(event), "Network": "", "PodID": "", "Error": "",
         })
     };
     if let (Value::Object(map), Value::Object(more)) = (&mut value, more) {
@@ -201,15 +206,25 @@ fn fields(event: &Event, docker: bool, full: bool) -> Value {
     value
 }
 
+/// The state that a check brought about.
+fn health(event: &Event) -> &str {
+    event
+        .attributes
+        .get("health_status")
+        .map_or("", String::as_str)
+}
+
 /// docker's word where it has another one.
-fn docker_action(event: &Event) -> &str {
-    match (event.kind, event.action.as_str()) {
+fn docker_action(event: &Event) -> String {
+    let word = match (event.kind, event.action.as_str()) {
         (_, "died") => "die",
         (_, "exec_died") => "exec_die",
         (Type::Image, "remove") => "delete",
         (_, "remove") => "destroy",
+        (_, "health_status") => return format!("health_status: {}", health(event)),
         (_, action) => action,
-    }
+    };
+    word.to_owned()
 }
 
 #[cfg(test)]

@@ -417,6 +417,7 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
                 .collect(),
             cgroup_manager: given.last("cgroup-manager").map(str::to_owned),
             events: events(given.last("events-backend"), &conf, &env)?,
+            no_health_events: conf.healthcheck_events == Some(false),
             hooks_dirs: match given.has("hooks-dir") {
                 true => given.all("hooks-dir").iter().map(PathBuf::from).collect(),
                 // The file's list is of places to look at.

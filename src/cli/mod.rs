@@ -17,11 +17,13 @@ pub mod container;
 pub mod events;
 pub mod frame;
 pub mod globals;
+pub mod healthcheck;
 pub mod image;
 pub mod manifest;
 pub mod network;
 pub mod output;
 pub mod prompt;
+pub mod quadlet;
 pub mod runtime;
 pub mod secret;
 pub mod system;
@@ -59,6 +61,11 @@ const NOUNS: &[Entry] = &[
         build::CACHE,
         build::BUILDX
     ),
+    noun!(
+        "healthcheck",
+        "Check the health of containers",
+        healthcheck::NOUN
+    ),
     noun!("network", "Manage networks", network::NOUN),
     noun!(
         "artifact",
@@ -67,6 +74,11 @@ const NOUNS: &[Entry] = &[
     ),
     noun!("manifest", "Manage lists of images", manifest::NOUN),
     noun!("volume", "Manage volumes", volume::NOUN),
+    noun!(
+        "quadlet",
+        "Manage unit files that describe containers",
+        quadlet::NOUN
+    ),
     noun!("secret", "Manage secrets", secret::NOUN),
     noun!(
         "system",

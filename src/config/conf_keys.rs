@@ -55,11 +55,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("engine", "exit_command_delay", OWN_MONITOR),
     (
         "engine",
-        "healthcheck_events",
-        "health checks come with a later version",
-    ),
-    (
-        "engine",
         "image_copy_tmp_dir",
         "images are unpacked in the store itself",
     ),
@@ -178,6 +173,7 @@ const WORK: &[(&str, &[&str])] = &[
             "events_logfile_max_size",
             "events_logfile_path",
             "events_logger",
+            "healthcheck_events",
             "helper_binaries_dir",
             "hooks_dir",
             "image_parallel_copies",

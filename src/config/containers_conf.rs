@@ -127,6 +127,7 @@ pub struct Engine {
     pub events_logfile_path: Option<String>,
     pub events_logfile_max_size: Option<String>,
     pub events_logger: Option<String>,
+    pub healthcheck_events: Option<bool>,
     pub helper_binaries_dir: Vec<String>,
     pub hooks_dir: Vec<PathBuf>,
     pub image_parallel_copies: Option<u32>,

@@ -6,7 +6,7 @@
 use std::fs::{File, Permissions};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use crate::base::{Context as _, Error, Result};
@@ -39,6 +39,24 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
         Ok(listener)
     };
     listen().what(|| format!("cannot listen on {}", path.display()))
+}
+
+/// Receives datagrams at `path`, from everybody who can reach it; a socket that is already there is
+/// replaced.
+///
+/// # Errors
+/// What the kernel says.
+pub fn receive(path: &Path) -> Result<UnixDatagram> {
+    let receive = || -> std::io::Result<UnixDatagram> {
+        let (_dir, short) = short(path)?;
+        if std::fs::symlink_metadata(path).is_ok() {
+            std::fs::remove_file(path)?;
+        }
+        let socket = UnixDatagram::bind(&short)?;
+        std::fs::set_permissions(&short, Permissions::from_mode(0o666))?;
+        Ok(socket)
+    };
+    receive().what(|| format!("cannot receive at {}", path.display()))
 }
 
 /// Connects to `path`.

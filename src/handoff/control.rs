@@ -57,6 +57,14 @@ pub enum Request {
         /// The policy.
         policy: Value,
     },
+    /// Other health checks (`state::health::Checks`, or null for none).
+    Health {
+        /// The checks.
+        checks: Value,
+    },
+    /// Do a health check now, and answer with what came of it:
+    /// `{"healthy":…,"status":…,"output":…}`.
+    CheckHealth,
     /// Another network, or one less.
     Network {
         /// Which.
@@ -267,6 +275,23 @@ impl Control {
         self.call(&Request::Paused { paused }).map(drop)
     }
 
+    /// Does a health check now, however long that takes; answers whether it succeeded, and the state.
+    ///
+    /// # Errors
+    /// As [`Control::call`]; `Invalid` without a check, `InUse` when it is paused or ends.
+    pub fn check_health(mut self) -> Result<(bool, String)> {
+        self.stream
+            .set_read_timeout(None)
+            .what(|| "cannot clear the deadline of the control socket")?;
+        let value = self.call(&Request::CheckHealth)?;
+        let healthy = value.get("healthy").and_then(Value::as_bool);
+        let status = value.get("status").and_then(Value::as_str);
+        Ok((
+            healthy.unwrap_or(false),
+            status.unwrap_or_default().to_owned(),
+        ))
+    }
+
     /// Makes it open the log again.
     ///
     /// # Errors
@@ -345,6 +370,10 @@ mod tests {
             Request::Restart {
                 policy: serde_json::json!({"on-failure": 3}),
             },
+            Request::Health {
+                checks: Value::Null,
+            },
+            Request::CheckHealth,
             Request::Wait,
         ] {
             let text = encode(&request);

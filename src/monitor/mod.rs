@@ -13,6 +13,8 @@
 //! the container.
 
 mod client;
+mod health;
+mod notify;
 mod outbox;
 mod restart;
 mod serve;
@@ -21,8 +23,9 @@ mod streams;
 mod supervise;
 
 use std::any::Any;
+use std::ffi::OsString;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,9 +34,10 @@ use crate::events::Event;
 use crate::handoff::control::{AttachRequest, NetworkChange};
 use crate::handoff::output::Sink;
 use crate::handoff::terminal::Size;
-use crate::state::container::{Container, ExitRecord};
+use crate::state::container::{Container, ExitRecord, Status};
+use crate::state::health::Checks;
 use crate::state::network::AttachedNetwork;
-use crate::state::options::{PortMapping, RestartPolicy};
+use crate::state::options::{PortMapping, RestartPolicy, SdNotify};
 use crate::sys::process::Identity;
 
 /// The second half of a start, uplink included; returns when the process runs. Dropped unused, it
@@ -42,6 +46,34 @@ pub type Finish = Box<dyn FnOnce() -> Result<Running>>;
 
 /// What is done at an end before anybody hears of it, and the events that tell of it.
 pub type OnExit<'a> = Box<dyn FnMut(&ExitRecord) -> Vec<Event> + 'a>;
+
+/// Runs a program of a health check in the container. Called in a process of its own, which may
+/// join namespaces for good and wait.
+pub type Exec<'a> = Box<dyn FnMut(&Status, &[String]) -> Result<Probing> + 'a>;
+
+/// How systemd hears of the container.
+#[derive(Debug)]
+pub struct NotifyPlan {
+    /// Who tells that it is up.
+    pub mode: SdNotify,
+    /// `NOTIFY_SOCKET`: a path, or a name after `@`.
+    pub socket: OsString,
+    /// The container's own end; what comes here is passed on.
+    pub proxy: Option<UnixDatagram>,
+    /// The watchdog wants to hear from the monitor this often.
+    pub watchdog: Option<Duration>,
+}
+
+/// A program of a health check: a child of the caller that leads a session of its own.
+#[derive(Debug)]
+pub struct Probing {
+    /// Its pid, as the caller counts.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// What it writes, to both streams.
+    pub output: OwnedFd,
+}
 
 /// Everything that a monitor needs to know.
 ///
@@ -82,6 +114,14 @@ pub struct MonitorPlan<'a> {
     /// The container's events are copies of this one (type, id, name, image, attributes), and go
     /// to this journal; `None` writes none.
     pub events: Option<(crate::events::Journal, Event)>,
+    /// The health checks, if it has any.
+    pub health: Option<Checks>,
+    /// Whether events tell of them.
+    pub health_events: bool,
+    /// Runs their programs.
+    pub exec: Exec<'a>,
+    /// Whom to tell that it is up. The monitor then ends with the container's exit code.
+    pub notify: Option<NotifyPlan>,
     /// Descriptors of this process that the monitor must not keep, above all the container's lock.
     /// (What the command inherited without close-on-exec is closed anyway.)
     pub foreign: Vec<BorrowedFd<'a>>,

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use serde_json::Value;
 
 use super::client::{Client, Message};
-use super::supervise::{CLIENTS, LISTENER, Monitor};
+use super::supervise::{CLIENTS, LISTENER, Monitor, checks_of};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::handoff::control::{AttachRequest, Request};
 use crate::handoff::output::Stream;
@@ -275,8 +275,7 @@ fn request_of(monitor: &mut Monitor<'_>, token: u64, request: Request) -> Result
             monitor.was_stopped();
         }
         Request::Paused { paused } => {
-            monitor.status.paused = paused;
-            monitor.write_status()?;
+            monitor.paused(paused)?;
         }
         Request::ReopenLog => monitor.reopen_log()?,
         Request::Status => {
@@ -289,6 +288,11 @@ fn request_of(monitor: &mut Monitor<'_>, token: u64, request: Request) -> Result
                 .map_err(|e| Error::invalid("invalid restart policy").because(e))?;
             monitor.set_policy(policy);
         }
+        Request::Health { checks } => monitor.change_health(checks_of(checks)?),
+        Request::CheckHealth => {
+            monitor.check_health(token)?;
+            return Ok(None);
+        }
         Request::Network { change } => monitor.change_networks(&change)?,
         Request::Wait => {
             monitor.wait(token);
@@ -299,7 +303,8 @@ fn request_of(monitor: &mut Monitor<'_>, token: u64, request: Request) -> Result
 }
 
 impl Monitor<'_> {
-    fn answer(&mut self, token: u64, answer: &Result<Value>) {
+    /// Answers a client, if it is still there.
+    pub(super) fn answer(&mut self, token: u64, answer: &Result<Value>) {
         self.clients.with(token, &self.poller, |c| c.answer(answer));
     }
 

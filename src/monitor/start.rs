@@ -131,10 +131,9 @@ fn child(plan: MonitorPlan<'_>, mut answer: Answer, owner: Option<UnixStream>) -
         Err(e) => {
             let _kept = container.clear_status();
             answer.send(&Report::Failed(Failure::from(&e)));
-            return 1;
+            1
         }
     }
-    0
 }
 
 fn prepare(mut plan: MonitorPlan<'_>, owner: Option<UnixStream>) -> Result<Monitor<'_>> {

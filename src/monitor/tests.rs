@@ -129,6 +129,10 @@ impl World {
             pidfile: None,
             monitor_pidfile: None,
             events: None,
+            health: None,
+            health_events: true,
+            exec: Box::new(|_, words| check(words)),
+            notify: None,
             foreign: Vec::new(),
         }
     }
@@ -659,4 +663,23 @@ fn starting_is_recorded_before_it_is_finished() {
         }))
     });
     assert_eq!(spawn(plan).unwrap_err().what(), "Restarting");
+}
+
+/// A program of a health check, without a container around it.
+fn check(words: &[String]) -> Result<Probing> {
+    use std::os::unix::process::CommandExt as _;
+    let (output, theirs) = crate::sys::fd::pipe()?;
+    let child = Command::new(&words[0])
+        .args(&words[1..])
+        .stdout(theirs.try_clone().unwrap())
+        .stderr(theirs)
+        .process_group(0)
+        .spawn()
+        .map_err(|e| Error::not_found("cannot run it").because(e).exit_code(127))?;
+    let pid = child.id().cast_signed();
+    Ok(Probing {
+        pid,
+        pidfd: pidfd::open(pid)?,
+        output,
+    })
 }

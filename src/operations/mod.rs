@@ -8,6 +8,7 @@ pub mod image;
 mod journalctl;
 pub mod network;
 pub mod ociruntime;
+pub mod quadlet;
 pub mod secret;
 pub mod session;
 pub mod system;

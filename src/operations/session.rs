@@ -23,6 +23,8 @@ pub struct GlobalOptions {
     pub cgroup_manager: Option<String>,
     /// `--events-backend`, `events_logger`: where events go.
     pub events: Events,
+    /// `healthcheck_events = false`: events do not tell of health checks.
+    pub no_health_events: bool,
     /// `--hooks-dir`: folders of hook files in place of the usual ones.
     pub hooks_dirs: Vec<PathBuf>,
     /// `--tmpdir`: scratch space in place of the store's own.

@@ -5,6 +5,7 @@
 //! One writer for each file; replaced atomically; readers take no lock.
 
 pub mod container;
+pub mod health;
 pub mod network;
 pub mod options;
 pub mod request;

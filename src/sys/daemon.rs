@@ -93,6 +93,25 @@ pub fn close_foreign(fds: &[BorrowedFd<'_>]) {
     }
 }
 
+/// Closes everything above the standard streams but these. For a forked child that leaves by
+/// `_exit`: the owners of what is closed are out of its reach, as in [`close_foreign`].
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .map(|fd| fd.as_raw_fd().unsigned_abs())
+        .collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.into_iter().chain([u32::MAX]) {
+        if first < fd {
+            let last = if fd == u32::MAX { fd } else { fd - 1 };
+            // SAFETY: as above: nobody in this process uses or closes them again.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+        first = fd.saturating_add(1).max(first);
+    }
+}
+
 /// Reaps children that ended, in the order in which the kernel tells of them, up to the first of
 /// `keep`: somebody waits for those by their pidfd.
 pub fn reap_orphans(keep: &[i32]) {

@@ -59,6 +59,17 @@ impl Identity {
     }
 }
 
+/// Whether that process is on its way out, or gone: `PF_EXITING` in its flags, proc_pid_stat(5).
+pub fn is_exiting(pid: i32) -> bool {
+    const PF_EXITING: u64 = 4;
+    let Ok(text) = read_text(&format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let flags = rest.split(' ').nth(6).and_then(|f| f.parse::<u64>().ok());
+    flags.is_none_or(|flags| flags & PF_EXITING != 0)
+}
+
 /// This boot's id; empty when /proc does not tell.
 pub fn boot_id() -> &'static str {
     static ID: OnceLock<String> = OnceLock::new();

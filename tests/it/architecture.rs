@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("build", 4),
     ("logs", 4),
     ("secrets", 4),
+    ("quadlet", 4),
     ("operations", 5),
     ("cli", 6),
     ("roles", 6),

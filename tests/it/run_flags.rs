@@ -133,7 +133,7 @@ fn contradictions_end_with_125_and_a_sentence() {
         ("--rm --restart always", "contradict"),
         ("-d -a stdout", "contradict"),
         ("--network mynet:colour=red", "invalid option"),
-        ("--health-interval 5s", "later version"),
+        ("--health-cmd x --no-healthcheck", "contradict"),
         ("--memory 1k", "less than 6m"),
         ("-v rel", "absolute path"),
         ("-p 1:2:3:4", "cannot publish"),

@@ -247,6 +247,7 @@ fn waiting_for_other_states_and_for_what_is_not_there() {
         .says("no such container");
     world
         .run(&["wait", "--condition", "healthy", "c"])
-        .code(125);
+        .code(125)
+        .says("no health check");
     world.ok(&["rm", "-f", "-t", "0", "c"]);
 }

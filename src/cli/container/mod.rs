@@ -192,7 +192,7 @@ pub const BOTH: &[Entry] = &[
     ),
     command!(
         "update",
-        "Change limits and restart policy of a container",
+        "Change limits, health checks and restart policy of a container",
         update::UpdateArgs,
         update::run
     ),

@@ -1,6 +1,6 @@
 //! `update`.
 
-use super::options::{Limits, resources, restart};
+use super::options::{HealthFlags, Limits, resources, restart};
 use crate::base::{Error, Result};
 use crate::cli::output::Out;
 use crate::operations::container::alter::{Changes, update};
@@ -8,13 +8,15 @@ use crate::operations::container::select;
 use crate::operations::session::Session;
 use crate::state::container::Containers;
 
-/// Change limits, restart policy and variables of a container
+/// Change limits, health checks, restart policy and variables of a container
 ///
-/// Limits of a running container change at once, variables at its next start.
+/// Limits and health checks of a running container change at once, variables at its next start.
 #[derive(Debug, clap::Args)]
 pub struct UpdateArgs {
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    health: HealthFlags,
     /// Variable of the next start, NAME=VALUE
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -67,6 +69,7 @@ pub fn run(args: UpdateArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         resources: resources(l)?,
         env: args.env,
         unset_env: args.unsetenv,
+        health: args.health.changes()?,
     };
     if changes.is_empty() {
         return Err(

@@ -17,7 +17,7 @@ pub struct WaitArgs {
     /// Read the id from a file
     #[arg(long, value_name = "FILE")]
     pub cidfile: Vec<PathBuf>,
-    /// State to wait for: stopped (or exited), created, running, paused, removed
+    /// State to wait for: stopped (or exited), created, running, paused, healthy, unhealthy, removed
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     pub condition: Vec<String>,
     /// Return as soon as one of the containers is so far

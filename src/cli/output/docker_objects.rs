@@ -92,6 +92,9 @@ fn container(mut value: Value) -> Value {
         // Absent there; templates ask whether it is set.
         value["State"]["Health"] = Value::Null;
     }
+    if let Some(state) = value["State"].as_object_mut() {
+        state.remove("Healthcheck");
+    }
     fill(&mut value, json!({"ExecIDs": null}));
     unset(&mut value, "ExecIDs", &json!([]));
     value

@@ -2,8 +2,9 @@
 
 use super::candidates;
 use super::frame::Entry;
-use crate::command;
+use crate::{command, noun};
 
+pub mod boot;
 pub mod check;
 pub mod completion;
 pub mod context;
@@ -75,6 +76,11 @@ pub const TOP: &[Entry] = &[
 
 /// `coracle system VERB` only.
 pub const NOUN: &[Entry] = &[
+    noun!(
+        "boot",
+        "Start containers after a reboot, by their restart policies",
+        boot::NOUN
+    ),
     command!(
         "check",
         "Look for damage in the store, and mend it",

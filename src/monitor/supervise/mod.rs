@@ -1,6 +1,7 @@
 //! The monitor's loop: one container from its first start to its last exit.
 
 mod flow;
+mod health;
 mod link;
 mod memory;
 mod networks;
@@ -9,6 +10,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
+pub(super) use health::checks_of;
+
+use super::notify::Notify;
 use super::restart::{Restarts, UplinkRestarts};
 use super::serve::Clients;
 use super::start::{Answer, Report, write_pid};
@@ -36,6 +40,8 @@ const UPLINK: u64 = 6;
 const UPLINK_START: u64 = 7;
 const MEMORY: u64 = 8;
 const NETWORKS: u64 = 9;
+const HEALTH: u64 = 10;
+const NOTIFY: u64 = 11;
 /// Clients count from here.
 pub(super) const CLIENTS: u64 = 16;
 
@@ -130,6 +136,10 @@ pub(super) struct Monitor<'a> {
     pub(super) stopping: bool,
     /// The monitor was asked to end: no restart.
     ending: bool,
+    /// It is started again whatever the policy: it was stopped for that.
+    start_anew: bool,
+    health: Option<health::Checking>,
+    pub(super) notify: Option<Notify>,
     phase: Phase,
     last: Option<ExitRecord>,
     buffer: Buffer,
@@ -153,7 +163,7 @@ pub(super) fn begin(plan: &mut MonitorPlan<'_>, number: u32) -> Result<Begun> {
 impl<'a> Monitor<'a> {
     /// Takes up the signals and the first client, while the container's process sets itself up.
     pub(super) fn new(
-        plan: MonitorPlan<'a>,
+        mut plan: MonitorPlan<'a>,
         status: Status,
         listener: UnixListener,
         owner: Option<UnixStream>,
@@ -180,6 +190,8 @@ impl<'a> Monitor<'a> {
         if let (Some(stream), Some(request)) = (owner, plan.attach) {
             clients.add_owner(stream, request, &poller)?;
         }
+        let notify = plan.notify.take();
+        let notify = notify.map(|plan| Notify::new(plan, NOTIFY, &poller));
         Ok(Self {
             restarts: Restarts::new(plan.restart),
             plan,
@@ -189,6 +201,9 @@ impl<'a> Monitor<'a> {
             clients,
             stopping: false,
             ending: false,
+            start_anew: false,
+            health: None,
+            notify,
             phase: Phase::Over,
             last: None,
             buffer: Buffer::new(CHUNK),
@@ -196,8 +211,9 @@ impl<'a> Monitor<'a> {
         })
     }
 
-    /// Starts the container, answers, and stays until everything is done.
-    pub(super) fn run(mut self, answer: &mut Answer) {
+    /// Starts the container, answers, and stays until everything is done. Answers the exit code of
+    /// the monitor: the container's where it is a service's main process.
+    pub(super) fn run(mut self, answer: &mut Answer) -> u8 {
         match self.start(0) {
             Ok(pid) => answer.send(&Report::Ready {
                 monitor: self.status.monitor.clone(),
@@ -208,18 +224,22 @@ impl<'a> Monitor<'a> {
                 self.finish(&record, Vec::new());
                 answer.send(&Report::Failed(Failure::from(&e)));
                 (self.plan.cleanup)(&record);
-                return;
+                return 0;
             }
         }
         while !matches!(self.phase, Phase::Over) {
             self.turn();
         }
         let Some(record) = self.last.take() else {
-            return;
+            return 0;
         };
         self.linger(Some(Instant::now() + LINGER));
         (self.plan.cleanup)(&record);
         self.linger(None);
+        match &self.notify {
+            Some(_) => u8::try_from(record.code).unwrap_or(125),
+            None => 0,
+        }
     }
 
     /// Starts the process.
@@ -278,6 +298,8 @@ impl<'a> Monitor<'a> {
             networks_at: None,
             networks_restarts: UplinkRestarts::default(),
         }));
+        // Before the status: whoever sees that it runs, sees how it is.
+        self.begin_health();
         let recorded = self
             .plan
             .container
@@ -293,9 +315,13 @@ impl<'a> Monitor<'a> {
                 let _reaped = pidfd::wait(&current.running.pidfd);
             }
             self.phase = Phase::Over;
+            self.health = None;
             return Err(e);
         }
         self.event("start");
+        if let Some(notify) = &mut self.notify {
+            notify.started(self.status.monitor.pid);
+        }
         self.update_interest();
         Ok(pid)
     }
@@ -340,11 +366,13 @@ impl<'a> Monitor<'a> {
                     current.settle_at,
                     current.uplink_at,
                     current.networks_at,
+                    self.health.as_ref().and_then(health::Checking::deadline),
                 ]);
             }
             Phase::Restarting(when) => deadlines.push(Some(*when)),
             Phase::Over => {}
         }
+        deadlines.push(self.notify.as_ref().and_then(|n| n.beat));
         deadlines.into_iter().flatten().min()
     }
 
@@ -359,6 +387,12 @@ impl<'a> Monitor<'a> {
             UPLINK_START => self.start_uplink(),
             MEMORY => self.memory_changed(),
             NETWORKS => self.networks_ended(),
+            HEALTH => self.health_landed(),
+            NOTIFY => {
+                if let Some(notify) = &mut self.notify {
+                    notify.relay();
+                }
+            }
             client => self.serve(client, event),
         }
     }
@@ -367,6 +401,10 @@ impl<'a> Monitor<'a> {
         let now = Instant::now();
         let due = |when: Option<Instant>| when.is_some_and(|w| w <= now);
         self.clients.drop_slow(now, &self.poller);
+        let unhealthy = self.is_unhealthy();
+        if let Some(notify) = &mut self.notify {
+            notify.see_to_watchdog(now, unhealthy);
+        }
         match &mut self.phase {
             Phase::Running(current) => {
                 if due(current.kill_at) {
@@ -384,6 +422,7 @@ impl<'a> Monitor<'a> {
                     self.start_uplink();
                 }
                 self.see_to_networks(now);
+                self.see_to_health(now);
             }
             Phase::Restarting(when) if *when <= now => self.restart(),
             Phase::Restarting(_) | Phase::Over => {}
@@ -415,15 +454,20 @@ impl<'a> Monitor<'a> {
     /// SIGTERM for the monitor: logout or shutdown. The container is stopped, without restart.
     fn end_gently(&mut self) {
         self.ending = true;
-        match &mut self.phase {
-            Phase::Running(current) => {
-                let pidfd = &current.running.pidfd;
-                let _gone = pidfd::send_signal(pidfd, self.plan.stop_signal);
-                let at = Instant::now() + self.plan.stop_timeout;
-                current.kill_at = Some(current.kill_at.map_or(at, |k| k.min(at)));
-            }
+        match &self.phase {
+            Phase::Running(_) => self.ask_to_end(),
             Phase::Restarting(_) => self.give_up_restart(),
             Phase::Over => {}
+        }
+    }
+
+    /// Sends the running process its stop signal, and SIGKILL later.
+    fn ask_to_end(&mut self) {
+        if let Phase::Running(current) = &mut self.phase {
+            let pidfd = &current.running.pidfd;
+            let _gone = pidfd::send_signal(pidfd, self.plan.stop_signal);
+            let at = Instant::now() + self.plan.stop_timeout;
+            current.kill_at = Some(current.kill_at.map_or(at, |k| k.min(at)));
         }
     }
 
@@ -488,6 +532,7 @@ impl<'a> Monitor<'a> {
             Ok(Some(ended)) => Some(ended.code()),
             Err(_) => None,
         };
+        self.end_health();
         // What it wrote last is still in the pipes; nobody adds to it any more, so this ends.
         self.relay(false, DRAIN);
         self.relay(true, DRAIN);
@@ -540,7 +585,11 @@ impl<'a> Monitor<'a> {
             .into_iter()
             .collect();
         let stopped = self.stopping || self.ending;
-        let again = self.restarts.after(record.code, ran, stopped);
+        let anew = std::mem::take(&mut self.start_anew) && !stopped;
+        let again = match anew {
+            true => Some(Duration::ZERO),
+            false => self.restarts.after(record.code, ran, stopped),
+        };
         match again {
             Some(delay) => {
                 self.tell(&events);

@@ -5,8 +5,10 @@ use crate::base::{Error, Kind, Result};
 use crate::cgroup::{self, Group};
 use crate::handoff::control::{Control, Request};
 use crate::operations::session::Session;
+use crate::spec::image::Healthcheck;
 use crate::state::container::{Container, ContainerLock};
-use crate::state::options::{DeviceLimit, Resources, RestartPolicy};
+use crate::state::health::{Checks, LogDestination, OnFailure, StartupCheck};
+use crate::state::options::{ContainerOptions, DeviceLimit, Resources, RestartPolicy};
 
 fn locked(session: &Session, container: &mut Container) -> Result<ContainerLock> {
     reap::lock(session, container)?
@@ -69,6 +71,89 @@ pub struct Changes {
     pub env: Vec<String>,
     /// `--unsetenv`: gone at the next start.
     pub unset_env: Vec<String>,
+    /// `--health-*`, `--no-healthcheck`.
+    pub health: HealthChanges,
+}
+
+/// Health options that `update` changes; absent fields stay.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HealthChanges {
+    /// The check: an empty test keeps the test, a figure 0 keeps the figure.
+    pub check: Option<Healthcheck>,
+    /// `--health-interval` was given: whether it was `disable`.
+    pub manual: Option<bool>,
+    /// The startup check, in the same way.
+    pub startup: Option<StartupCheck>,
+    /// `--health-on-failure`.
+    pub on_failure: Option<OnFailure>,
+    /// `--health-log-destination`.
+    pub log: Option<LogDestination>,
+    /// `--health-max-log-count`.
+    pub max_log_count: Option<u32>,
+    /// `--health-max-log-size`.
+    pub max_log_size: Option<u32>,
+}
+
+impl HealthChanges {
+    /// Puts them over what a container has.
+    pub fn apply(&self, options: &mut ContainerOptions) {
+        if let Some(check) = &self.check {
+            let old = options.healthcheck.take();
+            let old = old.filter(|o| o.test.first().is_none_or(|t| t != "NONE"));
+            options.healthcheck = Some(match (&old, check.test.is_empty()) {
+                (Some(old), false) if check.test[0] != "NONE" => Healthcheck {
+                    test: check.test.clone(),
+                    ..figures(old, check)
+                },
+                (Some(old), true) => figures(old, check),
+                _ => check.clone(),
+            });
+        }
+        let health = &mut options.health;
+        if let Some(startup) = &self.startup {
+            let mut new = health.startup.clone().unwrap_or_default();
+            if !startup.test.is_empty() {
+                new.test.clone_from(&startup.test);
+            }
+            for (slot, value) in [
+                (&mut new.interval, startup.interval),
+                (&mut new.timeout, startup.timeout),
+            ] {
+                if value != 0 {
+                    *slot = value;
+                }
+            }
+            for (slot, value) in [
+                (&mut new.retries, startup.retries),
+                (&mut new.success, startup.success),
+            ] {
+                if value != 0 {
+                    *slot = value;
+                }
+            }
+            health.startup = Some(new);
+        }
+        health.manual = self.manual.unwrap_or(health.manual);
+        health.on_failure = self.on_failure.unwrap_or(health.on_failure);
+        health.max_log_count = self.max_log_count.or(health.max_log_count);
+        health.max_log_size = self.max_log_size.or(health.max_log_size);
+        if let Some(log) = &self.log {
+            health.log = log.clone();
+        }
+    }
+}
+
+/// A check with another's figures where those are given.
+fn figures(old: &Healthcheck, new: &Healthcheck) -> Healthcheck {
+    let pick = |old: i64, new: i64| if new == 0 { old } else { new };
+    Healthcheck {
+        test: old.test.clone(),
+        interval: pick(old.interval, new.interval),
+        timeout: pick(old.timeout, new.timeout),
+        start_period: pick(old.start_period, new.start_period),
+        start_interval: pick(old.start_interval, new.start_interval),
+        retries: pick(old.retries, new.retries),
+    }
 }
 
 impl Changes {
@@ -127,7 +212,20 @@ pub fn update(session: &Session, container: &Container, changes: &Changes) -> Re
         options.unset_env.retain(|n| n != name);
         options.env.push(text.clone());
     }
+    let health = changes.health != HealthChanges::default();
+    if health {
+        changes.health.apply(options);
+    }
+    // The image says what was not given; one that is gone says nothing.
+    let image = super::create::image_of(session, &container).ok().flatten();
+    let image = image.as_ref().map(|i| &i.config.config);
+    let checks = Checks::of(&container.record.options, image)?;
     container.write_record()?;
+    if health && container.state()?.is_active() {
+        let checks = serde_json::to_value(checks)
+            .map_err(|e| Error::internal("cannot encode the health check").because(e))?;
+        Control::connect(&container.control_socket())?.call(&Request::Health { checks })?;
+    }
     if let Some(policy) = &changes.restart
         && container.state()?.is_active()
     {
@@ -173,6 +271,48 @@ pub(super) fn merge(old: &Resources, new: &Resources) -> Resources {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn health_options_that_are_not_named_stay() {
+        let test = |text: &str| vec!["CMD".to_owned(), text.to_owned()];
+        let mut options = ContainerOptions {
+            healthcheck: Some(Healthcheck {
+                test: test("a"),
+                interval: 5,
+                retries: 7,
+                ..Healthcheck::default()
+            }),
+            ..ContainerOptions::default()
+        };
+        options.health.max_log_size = Some(9);
+        let change = |check: Healthcheck| HealthChanges {
+            check: Some(check),
+            ..HealthChanges::default()
+        };
+        let retries = Healthcheck {
+            retries: 2,
+            ..Healthcheck::default()
+        };
+        change(retries).apply(&mut options);
+        let now = options.healthcheck.clone().unwrap();
+        assert_eq!((now.test, now.interval, now.retries), (test("a"), 5, 2));
+        let other = Healthcheck {
+            test: test("b"),
+            ..Healthcheck::default()
+        };
+        change(other.clone()).apply(&mut options);
+        let now = options.healthcheck.clone().unwrap();
+        assert_eq!((now.test, now.interval), (test("b"), 5));
+        let none = Healthcheck {
+            test: vec!["NONE".to_owned()],
+            ..Healthcheck::default()
+        };
+        change(none.clone()).apply(&mut options);
+        assert_eq!(options.healthcheck, Some(none));
+        change(other.clone()).apply(&mut options);
+        assert_eq!(options.healthcheck, Some(other));
+        assert_eq!(options.health.max_log_size, Some(9));
+    }
 
     #[test]
     fn limits_that_are_not_named_stay() {

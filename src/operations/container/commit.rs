@@ -19,6 +19,7 @@ use crate::spec::image::{Empty, History, ImageConfig};
 use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
 use crate::state::container::{Container, State};
+use crate::state::health::{Probe, merged};
 use crate::storage::snapshot::{Packed, Snapshot};
 use crate::storage::{Store, View};
 use crate::sys::fd as descriptors;
@@ -226,8 +227,11 @@ fn config(
     if record.stop_signal != 0 && given.stop_signal.is_some() {
         run.stop_signal = Some(crate::base::signal::name(record.stop_signal));
     }
-    if let Some(check) = &given.healthcheck {
-        run.healthcheck = Some(check.clone());
+    // Docker's format has no word for checks over the network: those stay with the container.
+    if let Some(check) = merged(given.healthcheck.as_ref(), run.healthcheck.as_ref())
+        && Probe::is_for_images(&check.test)
+    {
+        run.healthcheck = Some(check);
     }
     if options.include_volumes {
         for volume in &record.volumes {

@@ -1,4 +1,5 @@
-//! `exec`: a further process in a running container, joined directly; the monitor has no part in it.
+//! `exec`: a further process in a running container, joined directly; the monitor has no part in it
+//! but for those that it starts itself, for health checks.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -11,17 +12,19 @@ use crate::cgroup::{self, Group, Manager};
 use crate::handoff::keys::{self, DetachKeys};
 use crate::handoff::relay::{self, Caller, Local, Outcome};
 use crate::handoff::terminal::{Size, is_terminal};
+use crate::monitor::Probing;
 use crate::operations::session::Session;
 use crate::runtime::exec::{ExecRequest, exec as start};
 use crate::runtime::user::{ResolvedUser, resolve_user};
 use crate::runtime::userns::{Want, enter};
-use crate::runtime::{Stdio, generate, seccomp};
+use crate::runtime::{Launched, Stdio, generate, seccomp};
 use crate::spec::idmap::{IdMaps, to_host};
 use crate::spec::runtime::{ConsoleSize, Process, Spec};
 use crate::state::container::{Container, Containers, State, Status};
 use crate::state::options::passed;
 use crate::state::request::ExecOptions;
 use crate::sys::fd as descriptors;
+use crate::sys::process::Identity;
 use crate::sys::{Call as _, Error as SysError};
 
 /// How it went.
@@ -41,47 +44,14 @@ pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
     let (container, status) = target(session, options)?;
     enter(&session.dirs, Want::Of(status.monitor.clone()))?;
     let what = || format!("cannot execute in container {:?}", container.name());
-    let spec = look::spec_of(session, &container)?
-        .ok_or_else(|| Error::new(Kind::Corrupt, what()).because("its specification is gone"))?;
-    let init = status
-        .init
-        .clone()
-        .ok_or_else(|| Error::new(Kind::InUse, what()).because("it is between two starts"))?;
-    let root = root_of(init.pid).what(what)?;
-    let process = process(options, &container, &spec, &root).what(what)?;
-    let nested = nested_maps(&spec);
-    let owner = outside(nested.as_ref(), process.user.uid, process.user.gid);
-    let seccomp = filter(&container, &process, &spec)?;
-    let (stdio, ends) = streams(options, owner)?;
+    let ready = Ready::new(session, &container, &status, options, What::Command).what(what)?;
+    let (stdio, ends) = streams(options, ready.owner)?;
     let preserve = passed(options.preserve_fds, &options.preserve_fd)
         .into_iter()
         .map(|n| n.map(|n| inherited(n).what(what)).transpose())
         .collect::<Result<Vec<_>>>()?;
-    let cgroup = match &status.cgroup {
-        Some(path) => {
-            let group = Group::open(path)?;
-            group
-                .approach(|| Manager::find(&session.env, &cgroup::probe(), session.user.uid == 0))
-                .what(what)?;
-            Some(group.birthplace(init.pid).what(what)?)
-        }
-        None => None,
-    };
     let id = names::random_id()?.to_string();
-    let launched = start(ExecRequest {
-        target: init,
-        process,
-        stdio,
-        seccomp_flags: seccomp.as_ref().map_or(0, |f| f.flags),
-        seccomp: seccomp.map(|f| f.program),
-        preserve,
-        cgroup,
-        die_with_parent: false,
-        keep_keyring: false,
-        agent: None,
-        groups: Vec::new(),
-    })
-    .what(what)?;
+    let launched = ready.start(stdio, preserve).what(what)?;
     events::write_with(session, &container, "exec", "execID", &id);
     if options.detach {
         return Ok(Executed::Detached(id));
@@ -113,6 +83,113 @@ pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
         journal.write(&event);
     }
     Ok(Executed::Ended(outcome))
+}
+
+/// Who runs a further process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// A command, from wherever it was typed.
+    Command,
+    /// The container's monitor, for a health check: it dies with it.
+    Check,
+}
+
+/// A further process, ready to go.
+struct Ready {
+    init: Identity,
+    process: Process,
+    /// The owner of its streams, as the caller counts.
+    owner: (u32, u32),
+    seccomp: Option<seccomp::Filter>,
+    cgroup: Option<OwnedFd>,
+    what: What,
+}
+
+impl Ready {
+    /// The caller is in the container's monitor's user namespace.
+    fn new(
+        session: &Session,
+        container: &Container,
+        status: &Status,
+        options: &ExecOptions,
+        what: What,
+    ) -> Result<Self> {
+        let spec = look::spec_of(session, container)?
+            .ok_or_else(|| Error::new(Kind::Corrupt, "its specification is gone"))?;
+        let init = status
+            .init
+            .clone()
+            .ok_or_else(|| Error::new(Kind::InUse, "it is between two starts"))?;
+        let root = root_of(init.pid)?;
+        let process = process(options, container, &spec, &root)?;
+        let nested = nested_maps(&spec);
+        let owner = outside(nested.as_ref(), process.user.uid, process.user.gid);
+        let seccomp = filter(container, &process, &spec)?;
+        let cgroup = match &status.cgroup {
+            Some(path) => {
+                let group = Group::open(path)?;
+                if what == What::Command {
+                    group.approach(|| {
+                        Manager::find(&session.env, &cgroup::probe(), session.user.uid == 0)
+                    })?;
+                }
+                Some(group.birthplace(init.pid)?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            init,
+            process,
+            owner,
+            seccomp,
+            cgroup,
+            what,
+        })
+    }
+
+    fn start(self, stdio: Stdio, preserve: Vec<Option<OwnedFd>>) -> Result<Launched> {
+        start(ExecRequest {
+            target: self.init,
+            process: self.process,
+            stdio,
+            seccomp_flags: self.seccomp.as_ref().map_or(0, |f| f.flags),
+            seccomp: self.seccomp.map(|f| f.program),
+            preserve,
+            cgroup: self.cgroup,
+            die_with_parent: self.what == What::Check,
+            keep_keyring: false,
+            agent: None,
+            groups: Vec::new(),
+        })
+    }
+}
+
+/// Runs a program of a health check, in a process of the monitor's made for it.
+///
+/// # Errors
+/// As [`exec`].
+pub(super) fn check(
+    session: &Session,
+    container: &Container,
+    status: &Status,
+    words: &[String],
+) -> Result<Probing> {
+    let options = ExecOptions {
+        command: words.to_vec(),
+        ..ExecOptions::default()
+    };
+    let ready = Ready::new(session, container, status, &options, What::Check)?;
+    let (output, theirs) = descriptors::pipe()?;
+    give(&theirs, ready.owner)?;
+    let both = theirs
+        .try_clone()
+        .what(|| "cannot duplicate a descriptor")?;
+    let launched = ready.start(Stdio::Fds([descriptors::null()?, theirs, both]), Vec::new())?;
+    Ok(Probing {
+        pid: launched.pid,
+        pidfd: launched.pidfd,
+        output,
+    })
 }
 
 fn target(session: &Session, options: &ExecOptions) -> Result<(Container, Status)> {
@@ -223,7 +300,7 @@ type Ends = [Option<OwnedFd>; 3];
 
 /// The process's streams and our ends of them. Never the caller's own files: a container must not
 /// hold a descriptor of the host.
-fn streams(options: &ExecOptions, (uid, gid): (u32, u32)) -> Result<(Stdio, Ends)> {
+fn streams(options: &ExecOptions, owner: (u32, u32)) -> Result<(Stdio, Ends)> {
     if options.tty {
         let size = [std::io::stdin().as_fd(), std::io::stdout().as_fd()]
             .into_iter()
@@ -246,22 +323,27 @@ fn streams(options: &ExecOptions, (uid, gid): (u32, u32)) -> Result<(Stdio, Ends
     };
     let (our_stdout, stdout) = descriptors::pipe()?;
     let (our_stderr, stderr) = descriptors::pipe()?;
-    if (uid, gid) != (0, 0) {
-        // Else the process could not open /dev/stdout.
-        let pipes = [
-            our_stdin.is_some().then_some(&stdin),
-            Some(&stdout),
-            Some(&stderr),
-        ];
-        for pipe in pipes.into_iter().flatten() {
-            rustix::fs::fchown(pipe, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .call("fchown", || "pipe".to_owned())?;
-        }
+    let pipes = [
+        our_stdin.is_some().then_some(&stdin),
+        Some(&stdout),
+        Some(&stderr),
+    ];
+    for pipe in pipes.into_iter().flatten() {
+        give(pipe, owner)?;
     }
     Ok((
         Stdio::Fds([stdin, stdout, stderr]),
         [our_stdin, Some(our_stdout), Some(our_stderr)],
     ))
+}
+
+/// Gives a pipe to the process's user, who could not open /dev/stdout otherwise.
+fn give(pipe: &OwnedFd, (uid, gid): (u32, u32)) -> Result<()> {
+    if (uid, gid) != (0, 0) {
+        rustix::fs::fchown(pipe, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .call("fchown", || "pipe".to_owned())?;
+    }
+    Ok(())
 }
 
 fn inherited(number: u32) -> Result<OwnedFd> {

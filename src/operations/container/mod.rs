@@ -12,6 +12,7 @@ pub mod create;
 pub mod events;
 pub mod exec;
 pub mod filter;
+pub mod health;
 pub mod inspect;
 pub mod launch;
 pub mod list;

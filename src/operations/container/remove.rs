@@ -170,6 +170,7 @@ fn depends_on(other: &Container, container: &Container) -> bool {
         state: State::Created,
         status: None,
         exit: None,
+        health: None,
     };
     inspect::namespace_dependencies(&summary).any(|id| id == container.id().as_str())
 }

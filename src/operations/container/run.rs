@@ -12,6 +12,7 @@ use crate::handoff::relay::{self, Caller, Outcome};
 use crate::handoff::terminal::Size;
 use crate::monitor::Started;
 use crate::operations::session::Session;
+use crate::operations::system::boot;
 use crate::runtime::userns::{Want, enter};
 use crate::spec::id::ContainerId;
 use crate::state::container::{Container, ContainerLock, State};
@@ -102,6 +103,11 @@ pub fn run(
         }
     };
     drop(lock);
+    if run.detach
+        && let Some(hint) = boot::hint(session, &container)
+    {
+        warn(&hint);
+    }
     if !container.record.options.remove {
         // The container runs meanwhile. A short one may be gone with `rm` by now.
         drop(container.sync());

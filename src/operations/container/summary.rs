@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::base::Result;
 use crate::base::time::{Timestamp, human_duration};
 use crate::state::container::{Container, ExitRecord, Situation, State, Status};
+use crate::state::health::HealthRecord;
 use crate::state::options::{MountSource, PortMapping};
 
 /// One container as of now.
@@ -18,6 +19,8 @@ pub struct Summary {
     pub status: Option<Status>,
     /// How the last run ended.
     pub exit: Option<ExitRecord>,
+    /// How its checks went, in the present run or the last one since boot.
+    pub health: Option<HealthRecord>,
 }
 
 impl Summary {
@@ -32,7 +35,9 @@ impl Summary {
     /// # Errors
     /// `Corrupt` for damaged records.
     pub fn of(container: Container) -> Result<Self> {
-        Self::from(container, Container::situation)
+        let mut summary = Self::from(container, Container::situation)?;
+        summary.health = summary.container.health()?;
+        Ok(summary)
     }
 
     /// As [`Summary::of`], for a container that had no runtime folder a moment ago.
@@ -57,6 +62,7 @@ impl Summary {
             state,
             status,
             exit,
+            health: None,
         })
     }
 
@@ -118,9 +124,12 @@ impl Summary {
         }
     }
 
-    /// healthy, unhealthy, starting, or none.
+    /// healthy, unhealthy, starting, or none; of a container that runs.
     pub fn health(&self) -> &'static str {
-        "none"
+        match (&self.health, self.state) {
+            (Some(health), State::Running | State::Paused) => health.status.name(),
+            _ => "none",
+        }
     }
 
     /// When its present or last run began.
@@ -160,7 +169,13 @@ impl Summary {
                 Some(e) => format!("Restarting ({}) {} ago", e.code, ago(Some(e.finished))),
                 None => "Restarting".to_owned(),
             },
-            State::Running => format!("Up {}", ago(self.started())),
+            State::Running => {
+                let up = format!("Up {}", ago(self.started()));
+                match self.health() {
+                    "none" => up,
+                    health => format!("{up} ({health})"),
+                }
+            }
             State::Paused => format!("Up {} (Paused)", ago(self.started())),
             State::Exited => format!("Exited ({}) {} ago", self.exit_code(), ago(self.finished())),
             State::Lost => "Exited (-1)".to_owned(),

@@ -13,6 +13,7 @@ use crate::handoff::control::{Control, Waiting};
 use crate::handoff::ended;
 use crate::operations::session::Session;
 use crate::state::container::{Container, State};
+use crate::state::health::Health;
 use crate::sys::watch::Watch;
 
 /// What to wait for.
@@ -28,13 +29,15 @@ pub enum Condition {
     Paused,
     /// It is gone.
     Removed,
+    /// Its health checks say so, while it runs.
+    Health(Health),
 }
 
 impl Condition {
     /// Parses podman's words.
     ///
     /// # Errors
-    /// `Unsupported` for states of health checks, `Invalid` for anything else.
+    /// `Invalid` for anything else.
     pub fn parse(text: &str) -> Result<Self> {
         Ok(match text.to_ascii_lowercase().as_str() {
             "stopped" | "exited" | "not-running" => Self::Stopped,
@@ -42,20 +45,21 @@ impl Condition {
             "running" => Self::Running,
             "paused" => Self::Paused,
             "removed" | "removing" => Self::Removed,
-            "healthy" | "unhealthy" => {
-                return Err(Error::unsupported(format!(
-                    "cannot wait for {text:?}: health checks do not run yet"
-                )));
-            }
+            "healthy" => Self::Health(Health::Healthy),
+            "unhealthy" => Self::Health(Health::Unhealthy),
             _ => {
                 return Err(Error::invalid(format!("no such state: {text:?}"))
-                    .hint("states are created, running, paused, stopped (or exited) and removed"));
+                    .hint("states are created, running, paused, healthy, unhealthy, stopped (or exited) and \
+                           removed"));
             }
         })
     }
 
-    fn holds(self, state: State) -> bool {
+    fn holds(self, state: State, health: Option<Health>) -> bool {
         match self {
+            Self::Health(wanted) => {
+                health == Some(wanted) && matches!(state, State::Running | State::Paused)
+            }
             Self::Stopped => matches!(state, State::Exited | State::Lost),
             Self::Created => state == State::Created,
             Self::Running => state == State::Running,
@@ -146,7 +150,11 @@ fn look(
         )));
     };
     let (state, status) = container.state_and_status()?;
-    let holds = conditions.iter().any(|c| c.holds(state));
+    let health = match conditions.iter().any(|c| matches!(c, Condition::Health(_))) {
+        true => container.health()?.map(|h| h.status),
+        false => None,
+    };
+    let holds = conditions.iter().any(|c| c.holds(state, health));
     match state {
         // The next command cleans up: this one.
         State::Lost if holds => {
@@ -156,6 +164,9 @@ fn look(
         State::Exited if holds => return Ok(Look::Holds(code(container)?)),
         _ if holds => return Ok(Look::Holds(-1)),
         _ => {}
+    }
+    if conditions.iter().all(|c| matches!(c, Condition::Health(_))) {
+        in_vain(container, state, health.is_some())?;
     }
     if conditions.contains(&Condition::Stopped) && state.is_active() {
         if waiting.is_none() {
@@ -178,6 +189,26 @@ fn look(
         None => Look::Again,
         monitor => Look::Until(watch, monitor),
     })
+}
+
+/// Refuses to wait for the health of what will have none.
+fn in_vain(container: &Container, state: State, checked: bool) -> Result<()> {
+    let name = container.name();
+    match state {
+        State::Exited | State::Lost => Err(Error::new(
+            Kind::InUse,
+            format!(
+                "container {name:?} has ended with exit code {}",
+                code(container)?
+            ),
+        )
+        .hint(format!("coracle logs {name}"))),
+        State::Running | State::Paused if !checked => Err(Error::invalid(format!(
+            "container {name:?} has no health check"
+        ))
+        .hint("coracle update --health-cmd COMMAND gives it one")),
+        _ => Ok(()),
+    }
 }
 
 fn is_gone(e: &Error) -> bool {
@@ -310,10 +341,8 @@ mod tests {
         ] {
             assert_eq!(Condition::parse(word).unwrap(), condition);
         }
-        assert_eq!(
-            Condition::parse("healthy").unwrap_err().kind(),
-            Kind::Unsupported
-        );
+        let healthy = Condition::parse("Healthy").unwrap();
+        assert_eq!(healthy, Condition::Health(Health::Healthy));
         assert_eq!(Condition::parse("happy").unwrap_err().kind(), Kind::Invalid);
     }
 }

@@ -1,5 +1,6 @@
 //! What people do with coracle itself.
 
+pub mod boot;
 pub mod check;
 pub mod df;
 pub mod info;

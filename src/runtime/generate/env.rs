@@ -13,6 +13,16 @@ use crate::state::options::ContainerOptions;
 /// Where programs are looked for when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What systemd gives one process and no other.
+const OF_SERVICES: &[&str] = &[
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+];
+
 /// Variables in order of first appearance; a later value replaces an earlier one in place.
 #[derive(Debug, Default)]
 struct Variables(Vec<(String, String)>);
@@ -117,6 +127,9 @@ pub(super) fn environment(
     }
     vars.extend(&options.env_proxy)?;
     vars.extend(&options.env_host)?;
+    // What systemd told the caller is not for the container: it gets its own below.
+    vars.0
+        .retain(|(key, _)| !OF_SERVICES.contains(&key.as_str()));
     if options.unset_env_all {
         vars.0.clear();
     }
@@ -131,6 +144,7 @@ pub(super) fn environment(
     }
     vars.extend(&options.env)?;
     vars.extend(&facts.secret_env)?;
+    vars.extend(&facts.service_env)?;
     if systemd {
         vars.set_missing("container_uuid", facts.id.get(..32).unwrap_or(&facts.id));
     }

@@ -73,6 +73,10 @@ pub struct Facts {
     pub secret_files: Vec<SecretFact>,
     /// Secrets as variables, `KEY=VALUE`.
     pub secret_env: Vec<String>,
+    /// What a service of systemd is given, `KEY=VALUE`.
+    pub service_env: Vec<String>,
+    /// The folder with the socket for sd_notify(3).
+    pub notify: Option<PathBuf>,
     /// Host device nodes for `--privileged`, `/dev/...` paths.
     pub host_devices: Vec<PathBuf>,
     /// The host has cgroup v2 mounted.

@@ -28,7 +28,11 @@ pub use record::{BoundVolume, ContainerImage, ContainerRecord, ExitRecord, State
 use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::spec::id::{ContainerId, ObjectName};
+use crate::state::health::HealthRecord;
 use crate::sys::process::Identity;
+
+/// See [`crate::state::health`].
+const HEALTH: &str = "health.json";
 
 /// One container's record together with its folders.
 #[derive(Clone, Debug)]
@@ -271,6 +275,30 @@ impl Container {
             status,
             Durability::Volatile,
         )
+    }
+
+    /// How its checks went in the present or last run, since boot.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged record.
+    pub fn health(&self) -> Result<Option<HealthRecord>> {
+        read_json(&self.runtime_dir.join(HEALTH))
+    }
+
+    /// Writes how its checks went. The monitor only.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn write_health(&self, health: &HealthRecord) -> Result<()> {
+        write_json(&self.runtime_dir.join(HEALTH), health, Durability::Volatile)
+    }
+
+    /// Takes that record away: this run has no checks. The monitor only.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn clear_health(&self) -> Result<()> {
+        files::remove_file_if_exists(&self.runtime_dir.join(HEALTH))
     }
 
     /// Removes the status and the control socket: the run is over and recorded.

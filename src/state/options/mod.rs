@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::HealthOptions;
 use crate::spec::image::Healthcheck;
 use crate::spec::platform::Platform;
 use crate::spec::runtime::{IdMapping, Rlimit};
@@ -19,7 +20,7 @@ use crate::spec::runtime::{IdMapping, Rlimit};
 pub use resources::{CgroupManager, DeviceLimit, DeviceLimitKind, Resources};
 
 /// What was not given is not stored: records stay short, and listing many containers quick.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -239,9 +240,15 @@ pub struct ContainerOptions {
     /// `--rmi`.
     #[serde(skip_serializing_if = "is_default")]
     pub remove_image: bool,
-    /// `--health-*` and `--no-healthcheck`, merged over the image's.
+    /// `--health-*` and `--no-healthcheck`, to be merged over the image's (`state::health::merged`).
     #[serde(skip_serializing_if = "is_default")]
     pub healthcheck: Option<Healthcheck>,
+    /// The rest of `--health-*`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub health: HealthOptions,
+    /// `--sdnotify`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sdnotify: SdNotify,
     /// `--platform`, `--arch`, `--os`, `--variant`.
     #[serde(skip_serializing_if = "is_default")]
     pub platform: Option<Platform>,
@@ -710,6 +717,33 @@ pub enum LogDriver {
     None,
     /// The container has the caller's descriptors.
     Passthrough,
+}
+
+/// `--sdnotify`: who tells systemd that the container is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SdNotify {
+    /// The container itself, through a socket.
+    #[default]
+    Container,
+    /// Its monitor, once its process runs.
+    Conmon,
+    /// Its monitor, once it is healthy.
+    Healthy,
+    /// Nobody.
+    Ignore,
+}
+
+impl SdNotify {
+    /// podman's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Conmon => "conmon",
+            Self::Healthy => "healthy",
+            Self::Ignore => "ignore",
+        }
+    }
 }
 
 /// `--restart`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::health::HealthFlags;
 use super::refused::Refused;
 use crate::state::options::CgroupManager;
 
@@ -13,6 +14,8 @@ use crate::state::options::CgroupManager;
 pub struct CreateFlags {
     #[command(flatten)]
     pub(super) general: General,
+    #[command(flatten)]
+    pub(super) health: HealthFlags,
     #[command(flatten)]
     pub(super) process: Process,
     #[command(flatten)]
@@ -65,6 +68,9 @@ pub(super) struct General {
     /// Option of the log driver: path=, max-size=, max-file=, tag=
     #[arg(long, value_name = "KEY=VALUE")]
     pub log_opt: Vec<String>,
+    /// Who tells systemd that it is up: container, conmon, healthy, ignore
+    #[arg(long, value_name = "MODE")]
+    pub sdnotify: Option<String>,
     /// Signal that stops the container
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
@@ -79,12 +85,6 @@ pub(super) struct General {
         hide_default_value = true
     )]
     pub timeout: u32,
-    /// Ignore the image's health check
-    #[arg(long)]
-    pub no_healthcheck: bool,
-    /// Health check; only `none` yet
-    #[arg(long, alias = "healthcheck-command", value_name = "COMMAND")]
-    pub health_cmd: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 mod conf;
 mod env;
 mod flags;
+mod health;
 mod limits;
 mod mount;
 mod network;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 pub use env::read_variables;
 pub use flags::CreateFlags;
 pub(super) use flags::Limits;
+pub(super) use health::HealthFlags;
 pub(super) use limits::resources;
 pub(crate) use network::{interface_name, network_wish};
 
@@ -30,12 +32,12 @@ use crate::config::env::Env;
 use crate::operations::container::request::RunOptions;
 use crate::operations::image::policy::RegistryOptions;
 use crate::spec::id::ObjectName;
-use crate::spec::image::Healthcheck;
 use crate::spec::platform::Platform;
 use crate::spec::runtime::Rlimit;
+use crate::state::health::HealthOptions;
 use crate::state::options::{
     ContainerOptions, HostUser, ImageVolume, LogDriver, LogOptions, NamespaceMode, RestartPolicy,
-    RootfsOption, SystemdMode,
+    RootfsOption, SdNotify, SystemdMode,
 };
 use crate::state::request::AttachStreams;
 
@@ -195,7 +197,7 @@ fn options(
         return Err(Error::invalid("--group-add keep-groups stands alone"));
     }
     let absolute = |path: &PathBuf| host.cwd.join(path);
-    Ok(ContainerOptions {
+    let mut options = ContainerOptions {
         name,
         image: if files.rootfs {
             String::new()
@@ -320,12 +322,16 @@ fn options(
         restart,
         remove,
         remove_image: manner.rmi,
-        healthcheck: healthcheck(general)?,
+        healthcheck: None,
+        health: HealthOptions::default(),
+        sdnotify: sdnotify(general.sdnotify.as_deref())?,
         platform: platform(&flags.image)?,
         cidfile: general.cidfile.as_ref().map(absolute),
         pidfile: general.pidfile.as_ref().map(absolute),
         create_command: Vec::new(),
-    })
+    };
+    flags.health.changes()?.apply(&mut options);
+    Ok(options)
 }
 
 fn listed(wanted: bool, all: impl FnOnce() -> Vec<(String, String)>) -> Vec<String> {
@@ -586,22 +592,18 @@ fn log(general: &flags::General) -> Result<LogOptions> {
     Ok(log)
 }
 
-fn healthcheck(general: &flags::General) -> Result<Option<Healthcheck>> {
-    let none = Some(Healthcheck {
-        test: vec!["NONE".to_owned()],
-        ..Healthcheck::default()
-    });
-    match general.health_cmd.as_deref() {
-        Some("none" | "") => Ok(none),
-        Some(_) if general.no_healthcheck => Err(Error::invalid(
-            "--health-cmd and --no-healthcheck contradict each other",
-        )),
-        Some(_) => Err(Error::unsupported(
-            "cannot use --health-cmd: health checks come with a later version",
-        )),
-        None if general.no_healthcheck => Ok(none),
-        None => Ok(None),
-    }
+fn sdnotify(text: Option<&str>) -> Result<SdNotify> {
+    Ok(match text {
+        None | Some("" | "container") => SdNotify::Container,
+        Some("conmon") => SdNotify::Conmon,
+        Some("healthy") => SdNotify::Healthy,
+        Some("ignore") => SdNotify::Ignore,
+        Some(text) => {
+            return Err(Error::invalid(format!(
+                "invalid --sdnotify {text:?}: use container, conmon, healthy or ignore"
+            )));
+        }
+    })
 }
 
 fn platform(flags: &flags::Image) -> Result<Option<Platform>> {

@@ -5,7 +5,6 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::base::{Error, Result};
 
 /// The sentence after "cannot use --flag: ".
-const LATER_HEALTH: &str = "health checks come with a later version";
 const LATER_PODS: &str = "pods come with a later version";
 const WINDOWS: &str = "it is for Windows";
 const NO_CGROUP_DEVICES: &str = "only root on the host can limit devices";
@@ -26,29 +25,6 @@ const FLAGS: &[(&str, bool, &str)] = &[
         "volume-driver",
         true,
         "volumes are folders, without plugins",
-    ),
-    ("health-interval", true, LATER_HEALTH),
-    ("health-log-destination", true, LATER_HEALTH),
-    ("health-max-log-count", true, LATER_HEALTH),
-    ("health-max-log-size", true, LATER_HEALTH),
-    ("health-on-failure", true, LATER_HEALTH),
-    ("health-retries", true, LATER_HEALTH),
-    ("health-start-interval", true, LATER_HEALTH),
-    ("health-start-period", true, LATER_HEALTH),
-    ("health-startup-cmd", true, LATER_HEALTH),
-    ("health-startup-interval", true, LATER_HEALTH),
-    ("health-startup-retries", true, LATER_HEALTH),
-    ("health-startup-success", true, LATER_HEALTH),
-    ("health-startup-timeout", true, LATER_HEALTH),
-    ("health-timeout", true, LATER_HEALTH),
-    ("healthcheck-interval", true, LATER_HEALTH),
-    ("healthcheck-retries", true, LATER_HEALTH),
-    ("healthcheck-start-period", true, LATER_HEALTH),
-    ("healthcheck-timeout", true, LATER_HEALTH),
-    (
-        "sdnotify",
-        true,
-        "readiness messages come with a later version",
     ),
     (
         "link",

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use crate::operations::container::summary::Summary;
+use crate::state::health::{LOG_COUNT, LOG_SIZE, LogDestination, merged};
 use crate::state::options::{ContainerOptions, SecretTarget};
 
 pub(super) fn config(s: &Summary, cx: &Context<'_>) -> Value {
@@ -97,21 +98,38 @@ pub(super) fn config(s: &Summary, cx: &Context<'_>) -> Value {
         "Labels": options.labels,
         "Annotations": cx.spec.map_or_else(|| options.annotations.clone(), |s| s.annotations.clone()),
         "StopSignal": signal_name(record.stop_signal),
-        "HealthcheckOnFailureAction": "none",
-        "Healthcheck": options.healthcheck.clone().or_else(|| image.and_then(|i| i.healthcheck.clone())),
+        "Healthcheck": merged(options.healthcheck.as_ref(), image.and_then(|i| i.healthcheck.as_ref())),
+        "HealthcheckOnFailureAction": options.health.on_failure.name(),
+        "HealthLogDestination": match &options.health.log {
+            LogDestination::Local => "local".to_owned(),
+            LogDestination::Events => "events_logger".to_owned(),
+            LogDestination::Directory(folder) => folder.display().to_string(),
+        },
+        "HealthcheckMaxLogCount": options.health.max_log_count.unwrap_or(LOG_COUNT),
+        "HealthcheckMaxLogSize": options.health.max_log_size.unwrap_or(LOG_SIZE),
+        "StartupHealthCheck": options.health.startup.as_ref().map(|s| json!({
+            "Test": s.test, "Interval": s.interval, "Timeout": s.timeout, "Retries": s.retries,
+            "Successes": s.success,
+        })),
         "CreateCommand": options.create_command,
         "Umask": format!("{:04o}", options.umask.unwrap_or(0o022)),
         "Timeout": options.timeout,
         "StopTimeout": options.stop_timeout.unwrap_or(10),
         "Passwd": options.passwd.unwrap_or(true),
-        "sdNotifyMode": "container",
+        "sdNotifyMode": options.sdnotify.name(),
         "ExposedPorts": exposed,
         "Timezone": options.timezone,
         "SystemdMode": options.systemd == crate::state::options::SystemdMode::Always,
         "Secrets": secrets(s),
     });
     if let Some(map) = config.as_object_mut() {
-        for optional in ["Healthcheck", "ExposedPorts", "Timezone", "Secrets"] {
+        for optional in [
+            "Healthcheck",
+            "StartupHealthCheck",
+            "ExposedPorts",
+            "Timezone",
+            "Secrets",
+        ] {
             let empty = match &map[optional] {
                 Value::Null => true,
                 Value::Object(o) => o.is_empty(),

@@ -139,6 +139,8 @@ fn state(s: &Summary) -> Value {
         "StartedAt": time(s.started()),
         "FinishedAt": time(s.finished()),
         "Health": health(s),
+        // Older scripts for podman ask by this name.
+        "Healthcheck": health(s),
         "CgroupPath": status.and_then(|st| st.cgroup.clone()).unwrap_or_default(),
         "CheckpointedAt": NEVER,
         "RestoredAt": NEVER,
@@ -161,11 +163,10 @@ fn error_text(s: &Summary) -> String {
 }
 
 fn health(s: &Summary) -> Value {
-    let status = match s.health() {
-        "none" => "",
-        other => other,
-    };
-    json!({ "Status": status, "FailingStreak": 0, "Log": null })
+    match &s.health {
+        Some(record) => record.json(),
+        None => json!({ "Status": "", "FailingStreak": 0, "Log": null }),
+    }
 }
 
 /// The log file, for drivers that write one.

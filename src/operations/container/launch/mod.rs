@@ -17,6 +17,7 @@ mod mounts;
 mod networks;
 mod prepare;
 mod secrets;
+mod service;
 pub(in crate::operations) mod step;
 
 use std::any::Any;
@@ -28,8 +29,9 @@ use std::time::Duration;
 
 pub(super) use prepare::{Making, ahead, imagined};
 use prepare::{Prepared, prepare};
+use service::Service;
 
-use super::events;
+use super::{events, exec};
 use crate::base::failpoint::failpoint;
 use crate::base::{Context as _, Result};
 use crate::cgroup::Group;
@@ -49,7 +51,10 @@ use crate::runtime::launch::{self as launch, Launch, Manner};
 use crate::runtime::userns::{Entered, Want, enter};
 use crate::spec::idmap::{IdMaps, to_host};
 use crate::spec::runtime::{ConsoleSize, NamespaceKind};
-use crate::state::container::{Container, ContainerLock, Containers, ExitRecord, remove_tree};
+use crate::state::container::{
+    Container, ContainerLock, Containers, ExitRecord, Status, remove_tree,
+};
+use crate::state::health::Checks;
 use crate::state::options::{LogDriver, MountSource, passed};
 use crate::storage::Store;
 use crate::storage::rootfs::View;
@@ -67,6 +72,7 @@ pub(super) struct Kit<'a> {
     view: View,
     preserve: Vec<Option<OwnedFd>>,
     passthrough: Option<[OwnedFd; 3]>,
+    service: Service,
 }
 
 /// How a container is started.
@@ -162,7 +168,9 @@ fn equip(session: &Session, container: Container, image: Option<ImageRecord>) ->
         LogDriver::Passthrough => Some([own(0)?, own(1)?, own(2)?]),
         _ => None,
     };
-    let preserve = passed(options.preserve_fds, &options.preserve_fd)
+    let service = service::of_caller(session, &container)?;
+    let count = options.preserve_fds.max(service.sockets);
+    let preserve = passed(count, &options.preserve_fd)
         .into_iter()
         .map(|n| {
             n.map(|n| own(i32::try_from(n).unwrap_or(i32::MAX)))
@@ -179,11 +187,12 @@ fn equip(session: &Session, container: Container, image: Option<ImageRecord>) ->
         view,
         preserve,
         passthrough,
+        service,
     })
 }
 
 fn run_monitor(
-    kit: Kit<'_>,
+    mut kit: Kit<'_>,
     prepared: Prepared,
     lock: &ContainerLock,
     log: Box<dyn crate::handoff::output::Sink>,
@@ -228,6 +237,14 @@ fn run_monitor(
             stdin: options.interactive,
         },
     };
+    let image = kit.image.as_ref().map(|i| &i.config.config);
+    let health = Checks::of(&options, image)?;
+    service::check(&container, health.is_some())?;
+    let notify = kit.service.notify.take();
+    let exec = {
+        let container = container.clone();
+        move |status: &Status, words: &[String]| exec::check(session, &container, status, words)
+    };
     let foreign: Vec<BorrowedFd<'_>> = vec![lock.as_fd()];
     let mut first = Some(prepared);
     let launch = move |attempt: Attempt| -> Result<Finish> {
@@ -251,6 +268,10 @@ fn run_monitor(
         pidfile: options.pidfile.clone(),
         monitor_pidfile: None,
         events: events::journal(session).map(|j| (j, events::event(&container, "start"))),
+        health,
+        health_events: !session.options.no_health_events,
+        exec: Box::new(exec),
+        notify,
         foreign,
         container,
     })

@@ -496,6 +496,8 @@ fn facts_of(
         inherited: Vec::new(),
         secret_files,
         secret_env,
+        service_env: kit.service.env.clone(),
+        notify: kit.service.folder.clone(),
         host_devices: if options.privileged {
             files::host_devices()
         } else {

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::prepare::{Prepared, prepare};
+use super::service::Service;
 use super::{AttemptStdio, Kit, go, idmaps};
 use crate::base::{Error, Result};
 use crate::image::ImageRecord;
@@ -91,6 +92,7 @@ pub(in crate::operations) fn ready<'a>(session: &'a Session, step: Step<'_>) -> 
         nested,
         preserve: Vec::new(),
         passthrough: None,
+        service: Service::default(),
     };
     let mut prepared = prepare(&kit, None)?;
     // One entry for each mount that the specification has so far.

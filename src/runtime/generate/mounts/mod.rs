@@ -283,6 +283,7 @@ fn own_files(table: &mut Table, options: &ContainerOptions, facts: &Facts) {
         ("/etc/passwd", &facts.passwd),
         ("/etc/group", &facts.group),
         ("/run/.containerenv", &facts.containerenv),
+        ("/run/notify", &facts.notify),
     ] {
         if let Some(file) = file {
             table.put(bind(inside, file, opts.clone()), Origin::Plain);

@@ -1,0 +1,40 @@
+//! `quadlet install`.
+
+use std::path::PathBuf;
+
+use crate::base::Result;
+use crate::cli::output::Out;
+use crate::operations::quadlet::{install, reload};
+use crate::operations::session::Session;
+
+/// Install quadlets from files or a folder
+///
+/// They are checked before anything is written. Other files of a folder go along: what a quadlet
+/// refers to by a relative path is then beside it.
+#[derive(Debug, clap::Args)]
+pub struct InstallArgs {
+    /// Replace files that exist
+    #[arg(short, long)]
+    pub replace: bool,
+    /// Make systemd read its units again (on by default)
+    #[arg(long)]
+    pub reload_systemd: Option<bool>,
+    /// Files, or folders with files
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Runs `quadlet install`; answers the exit code.
+///
+/// # Errors
+/// As the operation.
+pub fn run(args: InstallArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
+    let scope = super::scope(session);
+    for path in install(&scope, &args.paths, args.replace)? {
+        out.line(path.display().to_string())?;
+    }
+    if args.reload_systemd.unwrap_or(true) {
+        reload(&scope)?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,39 @@
+//! Commands about quadlets: words to requests, results to text.
+
+use super::frame::Entry;
+use crate::command;
+use crate::operations::quadlet::Scope;
+use crate::operations::session::Session;
+
+pub mod install;
+pub mod list;
+pub mod print;
+pub mod rm;
+
+/// `coracle quadlet VERB`.
+pub const NOUN: &[Entry] = &[
+    command!(
+        "install",
+        "Install quadlets from files or a folder",
+        install::InstallArgs,
+        install::run
+    ),
+    command!("list", "List quadlets", list::ListArgs, list::run).aliases(&["ls"]),
+    command!(
+        "print",
+        "Show the file of a quadlet",
+        print::PrintArgs,
+        print::run
+    )
+    .aliases(&["cat"]),
+    command!("rm", "Remove quadlets", rm::RmArgs, rm::run),
+];
+
+/// The caller's own: root's are the system's.
+fn scope(session: &Session) -> Scope<'_> {
+    Scope {
+        env: &session.env,
+        user: session.user,
+        for_user: !session.user.is_root,
+    }
+}

@@ -1,0 +1,297 @@
+//! Quadlets: what systemd's generator does, and the commands about them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::base::fs::{self as files, Durability};
+use crate::base::{Context as _, Error, Kind as ErrorKind, Result};
+use crate::config::env::Env;
+use crate::config::user::User;
+use crate::quadlet::search::{self, Whose};
+use crate::quadlet::{Kind, Service, Source, Target, convert, service_of};
+
+/// Whose quadlets, and for which manager.
+#[derive(Clone, Debug)]
+pub struct Scope<'a> {
+    /// The environment.
+    pub env: &'a Env,
+    /// The caller.
+    pub user: &'a User,
+    /// For the user's manager.
+    pub for_user: bool,
+}
+
+impl Scope<'_> {
+    fn whose(&self) -> Whose<'_> {
+        Whose {
+            user: self.for_user,
+            uid: self.user.uid,
+            home: &self.user.home,
+        }
+    }
+
+    fn target(&self, sources: &[Source]) -> Result<Target> {
+        let program = std::env::current_exe().what(|| "cannot find this program")?;
+        let devices = sources
+            .iter()
+            .flat_map(|s| {
+                s.unit
+                    .words("Container", "AddDevice", false)
+                    .unwrap_or_default()
+            })
+            .filter_map(|(word, _)| {
+                let path = word.strip_prefix('-')?.split(':').next()?.to_owned();
+                Path::new(&path).exists().then_some(path)
+            })
+            .collect();
+        Ok(Target {
+            program: program.display().to_string(),
+            user: self.for_user,
+            devices,
+        })
+    }
+}
+
+/// What a generator's run made.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// Services, in the order of the quadlets' names.
+    pub services: Vec<Service>,
+    /// What could not be made, each with file and line.
+    pub errors: Vec<Error>,
+}
+
+/// Makes the services of all quadlets; writes nothing.
+///
+/// # Errors
+/// When this program cannot be found.
+pub fn make(scope: &Scope<'_>) -> Result<Made> {
+    let (sources, errors) = search::load(&search::folders(scope.env, &scope.whose()));
+    let target = scope.target(&sources)?;
+    let mut made = Made {
+        services: Vec::new(),
+        errors,
+    };
+    for (_, result) in convert(&sources, &target) {
+        match result {
+            Ok(service) => made.services.push(service),
+            Err(e) => made.errors.push(e),
+        }
+    }
+    Ok(made)
+}
+
+/// Writes services and their links into a folder of systemd's.
+///
+/// # Errors
+/// What the kernel says.
+pub fn write(services: &[Service], folder: &Path) -> Result<()> {
+    for service in services {
+        let path = folder.join(&service.name);
+        files::replace(&path, service.text.as_bytes(), 0o644, Durability::Volatile)?;
+        for (name, target) in &service.links {
+            let link = folder.join(name);
+            let what = || format!("cannot make {}", link.display());
+            if let Some(parent) = link.parent() {
+                fs::create_dir_all(parent).what(what)?;
+            }
+            files::remove_file_if_exists(&link)?;
+            symlink(target, &link).what(what)?;
+        }
+    }
+    Ok(())
+}
+
+/// One line of `quadlet list`.
+#[derive(Debug)]
+pub struct Listed {
+    /// The quadlet's file name.
+    pub name: String,
+    /// The service's.
+    pub unit: String,
+    /// Where the quadlet is.
+    pub path: PathBuf,
+    /// What systemd says of the service, or that it does not know it.
+    pub status: String,
+}
+
+/// All quadlets, by name; those that cannot be read are told beside.
+pub fn list(scope: &Scope<'_>) -> (Vec<Listed>, Vec<Error>) {
+    let (sources, errors) = search::load(&search::folders(scope.env, &scope.whose()));
+    let units: Vec<String> = sources.iter().map(service_of).collect();
+    let states = states(scope, &units);
+    let listed = sources.into_iter().zip(units).zip(states);
+    let listed = listed.map(|((source, unit), status)| Listed {
+        name: source.name,
+        unit,
+        path: source.path,
+        status,
+    });
+    (listed.collect(), errors)
+}
+
+/// `active/running` and so on, for each unit; one question for all.
+fn states(scope: &Scope<'_>, units: &[String]) -> Vec<String> {
+    let unknown = || vec!["Not loaded".to_owned(); units.len()];
+    if units.is_empty() {
+        return Vec::new();
+    }
+    let mut command = systemctl(scope);
+    command.args(["show", "--property=LoadState,ActiveState,SubState"]);
+    let Ok(output) = command.arg("--").args(units).stderr(Stdio::null()).output() else {
+        return unknown();
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let states: Vec<String> = text
+        .split("\n\n")
+        .map(|part| {
+            let value = |key: &str| {
+                part.lines()
+                    .find_map(|l| l.strip_prefix(key)?.strip_prefix('='))
+                    .unwrap_or_default()
+            };
+            match value("LoadState") {
+                "loaded" => format!("{}/{}", value("ActiveState"), value("SubState")),
+                _ => "Not loaded".to_owned(),
+            }
+        })
+        .collect();
+    match states.len() == units.len() {
+        true => states,
+        false => unknown(),
+    }
+}
+
+fn systemctl(scope: &Scope<'_>) -> Command {
+    let mut command = Command::new("systemctl");
+    if scope.for_user {
+        command.arg("--user");
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Makes systemd read its units again.
+///
+/// # Errors
+/// `Unavailable` when there is no manager to ask.
+pub fn reload(scope: &Scope<'_>) -> Result<()> {
+    let what = || "cannot make systemd read its units again";
+    let output = systemctl(scope)
+        .arg("daemon-reload")
+        .output()
+        .what_kind(ErrorKind::Unavailable, what)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(Error::new(ErrorKind::Unavailable, what())
+        .because(said)
+        .hint("the files are in place: --reload-systemd=false leaves this step out"))
+}
+
+/// A quadlet by its name, with its extension or without.
+///
+/// # Errors
+/// `NotFound`.
+pub fn find(scope: &Scope<'_>, name: &str) -> Result<Source> {
+    let (sources, _) = search::load(&search::folders(scope.env, &scope.whose()));
+    let found = sources
+        .into_iter()
+        .find(|s| s.name == name || service_of(s) == name);
+    found.ok_or_else(|| {
+        Error::not_found(format!("no such quadlet: {name:?}"))
+            .hint("`coracle quadlet list` shows them all")
+    })
+}
+
+/// Puts files, or a folder's files, where quadlets are looked for. Quadlets among them are checked
+/// first; answers the new paths.
+///
+/// # Errors
+/// A quadlet that cannot be converted for itself; `Exists` without `replace`.
+pub fn install(scope: &Scope<'_>, paths: &[PathBuf], replace: bool) -> Result<Vec<PathBuf>> {
+    let folder = search::own_folder(scope.env, &scope.whose());
+    let mut all = Vec::new();
+    for path in paths {
+        let what = || format!("cannot install {}", path.display());
+        match fs::metadata(path).what(what)?.is_dir() {
+            false => all.push((path.clone(), name_of(path)?)),
+            true => {
+                for entry in fs::read_dir(path).what(what)? {
+                    let entry = entry.what(what)?.path();
+                    if entry.is_file() {
+                        all.push((entry.clone(), name_of(&entry)?));
+                    }
+                }
+            }
+        }
+    }
+    all.sort();
+    if !all.iter().any(|(_, name)| Kind::of_name(name).is_some()) {
+        return Err(Error::invalid("there is no quadlet among these files")
+            .hint("their names end with .container, .volume, .network, .image or .build"));
+    }
+    let mut sources = Vec::new();
+    for (path, name) in &all {
+        if Kind::of_name(name).is_some() {
+            sources.push(search::read_alone(path)?);
+        }
+        let there = folder.join(name);
+        if there.exists() && !replace {
+            return Err(
+                Error::new(ErrorKind::Exists, format!("{} exists", there.display()))
+                    .hint("--replace puts the new one in its place"),
+            );
+        }
+    }
+    let target = scope.target(&sources)?;
+    // What they refer to may be installed already.
+    let (mut known, _) = search::load(&search::folders(scope.env, &scope.whose()));
+    known.retain(|k| !sources.iter().any(|s| s.name == k.name));
+    known.extend(sources.iter().cloned());
+    for (name, result) in convert(&known, &target) {
+        if sources.iter().any(|s| s.name == name) {
+            result?;
+        }
+    }
+    fs::create_dir_all(&folder).what(|| format!("cannot make {}", folder.display()))?;
+    let mut made = Vec::new();
+    for (path, name) in all {
+        let there = folder.join(name);
+        let bytes = fs::read(&path).what(|| format!("cannot read {}", path.display()))?;
+        files::replace(&there, &bytes, 0o644, Durability::Durable)?;
+        made.push(there);
+    }
+    Ok(made)
+}
+
+fn name_of(path: &Path) -> Result<String> {
+    let name = path.file_name().and_then(|n| n.to_str());
+    name.map(str::to_owned)
+        .ok_or_else(|| Error::invalid(format!("{} has no name", path.display())))
+}
+
+/// Removes a quadlet; its service is stopped first with `force`.
+///
+/// # Errors
+/// `NotFound`; `InUse` when its service runs; what the kernel says.
+pub fn remove(scope: &Scope<'_>, name: &str, force: bool) -> Result<()> {
+    let source = find(scope, name)?;
+    let unit = service_of(&source);
+    let state = states(scope, std::slice::from_ref(&unit));
+    if state.iter().any(|s| s.starts_with("active/")) {
+        if !force {
+            return Err(Error::new(
+                ErrorKind::InUse,
+                format!("cannot remove quadlet {name:?}: {unit} runs"),
+            )
+            .hint("--force stops it first"));
+        }
+        let stopped = systemctl(scope).args(["stop", "--", &unit]).status();
+        stopped.what(|| format!("cannot stop {unit}"))?;
+    }
+    fs::remove_file(&source.path).what(|| format!("cannot remove {}", source.path.display()))
+}

@@ -1,0 +1,349 @@
+//! Containers as services: readiness, sockets and watchdog of systemd's, starting after a boot,
+//! quadlets and their generator. systemd itself is in tests/vm/service.sh.
+
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::World;
+use crate::support::world::Outcome;
+
+const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+
+/// A manager that listens, and hears the next message.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn new(w: &World) -> Self {
+        let socket = UnixDatagram::bind(w.path().join("notify")).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        Self(socket)
+    }
+
+    fn hears(&self) -> String {
+        let mut buffer = [0; 512];
+        let n = self.0.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
+    }
+}
+
+fn run(w: &World, name: &str, flags: &[&str], more: &[(&str, &str)]) {
+    let base = ["run", "-d", "--name", name, "--network", "none"];
+    let args = [&base[..], flags, &["busybox", "sh", "-c", SLEEP]].concat();
+    let mut command = w.command(&args);
+    command.env("NOTIFY_SOCKET", w.path().join("notify"));
+    command.envs(more.iter().copied()).stdin(Stdio::null());
+    Outcome::of(&args, command.output().unwrap()).ok();
+}
+
+fn monitor(w: &World, name: &str) -> String {
+    format!("MAINPID={}\n", w.inspect(name, "{{.State.ConmonPid}}"))
+}
+
+#[test]
+fn systemd_hears_of_the_monitor_and_when_the_container_is_up() {
+    let w = World::with_busybox();
+    let manager = Manager::new(&w);
+    run(&w, "conmon", &["--sdnotify=conmon"], &[]);
+    assert_eq!(
+        manager.hears(),
+        format!("{}READY=1\n", monitor(&w, "conmon"))
+    );
+    assert_eq!(w.inspect("conmon", "{{.Config.sdNotifyMode}}"), "conmon");
+
+    let check = [
+        "--sdnotify=healthy",
+        "--health-cmd",
+        "test -e /up",
+        "--health-interval",
+        "50ms",
+    ];
+    run(&w, "healthy", &check, &[]);
+    assert_eq!(manager.hears(), monitor(&w, "healthy"));
+    w.ok(&["exec", "healthy", "touch", "/up"]);
+    assert_eq!(manager.hears(), "READY=1\n");
+    w.run(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--sdnotify=healthy",
+        "busybox",
+        "true",
+    ])
+    .code(125)
+    .says("no health check");
+
+    // The container speaks for itself; what means something inside only is left out.
+    run(&w, "own", &[], &[]);
+    assert_eq!(manager.hears(), monitor(&w, "own"));
+    let script = "test -S $NOTIFY_SOCKET && echo $NOTIFY_SOCKET";
+    assert_eq!(
+        w.ok(&["exec", "own", "sh", "-c", script]),
+        "/run/notify/notify.sock"
+    );
+    let folder = w
+        .runtime()
+        .join("containers")
+        .join(w.inspect("own", "{{.Id}}"));
+    let folder = std::fs::File::open(folder.join("notify")).unwrap();
+    let socket = format!("/proc/self/fd/{}/notify.sock", folder.as_raw_fd());
+    let inside = UnixDatagram::unbound().unwrap();
+    inside
+        .send_to(b"MAINPID=1\nREADY=1\nSTATUS=fine", &socket)
+        .unwrap();
+    assert_eq!(manager.hears(), "READY=1\nSTATUS=fine\n");
+
+    run(&w, "ignored", &["--sdnotify=ignore"], &[]);
+    run(
+        &w,
+        "beats",
+        &["--sdnotify=conmon"],
+        &[("WATCHDOG_USEC", "100000")],
+    );
+    assert!(
+        manager.hears().ends_with("READY=1\n"),
+        "nothing of the ignored one"
+    );
+    assert_eq!(manager.hears(), "WATCHDOG=1\n");
+    assert_eq!(manager.hears(), "WATCHDOG=1\n");
+    for name in ["conmon", "healthy", "own", "ignored", "beats"] {
+        w.ok(&["rm", "-f", "-t", "0", name]);
+    }
+}
+
+#[test]
+fn sockets_that_systemd_holds_go_to_the_container() {
+    let w = World::with_busybox();
+    std::fs::write(w.path().join("passed"), "from outside\n").unwrap();
+    let program = env!("CARGO_BIN_EXE_coracle");
+    let inside = "echo $LISTEN_FDS $LISTEN_PID $LISTEN_FDNAMES; cat <&3";
+    let script = format!(
+        "exec env LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web {program} run --rm --network none \
+         busybox sh -c '{inside}' 3<passed"
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stdin(Stdio::null());
+    w.settle(&mut command);
+    let got = Outcome::of(&["sockets"], command.output().unwrap());
+    assert_eq!(got.ok(), "1 1 web\nfrom outside");
+    // Sockets of another process are not ours.
+    let args = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo $LISTEN_FDS.",
+    ];
+    let mut command = w.command(&args);
+    command.env("LISTEN_PID", "1").env("LISTEN_FDS", "1");
+    assert_eq!(Outcome::of(&args, command.output().unwrap()).ok(), ".");
+}
+
+#[test]
+fn after_a_boot_the_policies_hold() {
+    let w = World::with_busybox();
+    let run = |name: &str, policy: &str| {
+        w.ok(&[
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--restart",
+            policy,
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            SLEEP,
+        ]);
+    };
+    for (name, policy) in [
+        ("always", "always"),
+        ("unless", "unless-stopped"),
+        ("stopped", "unless-stopped"),
+        ("failing", "on-failure"),
+        ("no", "no"),
+    ] {
+        run(name, policy);
+    }
+    w.ok(&[
+        "create",
+        "--name",
+        "created",
+        "--restart",
+        "always",
+        "busybox",
+        "true",
+    ]);
+    w.ok(&["stop", "-t", "5", "always", "stopped", "failing", "no"]);
+    // A logout ends what is kept, and leaves no trace that somebody wanted that.
+    w.ok(&["system", "boot", "stop"]);
+    let state = |name: &str| w.inspect(name, "{{.State.Status}} {{.State.StoppedByUser}}");
+    assert_eq!(state("unless"), "exited false");
+    assert_eq!(w.ok(&["system", "boot", "run"]), "always\nunless");
+    for (name, expected) in [
+        ("always", "running false"),
+        ("unless", "running false"),
+        ("stopped", "exited true"),
+        ("failing", "exited true"),
+        ("no", "exited true"),
+        ("created", "created false"),
+    ] {
+        let got = state(name);
+        assert_eq!(got.split(' ').next(), expected.split(' ').next(), "{name}");
+    }
+    assert_eq!(w.ok(&["system", "boot", "run"]), "", "they run already");
+    let unit = w
+        .path()
+        .join("home/.config/systemd/user/coracle-boot.service");
+    assert_eq!(w.run(&["system", "boot", "status"]).code, 1);
+    assert_eq!(
+        w.ok(&["system", "boot", "enable"]),
+        unit.display().to_string()
+    );
+    let status = w.ok(&["system", "boot", "status"]);
+    assert!(
+        status.starts_with("enabled: ") && status.contains("container: unless"),
+        "{status}"
+    );
+    let text = std::fs::read_to_string(&unit).unwrap();
+    let root = format!("\"--root={}\"", w.data().display());
+    assert!(
+        text.contains(&root) && text.contains(" system boot run\n"),
+        "{text}"
+    );
+    assert!(
+        unit.with_file_name("default.target.wants/coracle-boot.service")
+            .exists()
+    );
+    w.ok(&["system", "boot", "disable"]);
+    assert!(!unit.exists());
+    for name in ["always", "unless"] {
+        w.ok(&["rm", "-f", "-t", "0", name]);
+    }
+}
+
+fn put(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+#[test]
+fn the_generator_writes_services_and_links_and_names_what_is_wrong() {
+    let w = World::new();
+    let units = w.path().join("units");
+    put(
+        &units.join("web.container"),
+        "[Container]\nImage=localhost/web\nVolume=data.volume:/data\n[Install]\nWantedBy=default.target\n",
+    );
+    put(&units.join("deep/data.volume"), "[Volume]\n");
+    put(&units.join("bad.container"), "[Container]\n\nImages=x\n");
+    put(
+        &units.join("web.container.d/10.conf"),
+        "[Container]\nLabel=from=dropin\n",
+    );
+    let link = w.path().join("coracle-user-generator");
+    symlink(env!("CARGO_BIN_EXE_coracle"), &link).unwrap();
+    let generate = |args: &[&str]| {
+        let mut command = Command::new(&link);
+        command.args(args);
+        w.settle(&mut command);
+        command.env("QUADLET_UNIT_DIRS", &units);
+        Outcome::of(args, command.output().unwrap())
+    };
+    let dry = generate(&["-dryrun", "-v"])
+        .code(1)
+        .says("bad.container:3: unknown key \"Images\"");
+    assert!(
+        dry.stdout.starts_with("---data-volume.service---\n"),
+        "{}",
+        dry.stdout
+    );
+    assert!(dry.stdout.contains("--label from=dropin localhost/web\n"));
+    let out = w.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let folder = out.to_str().unwrap();
+    generate(&["-no-kmsg-log", folder, folder, folder])
+        .code(1)
+        .says("bad.container:3");
+    let text = std::fs::read_to_string(out.join("web.service")).unwrap();
+    assert!(text.contains("Requires=data-volume.service\n"), "{text}");
+    assert!(
+        text.contains("coracle-wait-network-online.service"),
+        "{text}"
+    );
+    let link = std::fs::read_link(out.join("default.target.wants/web.service")).unwrap();
+    assert_eq!(link, Path::new("../web.service"));
+    assert!(out.join("data-volume.service").exists());
+    if Command::new("systemd-analyze")
+        .arg("--version")
+        .output()
+        .is_ok()
+    {
+        // What systemd itself thinks of it; the program must be where the unit says.
+        let mut command = Command::new("systemd-analyze");
+        command
+            .args(["verify", "--user", "--man=no"])
+            .arg(out.join("web.service"));
+        let got = Outcome::of(&["verify"], command.output().unwrap());
+        assert!(!got.stderr.contains("web.service:"), "{}", got.stderr);
+    }
+}
+
+#[test]
+fn quadlets_are_installed_listed_printed_and_removed() {
+    let w = World::new();
+    let source = w.path().join("app");
+    put(
+        &source.join("web.container"),
+        "[Container]\nImage=localhost/web\nEnvironmentFile=web.env\n",
+    );
+    put(&source.join("web.env"), "A=1\n");
+    put(&w.path().join("bad.container"), "[Container]\nImage=\n");
+    let quiet = "--reload-systemd=false";
+    w.run(&["quadlet", "install", quiet, "bad.container"])
+        .code(125)
+        .says("neither Image= nor Rootfs= is given");
+    let installed = w.ok(&["quadlet", "install", quiet, "app"]);
+    assert_eq!(installed.lines().count(), 2);
+    w.run(&["quadlet", "install", quiet, "app"])
+        .code(125)
+        .says("--replace");
+    w.ok(&[
+        "quadlet",
+        "install",
+        quiet,
+        "--replace",
+        "app/web.container",
+    ]);
+    let list = w.ok(&[
+        "quadlet",
+        "list",
+        "--format",
+        "{{.Name}} {{.UnitName}} {{.Status}}",
+    ]);
+    assert_eq!(list, "web.container web.service Not loaded");
+    assert_eq!(w.ok(&["quadlet", "list", "-n", "--filter", "name=db*"]), "");
+    assert!(
+        w.ok(&["quadlet", "print", "web.container"])
+            .starts_with("[Container]\n")
+    );
+    assert_eq!(
+        w.ok(&["quadlet", "rm", quiet, "web.container"]),
+        "web.container"
+    );
+    w.run(&["quadlet", "rm", quiet, "web.container"])
+        .code(125)
+        .says("no such quadlet");
+    w.ok(&["quadlet", "rm", quiet, "-i", "web.container"]);
+}
