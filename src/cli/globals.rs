@@ -140,10 +140,10 @@ const GLOBALS: &[Global] = &[
     refused!("runtime-flag", "FLAG", OWN_RUNTIME),
     refused!("conmon", "PATH", "coracle has its own monitor"),
     works!("hooks-dir", "DIR", "Folder of hook files (oci-hooks(5))"),
-    refused!(
+    works!(
         "network-config-dir",
         "DIR",
-        "networks are kept below --root",
+        "Folder of networks in place of one in --root",
     ),
     works!("network-cmd-path", "PATH", ""),
     refused!(
@@ -384,7 +384,13 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
         containers_conf::use_modules(&modules, &Env::process(), user)?;
     }
     // A damaged one is told by the commands that cannot do without it.
-    let conf = containers_conf::load().map_or_else(|_| Default::default(), |c| c.engine.clone());
+    let loaded = containers_conf::load();
+    // As with volumes: records of our own form, in a folder of their own below.
+    let network_folder = loaded
+        .as_ref()
+        .ok()
+        .and_then(|c| c.network.network_config_dir.clone());
+    let conf = loaded.map_or_else(|_| Default::default(), |c| c.engine.clone());
     let env = Env::process().with_defaults(engine_env(&conf)?);
     if !given.has("storage-opt") {
         check_storage("STORAGE_OPTS", &env.storage_opts())?;
@@ -401,6 +407,12 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
         given
             .path("volumepath")
             .or_else(|| conf.volume_path.as_ref().map(|p| p.join("coracle")))
+            .as_deref(),
+    )?
+    .with_networks(
+        given
+            .path("network-config-dir")
+            .or_else(|| network_folder.map(|p| p.join("coracle")))
             .as_deref(),
     )?;
     Ok(Session {

@@ -29,6 +29,16 @@ const KEYS: &[(&str, &str, &str)] = &[
         "volumes are filled by the first start",
     ),
     ("containers", "userns_size", "--userns=auto:size=N sets it"),
+    (
+        "network",
+        "default_network",
+        "without --network a container has a network of its own; --network podman is the bridge",
+    ),
+    (
+        "network",
+        "dns_bind_port",
+        "names are answered on the gateways of networks, where nobody else listens",
+    ),
     ("engine", "active_service", NO_DAEMON),
     (
         "engine",
@@ -193,11 +203,9 @@ const WORK: &[(&str, &[&str])] = &[
         "network",
         &[
             "default_host_ips",
-            "default_network",
             "default_rootless_network_cmd",
             "default_subnet",
             "default_subnet_pools",
-            "dns_bind_port",
             "network_config_dir",
             "pasta_options",
         ],

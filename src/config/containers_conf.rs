@@ -107,9 +107,21 @@ pub struct Containers {
     reason = "each field is the key of that name in containers.conf(5)"
 )]
 pub struct Network {
+    pub default_subnet: Option<String>,
+    pub default_subnet_pools: Vec<SubnetPool>,
+    pub network_config_dir: Option<PathBuf>,
     pub default_rootless_network_cmd: Option<String>,
     pub pasta_options: Vec<String>,
     pub default_host_ips: Vec<String>,
+}
+
+/// One of `default_subnet_pools`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SubnetPool {
+    /// Where subnets are taken from.
+    pub base: String,
+    /// The length of each one's prefix, bits.
+    pub size: u8,
 }
 
 /// `[engine]`.

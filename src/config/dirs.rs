@@ -26,6 +26,8 @@ pub struct Dirs {
     images: Option<PathBuf>,
     /// `--volumepath`: in place of `data/volumes`.
     volumes: Option<PathBuf>,
+    /// `--network-config-dir`: in place of `data/networks`.
+    networks: Option<PathBuf>,
 }
 
 impl Dirs {
@@ -36,6 +38,7 @@ impl Dirs {
             runtime,
             images: None,
             volumes: None,
+            networks: None,
         }
     }
 
@@ -47,6 +50,17 @@ impl Dirs {
         Ok(Self {
             images: images.map(absolute).transpose()?.or(self.images),
             volumes: volumes.map(absolute).transpose()?.or(self.volumes),
+            ..self
+        })
+    }
+
+    /// The same with the records of networks elsewhere, where a path is given.
+    ///
+    /// # Errors
+    /// When a relative path cannot be made absolute.
+    pub fn with_networks(self, networks: Option<&Path>) -> Result<Self> {
+        Ok(Self {
+            networks: networks.map(absolute).transpose()?.or(self.networks),
             ..self
         })
     }
@@ -71,7 +85,8 @@ impl Dirs {
     }
     /// `data/networks`: one file a network.
     pub fn networks(&self) -> PathBuf {
-        self.data.join("networks")
+        let own = || self.data.join("networks");
+        self.networks.clone().unwrap_or_else(own)
     }
     /// `data/secrets`: one folder a secret.
     pub fn secrets(&self) -> PathBuf {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::base::{Error, Kind, Result};
+use crate::config::containers_conf::SubnetPool;
 use crate::spec::cidr::Cidr;
 use crate::state::network::Subnet;
 
@@ -19,17 +20,59 @@ const POOLS: [&str; 5] = [
 /// The length of a subnet that nobody chose.
 const BITS: u8 = 24;
 
-/// A free subnet of IPv4.
+/// Where subnets that nobody chose are taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// All of them together; IPv4.
+    pub base: Cidr,
+    /// The length of each one's prefix.
+    pub bits: u8,
+}
+
+/// The pools of containers.conf, else podman's.
+///
+/// # Errors
+/// `Invalid` for a pool that has no room for a network.
+pub fn pools(configured: &[SubnetPool]) -> Result<Vec<Pool>> {
+    if configured.is_empty() {
+        let own = |text: &&str| {
+            let base = text.parse()?;
+            Ok(Pool { base, bits: BITS })
+        };
+        return POOLS.iter().map(own).collect();
+    }
+    let read = |pool: &SubnetPool| {
+        let wrong = |why: &str| {
+            let SubnetPool { base, size } = pool;
+            Error::invalid(format!(
+                "containers.conf: default_subnet_pools: base {base:?}, size {size}: {why}"
+            ))
+        };
+        let base: Cidr = pool
+            .base
+            .parse()
+            .map_err(|e: Error| wrong("not a subnet").because(e))?;
+        match pool.size {
+            _ if base.is_v6() => Err(wrong("subnets of IPv6 are chosen at random")),
+            bits if bits >= base.bits() && bits <= 30 => Ok(Pool { base, bits }),
+            _ => Err(wrong(
+                "the size is that of the base at least, and 30 at most",
+            )),
+        }
+    };
+    configured.iter().map(read).collect()
+}
+
+/// A free subnet of IPv4 from the first pool that has one.
 ///
 /// # Errors
 /// `Unavailable` when every one is taken.
-pub fn free_v4(taken: &[Cidr]) -> Result<Cidr> {
-    for pool in POOLS {
-        let pool: Cidr = pool.parse()?;
-        for number in 0..1_u128 << (BITS - pool.bits()) {
-            let subnet = pool
-                .nth(number << (32 - BITS))
-                .and_then(|a| Cidr::of(a, BITS));
+pub fn free_v4(pools: &[Pool], taken: &[Cidr]) -> Result<Cidr> {
+    for Pool { base, bits } in pools {
+        for number in 0..1_u128 << (bits - base.bits()) {
+            let subnet = base
+                .nth(number << (32 - bits))
+                .and_then(|a| Cidr::of(a, *bits));
             if let Some(subnet) = subnet
                 && !taken.iter().any(|t| t.overlaps(&subnet))
             {
@@ -101,6 +144,34 @@ mod tests {
     use super::*;
     use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
+    #[test]
+    fn pools_of_the_configuration_come_first_and_must_fit() {
+        let pool = |base: &str, size| SubnetPool {
+            base: base.to_owned(),
+            size,
+        };
+        let own = pools(&[pool("10.20.0.0/29", 30), pool("10.21.0.0/24", 24)]).unwrap();
+        let mut taken = Vec::new();
+        let mut given = Vec::new();
+        while let Ok(subnet) = free_v4(&own, &taken) {
+            given.push(subnet.to_string());
+            taken.push(subnet);
+        }
+        assert_eq!(given, ["10.20.0.0/30", "10.20.0.4/30", "10.21.0.0/24"]);
+        for (base, size) in [
+            ("10.0.0.0/16", 8),
+            ("10.0.0.0/16", 31),
+            ("fd00::/48", 64),
+            ("x", 24),
+        ] {
+            let e = pools(&[pool(base, size)]).unwrap_err();
+            assert!(
+                e.what().contains("default_subnet_pools"),
+                "{base} {size}: {e:?}"
+            );
+        }
+    }
+
     fn subnet(text: &str, range: Option<(&str, &str)>) -> Subnet {
         let subnet: Cidr = text.parse().unwrap();
         Subnet {
@@ -113,15 +184,23 @@ mod tests {
     #[test]
     fn subnets_avoid_what_is_taken_and_pools_end() {
         let cidr = |t: &str| t.parse::<Cidr>().unwrap();
-        assert_eq!(free_v4(&[]).unwrap(), cidr("10.89.0.0/24"));
-        let taken = [cidr("10.89.0.0/23"), cidr("10.89.3.0/24")];
-        assert_eq!(free_v4(&taken).unwrap(), cidr("10.89.2.0/24"));
         assert_eq!(
-            free_v4(&[cidr("10.89.0.0/16")]).unwrap(),
+            free_v4(&pools(&[]).unwrap(), &[]).unwrap(),
+            cidr("10.89.0.0/24")
+        );
+        let taken = [cidr("10.89.0.0/23"), cidr("10.89.3.0/24")];
+        assert_eq!(
+            free_v4(&pools(&[]).unwrap(), &taken).unwrap(),
+            cidr("10.89.2.0/24")
+        );
+        assert_eq!(
+            free_v4(&pools(&[]).unwrap(), &[cidr("10.89.0.0/16")]).unwrap(),
             cidr("10.90.0.0/24")
         );
         assert_eq!(
-            free_v4(&[cidr("0.0.0.0/0")]).unwrap_err().kind(),
+            free_v4(&pools(&[]).unwrap(), &[cidr("0.0.0.0/0")])
+                .unwrap_err()
+                .kind(),
             Kind::Unavailable
         );
         assert_eq!(

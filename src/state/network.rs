@@ -15,6 +15,7 @@ use super::container::{read_json, write_json};
 use crate::base::fs::{self as files, Durability};
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Kind, Result};
+use crate::config::containers_conf;
 use crate::config::dirs::Dirs;
 use crate::spec::cidr::Cidr;
 use crate::spec::digest::Digest;
@@ -59,6 +60,21 @@ pub struct NetworkRecord {
     /// `--opt`, under the names of podman: mtu, isolate, metric, no_default_route.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// `--route`: what containers reach through others than the gateway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+}
+
+/// A route that containers of a network get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Whom it leads to.
+    pub destination: Cidr,
+    /// Through whom.
+    pub gateway: IpAddr,
+    /// The lower one wins; absent means that of the network's own default route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<u32>,
 }
 
 /// One subnet of a network.
@@ -280,6 +296,17 @@ impl Networks {
 
 /// The network that is always there: podman's, with the same id.
 fn default_network() -> Result<NetworkRecord> {
+    let conf = containers_conf::load().ok();
+    let subnet = conf.and_then(|c| c.network.default_subnet.as_deref());
+    let subnet: Cidr = subnet
+        .unwrap_or("10.88.0.0/16")
+        .parse()
+        .what(|| "containers.conf: default_subnet")?;
+    let gateway = subnet.nth(1).ok_or_else(|| {
+        Error::invalid(format!(
+            "containers.conf: default_subnet {subnet} has no room for a gateway"
+        ))
+    })?;
     Ok(NetworkRecord {
         version: VERSION,
         name: DEFAULT.parse()?,
@@ -287,8 +314,8 @@ fn default_network() -> Result<NetworkRecord> {
         created: Timestamp::default(),
         interface: "podman0".to_owned(),
         subnets: vec![Subnet {
-            subnet: "10.88.0.0/16".parse()?,
-            gateway: IpAddr::from([10, 88, 0, 1]),
+            subnet,
+            gateway,
             range: None,
         }],
         internal: false,
@@ -296,6 +323,7 @@ fn default_network() -> Result<NetworkRecord> {
         dns_servers: Vec::new(),
         labels: BTreeMap::new(),
         options: BTreeMap::new(),
+        routes: Vec::new(),
     })
 }
 

@@ -153,6 +153,12 @@ pub fn has(number: u32) -> bool {
     get().is_ok_and(|sets| sets.effective & (1 << number) != 0)
 }
 
+/// `CAP_NET_BIND_SERVICE`.
+pub const NET_BIND_SERVICE: u32 = 10;
+/// `CAP_NET_ADMIN`.
+pub const NET_ADMIN: u32 = 12;
+/// `CAP_NET_RAW`.
+pub const NET_RAW: u32 = 13;
 /// `CAP_SETGID`.
 pub const SETGID: u32 = 6;
 /// `CAP_SETUID`.

@@ -49,6 +49,7 @@ mod oci_hooks;
 mod oci_linux;
 mod oci_runtime;
 mod overlay;
+mod own_host;
 mod progress;
 mod registry;
 mod registry_config;

@@ -15,18 +15,18 @@ fn crowd() -> usize {
 }
 
 /// Starts a container that stays, on these networks.
-fn stay(world: &World, name: &str, networks: &str) {
+pub fn stay(world: &World, name: &str, networks: &str) {
     let args = ["run", "-d", "--name", name, "--network", networks];
     world.ok(&[&args[..], &["busybox", "sleep", "1000"]].concat());
 }
 
 /// What a shell in a container prints.
-fn sh(world: &World, name: &str, script: &str) -> String {
+pub fn sh(world: &World, name: &str, script: &str) -> String {
     world.run(&["exec", name, "sh", "-c", script]).stdout
 }
 
 /// The addresses that a container gets for a name.
-fn resolve(world: &World, from: &str, name: &str) -> Vec<String> {
+pub fn resolve(world: &World, from: &str, name: &str) -> Vec<String> {
     let text = sh(world, from, &format!("nslookup {name}"));
     let answers = text.split("\n\n").skip(1);
     let lines = answers.flat_map(str::lines);
@@ -48,16 +48,21 @@ fn ip(world: &World, name: &str, network: &str) -> String {
     world.inspect(name, &template)
 }
 
-/// The role's process: the parent of this world's uplink.
-fn role(world: &World) -> Option<i32> {
+fn parent(pid: &std::path::Path) -> Option<i32> {
+    let stat = std::fs::read_to_string(pid.join("stat")).ok()?;
+    let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+    (parent > 1).then_some(parent)
+}
+
+/// The role's process: the parent of the starter, which is the parent of this world's uplink.
+pub fn role(world: &World) -> Option<i32> {
     let mark = world.runtime().join("net/netns");
     let mark = mark.to_str().unwrap();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let words = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         if words.split('\0').any(|w| w == mark) {
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
-            return (parent > 1).then_some(parent);
+            let starter = parent(&entry.path())?;
+            return parent(&std::path::Path::new("/proc").join(starter.to_string()));
         }
     }
     None
@@ -644,4 +649,209 @@ fn a_killed_role_is_rebuilt_while_connections_go_on() {
     wait_for("the role to end", || {
         !std::fs::read_to_string(&stat).is_ok_and(|s| !s.contains(") Z "))
     });
+}
+
+/// A field of `/proc/PID/task/TID/status`.
+fn status_of(task: &std::path::Path, field: &str) -> String {
+    let text = std::fs::read_to_string(task.join("status")).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix(field));
+    line.unwrap_or_default()
+        .trim_start_matches(':')
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn the_role_has_given_up_what_it_does_not_need() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    stay(&world, "c", "podman");
+    let pid = role(&world).unwrap();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut names = Vec::new();
+    for task in tasks.flatten() {
+        let path = task.path();
+        assert_eq!(status_of(&path, "Seccomp"), "2", "{}", path.display());
+        assert_eq!(status_of(&path, "NoNewPrivs"), "1", "{}", path.display());
+        let caps = u64::from_str_radix(&status_of(&path, "CapEff"), 16).unwrap();
+        // CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW.
+        let expected = 1 << 10 | 1 << 12 | 1 << 13;
+        let name = status_of(&path, "Name");
+        assert_eq!(caps, if name == "names" { 0 } else { expected }, "{name}");
+        assert_eq!(status_of(&path, "CapPrm"), status_of(&path, "CapEff"));
+        names.push(name);
+    }
+    for thread in ["names", "ports", "inside", "janitor"] {
+        assert!(names.iter().any(|n| n == thread), "{names:?}");
+    }
+    // And serves all the same, with another uplink when that is killed.
+    assert_eq!(resolve(&world, "c", "c").len(), 1);
+    let mark = world.runtime().join("net/netns");
+    let uplink = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let found = processes.filter(|p| {
+            let words = std::fs::read_to_string(p.path().join("cmdline")).unwrap_or_default();
+            words.split('\0').any(|w| w == mark.to_str().unwrap())
+        });
+        let mut found = found.filter_map(|p| p.file_name().to_str()?.parse::<i32>().ok());
+        found.next()
+    };
+    let first = uplink().unwrap();
+    let killed = rustix::process::Pid::from_raw(first).unwrap();
+    rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
+    wait_for("another uplink", || uplink().is_some_and(|p| p != first));
+    assert_eq!(role(&world), Some(pid), "the role stays");
+}
+
+#[test]
+fn what_ps_port_and_inspect_say_follows_connections() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    for (name, subnet) in [("one", "10.231.1.0/24"), ("two", "10.231.2.0/24")] {
+        world.ok(&["network", "create", "--subnet", subnet, name]);
+    }
+    let port = free_port();
+    let publish = format!("{port}:80");
+    let args = [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "one",
+        "-p",
+        &publish,
+    ];
+    world.ok(&[&args[..], &["busybox", "sh", "-c", SERVICE]].concat());
+    stay(&world, "other", "two");
+    let at: SocketAddr = ([127, 0, 0, 1], port).into();
+    wait_for("an answer", || hear(at).is_some());
+    let connect = [
+        "network",
+        "connect",
+        "--ip",
+        "10.231.2.77",
+        "--alias",
+        "friend",
+    ];
+    world.ok(&[&connect[..], &["two", "web"]].concat());
+    let template = "{{.NetworkSettings.Networks.two.IPAddress}} {{.NetworkSettings.Networks.two.Gateway}} {{.NetworkSettings.Networks.two.IPPrefixLen}} {{.NetworkSettings.Networks.two.Aliases}}";
+    let shown = world.inspect("web", template);
+    assert!(shown.starts_with("10.231.2.77 10.231.2.1 24 "), "{shown}");
+    assert!(shown.contains("friend"), "{shown}");
+    assert_eq!(resolve(&world, "other", "friend"), ["10.231.2.77"]);
+    let networks = world.ok(&["ps", "--filter", "name=web", "--format", "{{.Networks}}"]);
+    let mut networks: Vec<&str> = networks.split(',').collect();
+    networks.sort_unstable();
+    assert_eq!(networks, ["one", "two"]);
+    let ports = format!("0.0.0.0:{port}->80/tcp");
+    let shown = world.ok(&["ps", "--filter", "name=web", "--format", "{{.Ports}}"]);
+    assert_eq!(shown, ports);
+    assert_eq!(
+        world.ok(&["port", "web"]),
+        format!("80/tcp -> 0.0.0.0:{port}")
+    );
+    let template = "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}";
+    assert_eq!(world.inspect("web", template), port.to_string());
+    // The port leads to the network that is left.
+    world.ok(&["network", "disconnect", "one", "web"]);
+    wait_for("an answer by the other network", || hear(at).is_some());
+    let networks = world.ok(&["ps", "--filter", "name=web", "--format", "{{.Networks}}"]);
+    assert_eq!(networks, "two");
+    assert!(resolve(&world, "other", "web").contains(&"10.231.2.77".to_owned()));
+    world.ok(&["restart", "-t", "0", "web"]);
+    wait_for("an answer after a restart", || hear(at).is_some());
+    assert_eq!(ip(&world, "web", "two"), "10.231.2.77");
+}
+
+#[test]
+fn routes_pools_and_folders_are_as_asked() {
+    requires!("pasta");
+    let world = World::with_busybox();
+    let create = ["network", "create", "--subnet", "10.231.3.0/24"];
+    let route = ["--route", "192.0.2.0/24,10.231.3.9,250", "routed"];
+    world.ok(&[&create[..], &route].concat());
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "routed",
+        "busybox",
+        "ip",
+        "route",
+    ];
+    let routes = world.ok(&run);
+    let expected = "192.0.2.0/24 via 10.231.3.9 dev eth0  metric 250";
+    assert!(routes.contains(expected), "{routes}");
+    assert!(routes.contains("default via 10.231.3.1"), "{routes}");
+    let shown = world.ok(&[
+        "network",
+        "inspect",
+        "-f",
+        "{{(index .routes 0).gateway}}",
+        "routed",
+    ]);
+    assert_eq!(shown, "10.231.3.9");
+    for (route, why) in [
+        ("192.0.2.0/24,10.231.4.9", "in no subnet"),
+        ("192.0.2.0/24", "is not a route"),
+        ("fd00::/8,10.231.6.9", "one family"),
+    ] {
+        let create = ["network", "create", "--subnet", "10.231.6.0/24"];
+        let refused = world.run(&[&create[..], &["--route", route, "x"]].concat());
+        refused.code(125).says(why);
+    }
+    let conf = world.path().join("pools.conf");
+    let text = "[network]\ndefault_subnet = \"10.231.128.0/20\"\ndefault_subnet_pools = [{base = \"10.231.64.0/28\", size = 29}]\n";
+    std::fs::write(&conf, text).unwrap();
+    let folder = world.path().join("elsewhere");
+    let configured = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("CONTAINERS_CONF", &conf);
+        crate::support::Outcome::of(args, command.output().unwrap())
+    };
+    let create = ["--network-config-dir", folder.to_str().unwrap(), "network"];
+    let with = |args: &[&str]| configured(&[&create[..], args].concat());
+    with(&["create", "small"]).ok();
+    assert!(folder.join("small.json").exists());
+    let subnet = "{{(index .subnets 0).subnet}}";
+    assert_eq!(
+        with(&["inspect", "-f", subnet, "small"]).ok(),
+        "10.231.64.0/29"
+    );
+    assert_eq!(
+        with(&["inspect", "-f", subnet, "podman"]).ok(),
+        "10.231.128.0/20"
+    );
+    with(&["create", "second"]).ok();
+    with(&["create", "third"])
+        .code(125)
+        .says("no subnet is free");
+    assert_eq!(world.run(&["network", "exists", "small"]).code, 1);
+}
+
+#[test]
+fn the_namespace_of_bridges_can_be_entered() {
+    requires!("pasta", "ip");
+    let world = World::with_busybox();
+    let enter = |script: &str| world.ok(&["unshare", "--rootless-netns", "sh", "-c", script]);
+    let path = "PATH=$PATH:/usr/sbin:/sbin; ";
+    // Made for the command where no container uses it; with its way out.
+    let shown = enter(&format!("{path}ip -o link"));
+    assert!(
+        shown.contains(" lo:") && shown.contains(" eth0:"),
+        "{shown}"
+    );
+    stay(&world, "c", "podman");
+    let shown = enter(&format!("{path}ip -o addr show podman0"));
+    assert!(shown.contains("10.88.0.1/16"), "{shown}");
+    let address = ip(&world, "c", "podman");
+    let script = "nc -l -p 80 -e echo hello";
+    let mut service = world.spawn(&["exec", "c", "sh", "-c", script]);
+    wait_for("the service", || {
+        let script = format!("exec 3<>/dev/tcp/{address}/80 && cat <&3");
+        let args = ["unshare", "--rootless-netns", "bash", "-c", &script];
+        world.run(&args).stdout.trim() == "hello"
+    });
+    assert!(service.wait().unwrap().success());
 }

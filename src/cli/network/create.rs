@@ -9,6 +9,7 @@ use crate::cli::container::options::interface_name;
 use crate::operations::network::{self, CreateSpec};
 use crate::operations::session::Session;
 use crate::spec::cidr::Cidr;
+use crate::state::network::Route;
 
 /// Create a network
 ///
@@ -49,6 +50,9 @@ pub struct CreateArgs {
     /// Name of the bridge
     #[arg(long, value_name = "NAME")]
     interface_name: Option<String>,
+    /// Route of containers: SUBNET,GATEWAY[,METRIC]
+    #[arg(long, value_name = "ROUTE")]
+    route: Vec<String>,
     /// Leave a network of that name alone and succeed
     #[arg(long)]
     ignore: bool,
@@ -116,6 +120,7 @@ pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8>
             .interface_name
             .map(|n| interface_name(&n))
             .transpose()?,
+        routes: args.route.iter().map(|r| route(r)).collect::<Result<_>>()?,
         ignore: args.ignore,
     };
     let record = network::create(session, &spec)?;
@@ -132,6 +137,28 @@ pub(super) fn addresses(texts: &[String]) -> Result<Vec<IpAddr>> {
             .map_err(|_| Error::invalid(format!("{t:?} is not an IP address")))
     };
     texts.iter().map(parse).collect()
+}
+
+/// `10.21.0.0/16,10.90.0.5` or `10.21.0.0/16,10.90.0.5,200`.
+fn route(text: &str) -> Result<Route> {
+    let wrong = || {
+        Error::invalid(format!("{text:?} is not a route"))
+            .hint("a route is SUBNET,GATEWAY or SUBNET,GATEWAY,METRIC")
+    };
+    let words: Vec<&str> = text.split(',').collect();
+    let (destination, gateway, metric) = match words[..] {
+        [destination, gateway] => (destination, gateway, None),
+        [destination, gateway, metric] => {
+            let metric = metric.parse().map_err(|_| wrong())?;
+            (destination, gateway, Some(metric))
+        }
+        _ => return Err(wrong()),
+    };
+    Ok(Route {
+        destination: destination.parse().map_err(|e| wrong().because(e))?,
+        gateway: gateway.parse().map_err(|_| wrong())?,
+        metric,
+    })
 }
 
 /// `10.90.0.128/25` or `10.90.0.10-10.90.0.20`.

@@ -109,6 +109,7 @@ pub(super) fn podmans(record: &NetworkRecord, members: &[Member]) -> Value {
         "labels": record.labels,
         "options": record.options,
         "ipam_options": {"driver": "host-local"},
+        "routes": record.routes,
         "containers": containers,
     })
 }

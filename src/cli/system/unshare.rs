@@ -1,7 +1,7 @@
 //! `unshare`.
 
 use super::super::output::Out;
-use crate::base::{Error, Result};
+use crate::base::Result;
 use crate::operations::session::Session;
 use crate::operations::system::unshare;
 
@@ -11,8 +11,8 @@ use crate::operations::system::unshare;
 /// a command your shell is started. Example: `coracle unshare ls -ln ~/.local/share/coracle`.
 #[derive(Debug, clap::Args)]
 pub struct UnshareArgs {
-    /// Join the network namespace of the bridge networks (refused)
-    #[arg(long, hide = true)]
+    /// Join the network namespace of the bridge networks, too
+    #[arg(long)]
     rootless_netns: bool,
     /// Command and its arguments
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
@@ -24,10 +24,6 @@ pub struct UnshareArgs {
 /// # Errors
 /// What the operation says.
 pub fn run(args: UnshareArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    if args.rootless_netns {
-        return Err(Error::unsupported("--rootless-netns is not supported")
-            .because("there is no network namespace that containers share"));
-    }
     out.flush()?;
-    match unshare::unshare(session, &args.command)? {}
+    match unshare::unshare(session, &args.command, args.rootless_netns)? {}
 }

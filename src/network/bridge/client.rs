@@ -251,6 +251,35 @@ impl Drop for Membership {
     }
 }
 
+/// The namespace of bridges, entered by a command.
+#[derive(Debug)]
+pub struct Visit {
+    /// The namespace.
+    pub bridges: OwnedFd,
+    /// The role stays while this is open.
+    pub socket: OwnedFd,
+    /// Lines for the person.
+    pub notices: Vec<String>,
+}
+
+/// Asks for the namespace of bridges; the role is started where there is none. This process has one
+/// thread and is in the user namespace.
+///
+/// # Errors
+/// As [`attach`].
+pub fn visit(runtime: &Path, uplink: &server::Outlet) -> Result<Visit> {
+    let socket = connect(runtime, None, uplink)?;
+    let (attached, mut fds) = call(&socket, &Request::Enter, &[])?;
+    let bridges = fds
+        .pop()
+        .ok_or_else(|| Error::internal("the network role gave no namespace"))?;
+    Ok(Visit {
+        bridges,
+        socket,
+        notices: attached.notices,
+    })
+}
+
 /// Tells the role, if one runs, that a record has changed.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use crate::spec::cidr::Cidr;
 use crate::sys::nl::Batch;
 
 const IFLA_ADDRESS: u16 = 1;
@@ -178,6 +179,28 @@ pub fn default_route(batch: &mut Batch, index: u32, gateway: IpAddr, metric: u32
             &header,
             &format!("route through {gateway}"),
         )
+        .put(RTA_GATEWAY, &octets(gateway))
+        .put_u32(RTA_OIF, index)
+        .put_u32(RTA_PRIORITY, metric);
+}
+
+/// The way to a subnet through a neighbour.
+pub fn subnet_route(batch: &mut Batch, index: u32, to: Cidr, gateway: IpAddr, metric: u32) {
+    let mut header = route(
+        family(gateway),
+        libc::RT_TABLE_MAIN,
+        libc::RT_SCOPE_UNIVERSE,
+        libc::RTN_UNICAST,
+    );
+    header[1] = to.bits();
+    batch
+        .request(
+            libc::RTM_NEWROUTE,
+            libc::NLM_F_CREATE | libc::NLM_F_REPLACE,
+            &header,
+            &format!("route to {to} through {gateway}"),
+        )
+        .put(RTA_DST, &octets(to.address()))
         .put(RTA_GATEWAY, &octets(gateway))
         .put_u32(RTA_OIF, index)
         .put_u32(RTA_PRIORITY, metric);

@@ -11,11 +11,13 @@
 //! - [`protocol`]: what monitors and this role tell each other;
 //! - [`client`]: the monitors' and the commands' side;
 //! - [`server`]: the role; [`links`] and [`rules`] are what it asks of the kernel, pure;
+//!   [`confine`]: what it gives up;
 //! - [`dns`]: names; [`ports`]: published ports.
 //!
 //! No reference counts: a connection that closes is a container that left.
 
 pub mod client;
+mod confine;
 pub mod dns;
 mod inside;
 mod links;

@@ -45,6 +45,9 @@ pub enum Request {
     },
     /// Make the rules anew; from a command.
     Reload,
+    /// The namespace of bridges, with its way out, for as long as the connection lasts; from a
+    /// command.
+    Enter,
 }
 
 /// A container.

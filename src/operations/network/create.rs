@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use super::event;
 use crate::base::{Error, Kind, Result, random};
+use crate::config::containers_conf;
+use crate::network::ipam::Pool;
 use crate::network::{facts, ipam};
 use crate::operations::session::Session;
 use crate::spec::cidr::Cidr;
 use crate::spec::digest;
-use crate::state::network::{NetworkRecord, Networks, Subnet, VERSION};
+use crate::state::network::{NetworkRecord, Networks, Route, Subnet, VERSION};
 
 /// What to create.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,8 @@ pub struct CreateSpec {
     pub options: BTreeMap<String, String>,
     /// `--interface-name`.
     pub interface: Option<String>,
+    /// `--route`.
+    pub routes: Vec<Route>,
     /// `--ignore`.
     pub ignore: bool,
 }
@@ -62,6 +66,7 @@ pub fn create(session: &Session, spec: &CreateSpec) -> Result<NetworkRecord> {
         spec,
         &others,
         &facts::host_subnets(),
+        &ipam::pools(&containers_conf::load()?.network.default_subnet_pools)?,
         random::bytes()?,
         random::bytes()?,
     )?;
@@ -91,6 +96,7 @@ fn plan(
     spec: &CreateSpec,
     others: &[NetworkRecord],
     host: &[Cidr],
+    pools: &[Pool],
     random: [u8; 7],
     id: [u8; 32],
 ) -> Result<NetworkRecord> {
@@ -147,19 +153,44 @@ fn plan(
     if spec.disable_dns && !spec.dns.is_empty() {
         return Err(Error::invalid("--dns and --disable-dns exclude each other"));
     }
+    let subnets = subnets(spec, others, host, pools, random)?;
     Ok(NetworkRecord {
         version: VERSION,
         name,
         id: digest::hex(&id),
         created: crate::base::time::Timestamp::now(),
         interface,
-        subnets: subnets(spec, others, host, random)?,
         internal: spec.internal,
         dns: !spec.disable_dns,
         dns_servers: spec.dns.clone(),
         labels: spec.labels.clone(),
+        routes: routes(spec, &subnets)?,
+        subnets,
         options,
     })
+}
+
+/// The routes, each through an address that containers of the network reach.
+fn routes(spec: &CreateSpec, subnets: &[Subnet]) -> Result<Vec<Route>> {
+    for route in &spec.routes {
+        let wrong = |why: &str| {
+            let Route {
+                destination,
+                gateway,
+                ..
+            } = route;
+            Err(Error::invalid(format!(
+                "route {destination} through {gateway}: {why}"
+            )))
+        };
+        if route.destination.is_v6() != route.gateway.is_ipv6() {
+            return wrong("both are of one family");
+        }
+        if !subnets.iter().any(|s| s.subnet.contains(route.gateway)) {
+            return wrong("the gateway is in no subnet of the network");
+        }
+    }
+    Ok(spec.routes.clone())
 }
 
 /// The driver's options, under podman's names.
@@ -210,6 +241,7 @@ fn subnets(
     spec: &CreateSpec,
     others: &[NetworkRecord],
     host: &[Cidr],
+    pools: &[Pool],
     random: [u8; 7],
 ) -> Result<Vec<Subnet>> {
     if spec.gateways.len() > spec.subnets.len() {
@@ -274,7 +306,7 @@ fn subnets(
         }
     };
     if spec.subnets.is_empty() {
-        add(ipam::free_v4(&taken)?);
+        add(ipam::free_v4(pools, &taken)?);
     }
     if spec.ipv6 && !spec.subnets.iter().any(Cidr::is_v6) {
         add(ipam::free_v6(random, &taken)?);
@@ -295,7 +327,14 @@ mod tests {
 
     fn made(spec: &CreateSpec) -> Result<NetworkRecord> {
         let host = ["10.89.0.0/24".parse().unwrap()];
-        plan(spec, &[default()], &host, [7; 7], [1; 32])
+        plan(
+            spec,
+            &[default()],
+            &host,
+            &ipam::pools(&[])?,
+            [7; 7],
+            [1; 32],
+        )
     }
 
     #[test]

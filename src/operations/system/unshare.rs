@@ -3,21 +3,27 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::os::fd::IntoRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::{Context as _, Error, Kind, Result};
+use crate::config::containers_conf;
+use crate::network::bridge::client;
+use crate::network::facts;
 use crate::operations::session::Session;
 use crate::runtime::userns;
-use crate::sys::exec;
+use crate::state::options::NetworkOptions;
+use crate::sys::{exec, fd, namespace};
 
-/// Enters the user namespace and becomes `command`, or the caller's shell when it is empty. Only
+/// Enters the user namespace and becomes `command`, or the caller's shell when it is empty; with
+/// `on_bridges` in the network namespace of the bridges, which lasts as long as the command. Only
 /// returns on failure.
 ///
 /// # Errors
 /// With exit code 127 when there is no such program, 126 when it cannot be executed; what entering
 /// says.
-pub fn unshare(session: &Session, command: &[String]) -> Result<Infallible> {
+pub fn unshare(session: &Session, command: &[String], on_bridges: bool) -> Result<Infallible> {
     let shell;
     let command = if command.is_empty() {
         shell = [session.env.text("SHELL").unwrap_or("/bin/sh".to_owned())];
@@ -38,6 +44,9 @@ pub fn unshare(session: &Session, command: &[String]) -> Result<Infallible> {
             session.progress.message(text);
         });
     }
+    if on_bridges {
+        enter_bridges(session)?;
+    }
     let env = environment(session);
     let program = exec::Program::new(
         command.iter().map(String::as_str),
@@ -49,6 +58,21 @@ pub fn unshare(session: &Session, command: &[String]) -> Result<Infallible> {
         let code = if e.errno == libc::ENOENT { 127 } else { 126 };
         Error::from(e).exit_code(code)
     })
+}
+
+fn enter_bridges(session: &Session) -> Result<()> {
+    let conf = containers_conf::load()?;
+    let host = facts::probe(&session.env, conf, &NetworkOptions::default());
+    let visit = client::visit(&session.dirs.runtime, &client::outlet(&host, conf)?)?;
+    for notice in &visit.notices {
+        session.progress.message(notice);
+    }
+    namespace::join(&visit.bridges, namespace::Kind::Net.flag())
+        .what(|| "cannot enter the namespace of networks")?;
+    // The command has it, and the role ends some seconds after the command.
+    fd::set_cloexec(&visit.socket, false).what(|| "cannot hand on a socket")?;
+    let _kept = visit.socket.into_raw_fd();
+    Ok(())
 }
 
 fn find(session: &Session, name: &str) -> Option<PathBuf> {

@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod fixture;
 pub mod http;
 pub mod hub;
+pub mod inner;
 pub mod liar;
 pub mod peer;
 pub mod proxy;

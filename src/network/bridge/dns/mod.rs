@@ -14,3 +14,6 @@ mod upstream;
 pub mod wire;
 
 pub(super) use service::{Handle, Listening};
+
+/// Where the host names its servers.
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";

@@ -11,15 +11,16 @@ use super::tcp::{self, End, Pair};
 use super::udp;
 use super::{Front, Target};
 use crate::base::{Context as _, Error, Result};
+use crate::network::bridge::confine;
 use crate::sys::event::{Interest, Poller};
 use crate::sys::namespace::{self, Kind};
 
-/// Connections of all ports, as far as descriptors go.
+/// Connections of all ports, where there are descriptors for so many.
 const CONNECTIONS: usize = 16 << 10;
-/// Flows of all ports.
+/// Flows of all ports, likewise.
 const FLOWS: usize = 4096;
-/// Flows of one port.
-const FLOWS_OF_ONE: usize = 1024;
+/// Descriptors for names, monitors and listeners.
+const OTHERS: usize = 1024;
 /// What is read at once, bytes; a whole packet of UDP fits.
 const CHUNK: usize = 256 << 10;
 /// Connections or packets taken from one socket before the others get their turn.
@@ -60,6 +61,9 @@ impl Handle {
         let (orders, queue) = channel();
         let (entered, result) = channel();
         let (wake, own, poller) = super::super::alarm(WAKE, what())?;
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let descriptors = limit.current.and_then(|n| usize::try_from(n).ok());
+        let descriptors = descriptors.unwrap_or(usize::MAX);
         let proxy = Proxy {
             poller,
             wake: own,
@@ -69,7 +73,8 @@ impl Handle {
             flows: HashMap::new(),
             deadlines: BTreeSet::new(),
             next: WAKE + 1,
-            connections: 0,
+            connections: HashMap::new(),
+            bounds: Bounds::of(descriptors),
             buffer: vec![0; CHUNK],
         };
         std::thread::Builder::new()
@@ -78,6 +83,7 @@ impl Handle {
             .spawn(move || {
                 let joined = namespace::join(&bridges, Kind::Net.flag());
                 let is_in = joined.is_ok();
+                confine::thread(confine::OF_NETWORKS);
                 drop(entered.send(joined));
                 if is_in {
                     proxy.run();
@@ -167,7 +173,35 @@ enum Slot {
     },
 }
 
+/// How much is carried at once: a socket that cannot be accepted for want of a descriptor would be
+/// told of again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bounds {
+    connections: usize,
+    /// Of one container: a flood of it leaves the others room.
+    connections_of_one: usize,
+    flows: usize,
+    /// Of one port.
+    flows_of_one: usize,
+}
+
+impl Bounds {
+    /// For a process that may have so many descriptors. A connection takes two, a flow one.
+    fn of(descriptors: usize) -> Self {
+        let rest = descriptors.saturating_sub(OTHERS).max(descriptors / 4);
+        let connections = CONNECTIONS.min(rest / 8 * 3);
+        let flows = FLOWS.min(rest / 8);
+        Self {
+            connections,
+            connections_of_one: connections * 3 / 4,
+            flows,
+            flows_of_one: flows / 4,
+        }
+    }
+}
+
 struct Proxy {
+    bounds: Bounds,
     poller: Poller,
     wake: OwnedFd,
     orders: Receiver<Order>,
@@ -177,7 +211,8 @@ struct Proxy {
     flows: HashMap<(u64, SocketAddr), u64>,
     deadlines: BTreeSet<(Instant, u64)>,
     next: u64,
-    connections: usize,
+    /// By container.
+    connections: HashMap<u64, usize>,
     buffer: Vec<u8>,
 }
 
@@ -324,7 +359,7 @@ impl Proxy {
             };
             let (member, port) = (*member, *port);
             let target = self.targets.get(&member).and_then(|t| t.reach(client.ip()));
-            let Some((address, source)) = target.filter(|_| self.connections < CONNECTIONS) else {
+            let Some((address, source)) = target.filter(|_| self.has_room(member)) else {
                 continue;
             };
             let back = tcp::reach(SocketAddr::new(address, port), source);
@@ -332,6 +367,13 @@ impl Proxy {
                 self.join(member, Pair::new(front, back));
             }
         }
+    }
+
+    /// Whether a container may have one connection more.
+    fn has_room(&self, member: u64) -> bool {
+        let own = self.connections.get(&member).copied().unwrap_or(0);
+        let all: usize = self.connections.values().sum();
+        all < self.bounds.connections && own < self.bounds.connections_of_one
     }
 
     fn join(&mut self, member: u64, pair: Pair) {
@@ -343,7 +385,7 @@ impl Proxy {
             .add(pair.socket(End::Back), far, known[1])
             .is_ok()
         {
-            self.connections += 1;
+            *self.connections.entry(member).or_default() += 1;
             let pair = Box::new(pair);
             self.slots.insert(
                 near,
@@ -381,9 +423,15 @@ impl Proxy {
     }
 
     fn end_pair(&mut self, token: u64) {
-        self.slots.remove(&token);
         self.slots.remove(&(token + 1));
-        self.connections = self.connections.saturating_sub(1);
+        if let Some(Slot::Pair { member, .. }) = self.slots.remove(&token)
+            && let Some(count) = self.connections.get_mut(&member)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.connections.remove(&member);
+            }
+        }
     }
 
     fn packets(&mut self, token: u64) {
@@ -421,9 +469,15 @@ impl Proxy {
             return None;
         };
         let (member, port, of_one) = (*member, *port, *flows);
-        if of_one >= FLOWS_OF_ONE || self.flows.len() >= FLOWS {
-            // The one that was silent for longest makes room.
-            let oldest = self.deadlines.first().map(|(_, token)| *token)?;
+        if of_one >= self.bounds.flows_of_one || self.flows.len() >= self.bounds.flows {
+            // The one that was silent for longest makes room: one of its own, where it has too many.
+            let is_own = |token: &u64| match self.slots.get(token) {
+                Some(Slot::Flow { front: own, .. }) => *own == front,
+                _ => false,
+            };
+            let has_many = of_one >= self.bounds.flows_of_one;
+            let mut silent = self.deadlines.iter().map(|(_, token)| *token);
+            let oldest = silent.find(|token| !has_many || is_own(token))?;
             self.end_flow(oldest);
         }
         let (address, source) = self.targets.get(&member)?.reach(peer.ip())?;
@@ -494,5 +548,22 @@ impl Proxy {
             }
         }
         self.renew(token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_carried_fits_the_descriptors() {
+        for descriptors in [256, 1024, 4096, 20_000, 1 << 20, usize::MAX] {
+            let bounds = Bounds::of(descriptors);
+            let used = bounds.connections * 2 + bounds.flows;
+            assert!(used < descriptors, "{bounds:?}");
+            assert!(bounds.connections_of_one < bounds.connections);
+            assert!(bounds.flows_of_one > 0, "{bounds:?}");
+        }
+        assert_eq!(Bounds::of(1 << 20).connections, CONNECTIONS);
     }
 }

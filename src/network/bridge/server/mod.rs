@@ -3,16 +3,19 @@
 mod nets;
 mod outlet;
 mod plug;
+mod starter;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nets::scope;
 use plug::target;
+use starter::Starter;
 
+use super::confine;
 use super::dns;
 use super::dns::names::{Place, Resident};
 use super::inside::Inside;
@@ -24,7 +27,6 @@ use crate::base::{Context as _, Error, Hint as _, Result};
 use crate::network::namespace::{self, Namespace, Settings};
 use crate::network::plan::NetworkPlan;
 use crate::network::ports::{self as host_ports, Held};
-use crate::network::uplink::Uplink;
 use crate::state::network::{AttachedNetwork, NetworkRecord};
 use crate::sys::event::{Interest, Poller};
 use crate::sys::{fd, nl};
@@ -46,6 +48,7 @@ const UPLINK_GOOD: Duration = Duration::from_secs(10);
 
 const LISTENER: u64 = 0;
 const UPLINK_TOKEN: u64 = 1;
+const STARTER: u64 = 2;
 /// Connections count from here.
 const CLIENTS: u64 = 16;
 
@@ -82,7 +85,6 @@ struct Client {
 }
 
 struct Server<'a> {
-    folder: PathBuf,
     poller: Poller,
     listener: OwnedFd,
     namespace: Namespace,
@@ -90,7 +92,9 @@ struct Server<'a> {
     inside: Inside,
     filter: nl::Socket,
     outlet: &'a Outlet,
-    uplink: Option<Uplink>,
+    starter: Option<Starter>,
+    /// Readable when the uplink ended.
+    uplink: Option<OwnedFd>,
     uplink_since: Instant,
     uplink_at: Option<Instant>,
     uplink_tries: u32,
@@ -117,8 +121,16 @@ pub(super) fn serve(
         maximum: limit.maximum,
     };
     let _refused = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
-    match Server::new(listener, bridges, outlet, folder) {
+    let held = [Some(listener.as_fd()), bridges.as_ref().map(|b| b.as_fd())];
+    let held: Vec<BorrowedFd<'_>> = held.into_iter().flatten().collect();
+    let made = match Starter::fork(outlet, folder, &held) {
+        Ok(starter) => Server::new(listener, bridges, outlet, starter),
+        Err(error) => Err(Failed { listener, error }),
+    };
+    match made {
         Ok(mut server) => {
+            confine::thread(confine::OF_NETWORKS);
+            confine::process();
             server.run();
             0
         }
@@ -156,13 +168,15 @@ impl<'a> Server<'a> {
         listener: OwnedFd,
         bridges: Option<OwnedFd>,
         outlet: &'a Outlet,
-        folder: &Path,
+        starter: Option<Starter>,
     ) -> std::result::Result<Self, Failed> {
         match Self::set_up(bridges) {
             Ok((poller, namespace, route, inside, filter, dns, ports, janitor)) => {
                 drop(poller.add(&listener, LISTENER, Interest::READ));
+                if let Some(starter) = &starter {
+                    drop(poller.add(starter.socket(), STARTER, Interest::READ));
+                }
                 Ok(Self {
-                    folder: folder.to_owned(),
                     poller,
                     listener,
                     namespace,
@@ -170,6 +184,7 @@ impl<'a> Server<'a> {
                     inside,
                     filter,
                     outlet,
+                    starter,
                     uplink: None,
                     uplink_since: Instant::now(),
                     uplink_at: None,
@@ -222,7 +237,9 @@ impl<'a> Server<'a> {
         let filter = inside
             .run(|| {
                 settle();
-                nl::Socket::netfilter()
+                let filter = nl::Socket::netfilter();
+                confine::thread(confine::OF_NETWORKS);
+                filter
             })?
             .what(|| "cannot reach nftables")
             .hint(|| "networks need a kernel with nf_tables: `sudo modprobe nf_tables`")?;
@@ -273,6 +290,8 @@ impl<'a> Server<'a> {
                 match event.token {
                     LISTENER => self.accept(),
                     UPLINK_TOKEN => self.uplink_ended(),
+                    // Without it there is no other uplink: the monitors start another role.
+                    STARTER => return,
                     client => self.serve(client),
                 }
             }
@@ -320,13 +339,14 @@ impl<'a> Server<'a> {
                 return;
             }
         };
-        let is_attach = matches!(protocol::decode(&bytes), Ok(Request::Attach(_)));
-        let result = protocol::decode(&bytes).and_then(|request| self.obey(token, request, fds));
+        let request = protocol::decode(&bytes);
+        let wants_bridges = matches!(request, Ok(Request::Attach(_) | Request::Enter));
+        let result = request.and_then(|request| self.obey(token, request, fds));
         let Some(client) = self.clients.get(&token) else {
             return;
         };
         let bridges = [self.namespace.fd.as_fd()];
-        let given = if is_attach && result.is_ok() {
+        let given = if wants_bridges && result.is_ok() {
             &bridges[..]
         } else {
             &[]
@@ -356,6 +376,10 @@ impl<'a> Server<'a> {
                 self.apply_rules()?;
                 Ok(Attached::default())
             }
+            Request::Enter => Ok(Attached {
+                notices: self.ensure_uplink().into_iter().collect(),
+                ..Attached::default()
+            }),
         }
     }
 
@@ -561,10 +585,13 @@ fn janitor(bridges: OwnedFd) -> Result<std::sync::mpsc::Sender<String>> {
     let inside = Inside::enter(bridges)?;
     let socket = inside.run(nl::Socket::route)??;
     let (names, queue) = std::sync::mpsc::channel::<String>();
+    let (ready, result) = std::sync::mpsc::channel();
     std::thread::Builder::new()
         .name("janitor".to_owned())
         .stack_size(128 << 10)
         .spawn(move || {
+            confine::thread(confine::OF_NETWORKS);
+            let _gone = ready.send(());
             for name in queue {
                 if let Err(e) = remove(&socket, &name) {
                     log::info!("{e}");
@@ -572,5 +599,8 @@ fn janitor(bridges: OwnedFd) -> Result<std::sync::mpsc::Sender<String>> {
             }
         })
         .what(|| "cannot start a thread")?;
+    result
+        .recv()
+        .map_err(|_| Error::internal("a thread ended at once"))?;
     Ok(names)
 }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::{Server, UPLINK_DELAY, UPLINK_GOOD, UPLINK_TOKEN, UPLINK_TRIES};
-use crate::network::uplink;
 use crate::sys::event::Interest;
 
 impl Server<'_> {
@@ -25,12 +24,12 @@ impl Server<'_> {
     }
 
     pub(super) fn start_uplink(&mut self) {
-        let Some(plan) = &self.outlet.plan else {
+        let Some(starter) = &self.starter else {
             return;
         };
-        match uplink::start(plan, &self.namespace, &self.folder) {
+        match starter.start(&self.namespace) {
             Ok(uplink) => {
-                drop(self.poller.add(&uplink.pidfd, UPLINK_TOKEN, Interest::READ));
+                drop(self.poller.add(&uplink, UPLINK_TOKEN, Interest::READ));
                 self.uplink = Some(uplink);
                 self.uplink_since = Instant::now();
             }
@@ -43,9 +42,8 @@ impl Server<'_> {
 
     pub(super) fn uplink_ended(&mut self) {
         if let Some(uplink) = self.uplink.take() {
-            drop(self.poller.remove(&uplink.pidfd));
+            drop(self.poller.remove(&uplink));
         }
-        crate::sys::daemon::reap_orphans(&[]);
         if self.uplink_since.elapsed() > UPLINK_GOOD {
             self.uplink_tries = 0;
         }

@@ -10,7 +10,8 @@ use crate::network::bridge::ports::{Reach, Target};
 use crate::network::bridge::protocol::Endpoint;
 use crate::network::bridge::{MTU, links};
 use crate::network::ipam;
-use crate::state::network::{Address, AttachedNetwork};
+use crate::spec::digest::Digest;
+use crate::state::network::{Address, AttachedNetwork, Route};
 use crate::sys::nl;
 
 impl Server<'_> {
@@ -36,13 +37,8 @@ impl Server<'_> {
             .get(&record.id)
             .ok_or_else(|| Error::internal("the network is not set up"))?;
         let mtu = record.mtu().unwrap_or(MTU);
-        let mac = match (&endpoint.wish.mac, &endpoint.present) {
-            (Some(mac), _) => *mac,
-            _ => {
-                let [a, b, c, d, e] = random::bytes()?;
-                [2, a, b, c, d, e]
-            }
-        };
+        let mac = endpoint.wish.mac;
+        let mac = mac.unwrap_or_else(|| mac_of(&record.id, &addresses));
         // Random: the cable of an earlier run of the same container may still be on its way out.
         let host_interface = format!("v{}", crate::spec::digest::hex(&random::bytes::<6>()?));
         let mut batch = nl::Batch::new();
@@ -72,7 +68,13 @@ impl Server<'_> {
             .what(what)?;
         let metric = record.options.get("metric").and_then(|m| m.parse().ok());
         let metric = metric.unwrap_or(METRIC + u32::try_from(place).unwrap_or(0));
-        let configured = configure(inner, &endpoint.interface, &addresses, metric);
+        let configured = configure(
+            inner,
+            &endpoint.interface,
+            &addresses,
+            &record.routes,
+            metric,
+        );
         if let Err(e) = configured {
             drop(self.remove_now(&host_interface));
             return Err(e).what(what);
@@ -168,11 +170,30 @@ impl Server<'_> {
     }
 }
 
+/// The hardware address that goes with an address of a network, always the same: neighbours remember
+/// it for half a minute, also when a container is started again or another one has the address.
+fn mac_of(network: &str, addresses: &[Address]) -> [u8; 6] {
+    let first = addresses.first().map(|a| a.address.to_string());
+    let text = format!("{network} {}", first.unwrap_or_default());
+    let digest = Digest::sha256_of(text.as_bytes());
+    let mut mac = [2; 6];
+    for (byte, digits) in mac
+        .iter_mut()
+        .skip(1)
+        .zip(digest.hex().as_bytes().chunks(2))
+    {
+        let digits = std::str::from_utf8(digits).unwrap_or_default();
+        *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
+    }
+    mac
+}
+
 /// What a container's side of a cable gets.
 fn configure(
     inner: &nl::Socket,
     interface: &str,
     addresses: &[Address],
+    routes: &[Route],
     metric: u32,
 ) -> crate::sys::Result<()> {
     let index = inner.index(interface)?;
@@ -183,6 +204,10 @@ fn configure(
     }
     for gateway in addresses.iter().filter_map(|a| a.gateway) {
         links::default_route(&mut batch, index, gateway, metric);
+    }
+    for route in routes {
+        let metric = route.metric.unwrap_or(metric);
+        links::subnet_route(&mut batch, index, route.destination, route.gateway, metric);
     }
     inner.ask(batch)
 }
@@ -206,5 +231,26 @@ pub(super) fn target(networks: &[AttachedNetwork]) -> Target {
     Target {
         v4: find(false),
         v6: find(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardware_address_belongs_to_an_address_of_a_network() {
+        let at = |text: &str| Address {
+            address: text.parse().unwrap(),
+            subnet: "10.1.0.0/24".parse().unwrap(),
+            bridge: [10, 1, 0, 1].into(),
+            gateway: None,
+        };
+        let mac = mac_of("net", &[at("10.1.0.2")]);
+        assert_eq!(mac, mac_of("net", &[at("10.1.0.2"), at("10.1.0.9")]));
+        assert_ne!(mac, mac_of("net", &[at("10.1.0.3")]));
+        assert_ne!(mac, mac_of("other", &[at("10.1.0.2")]));
+        // Of this machine's own making, and one's own.
+        assert_eq!(mac[0], 2);
     }
 }
