@@ -285,19 +285,25 @@ impl Group {
     /// # Errors
     /// As [`super::Manager::attach`].
     pub fn approach(&self, manager: impl FnOnce() -> Option<Manager>) -> Result<()> {
-        let Some(scope) = self.scope() else {
+        let Some((unit, part)) = self.unit() else {
             return Ok(());
         };
         match manager() {
-            Some(manager) => manager.attach(scope),
+            Some(manager) => manager.attach(unit, part),
             None => Ok(()),
         }
     }
 
-    /// The scope's name, when the group is the container's part of one.
-    fn scope(&self) -> Option<&str> {
+    /// The unit of systemd's, when the group is the container's part of one, and the part that is
+    /// the monitor's.
+    fn unit(&self) -> Option<(&str, &'static str)> {
         let name = self.path.parent()?.file_name()?.to_str()?;
-        (name.starts_with(PREFIX) && name.ends_with(".scope")).then_some(name)
+        if name.starts_with(PREFIX) && name.ends_with(".scope") {
+            return Some((name, super::manager::MONITOR));
+        }
+        // A service that was split; the user's manager is none of its own units.
+        let service = name.ends_with(".service") && !name.starts_with("user@");
+        service.then_some((name, SUPERVISOR))
     }
 
     /// Freezes every process and waits until they are.

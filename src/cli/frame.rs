@@ -331,7 +331,7 @@ fn grammar(arg: Arg, takes_values: bool) -> Arg {
     }
 }
 
-fn is_bool(arg: &Arg) -> bool {
+pub(super) fn is_bool(arg: &Arg) -> bool {
     arg.get_value_parser().type_id() == ValueParser::bool().type_id()
 }
 

@@ -16,6 +16,7 @@ pub mod completions;
 pub mod container;
 pub mod events;
 pub mod frame;
+pub mod generate;
 pub mod globals;
 pub mod healthcheck;
 pub mod image;
@@ -24,6 +25,7 @@ pub mod network;
 pub mod output;
 pub mod prompt;
 pub mod quadlet;
+pub mod run_words;
 pub mod runtime;
 pub mod secret;
 pub mod system;
@@ -61,6 +63,7 @@ const NOUNS: &[Entry] = &[
         build::CACHE,
         build::BUILDX
     ),
+    noun!("generate", "Write files for other programs", generate::NOUN),
     noun!(
         "healthcheck",
         "Check the health of containers",

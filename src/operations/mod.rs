@@ -4,6 +4,7 @@ pub mod build;
 pub mod container;
 pub mod doctor;
 pub mod events;
+pub mod generate;
 pub mod image;
 mod journalctl;
 pub mod network;

@@ -347,3 +347,82 @@ fn quadlets_are_installed_listed_printed_and_removed() {
         .says("no such quadlet");
     w.ok(&["quadlet", "rm", quiet, "-i", "web.container"]);
 }
+
+#[test]
+fn units_and_quadlets_are_written_for_containers_that_exist() {
+    let w = World::with_busybox();
+    let flags = [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network=none",
+        "-e",
+        "A=x y",
+        "busybox",
+        "sleep",
+        "1000",
+    ];
+    w.ok(&flags);
+    let program = env!("CARGO_BIN_EXE_coracle");
+    let unit = w.ok(&[
+        "generate",
+        "systemd",
+        "--name",
+        "--no-header",
+        "--restart-sec",
+        "3",
+        "web",
+    ]);
+    for line in [
+        &format!("ExecStart={program} start web"),
+        &format!("ExecStop={program} stop -t 10 web"),
+        "RestartSec=3",
+        "Type=forking",
+    ] {
+        assert!(unit.lines().any(|l| l == line), "{line}: {unit}");
+    }
+    let new = w.ok(&[
+        "generate", "systemd", "--new", "--name", "-t", "7", "--env", "B=1", "web",
+    ]);
+    assert!(new.starts_with("# container-web.service\n"), "{new}");
+    let start = format!(
+        "ExecStart={program} run --cidfile=%t/%n.ctr-id --cgroups=no-conmon --rm --sdnotify=conmon -d \
+         --replace --name=web --network=none \"--env=A=x y\" busybox sleep 1000"
+    );
+    assert!(
+        new.contains(&start) && new.contains("TimeoutStopSec=67\n"),
+        "{new}"
+    );
+    let path = w.ok(&[
+        "generate",
+        "systemd",
+        "--files",
+        "--name",
+        "--separator",
+        "_",
+        "web",
+    ]);
+    assert!(path.ends_with("/container_web.service") && Path::new(&path).exists());
+    let json = w.ok(&["generate", "systemd", "--format", "json", "--name", "web"]);
+    assert!(json.contains("\"container-web\""), "{json}");
+    for (flags, sentence) in [
+        (&["--template"][..], "--new"),
+        (&["--restart-policy", "perhaps"], "on-failure"),
+        (&["--env", "x"], "NAME=VALUE"),
+    ] {
+        let args = [&["generate", "systemd"][..], flags, &["web"]].concat();
+        w.run(&args).code(125).says(sentence);
+    }
+    let quadlet = w.ok(&["quadlet", "from", "container", "web"]);
+    assert_eq!(
+        quadlet,
+        "[Container]\nImage=busybox\nNetwork=none\nEnvironment=\"A=x y\"\nContainerName=web\n\
+         Exec=sleep 1000\n\n[Install]\nWantedBy=default.target"
+    );
+    assert!(
+        w.ok(&["quadlet", "from", "run", "--rm", "-p", "80:80", "img"])
+            .contains("PublishPort=80:80\n")
+    );
+    w.ok(&["rm", "-f", "-t", "0", "web"]);
+}

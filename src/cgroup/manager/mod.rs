@@ -26,7 +26,7 @@ const GOING: Duration = Duration::from_secs(3);
 
 /// The folder below a scope in which the monitor is: a group with processes of its own cannot hand
 /// controllers down.
-const MONITOR: &str = "monitor";
+pub(super) const MONITOR: &str = "monitor";
 
 /// The folder below a scope in which the container is.
 pub const CONTAINER: &str = "container";
@@ -199,15 +199,15 @@ impl Manager {
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn attach(&self, unit: &str) -> Result<()> {
+    pub fn attach(&self, unit: &str, part: &str) -> Result<()> {
         if self.own_scope(unit).is_some() {
             return Ok(());
         }
         let mut body = Writer::default();
         body.string(unit);
-        body.string(&format!("/{MONITOR}"));
+        body.string(&format!("/{part}"));
         body.array(4, |a| a.u32(std::process::id()));
-        let what = || format!("cannot enter the scope {unit}");
+        let what = || format!("cannot enter the unit {unit}");
         self.connect()
             .what(what)?
             .manager("AttachProcessesToUnit", "ssau", &body)

@@ -1,10 +1,11 @@
 //! Commands about quadlets: words to requests, results to text.
 
 use super::frame::Entry;
-use crate::command;
 use crate::operations::quadlet::Scope;
 use crate::operations::session::Session;
+use crate::{command, noun};
 
+pub mod from;
 pub mod install;
 pub mod list;
 pub mod print;
@@ -12,6 +13,11 @@ pub mod rm;
 
 /// `coracle quadlet VERB`.
 pub const NOUN: &[Entry] = &[
+    noun!(
+        "from",
+        "Write a quadlet for what there is already",
+        from::NOUN
+    ),
     command!(
         "install",
         "Install quadlets from files or a folder",

@@ -81,10 +81,11 @@ pub(super) fn convert(maker: &mut Maker<'_>) -> Result<()> {
     let name = name(maker.source);
     maker.service.push("Service", "Environment", UNIT_VARIABLE);
     kill_mode(maker)?;
-    let stop = maker.command(&["rm", "-v", "-f", "-i", &name])?;
+    // In order, with its own signal and time; then it removes itself.
+    let stop = maker.command(&["stop", "-i", &name])?;
     maker.exec("ExecStop", &stop);
-    // Without ExecStop, when the monitor was killed; the container may be gone by then.
-    let mut after = stop;
+    // What stays when the monitor was killed.
+    let mut after = maker.command(&["rm", "-v", "-f", "-i", &name])?;
     after[0].insert(0, '-');
     maker.exec("ExecStopPost", &after);
     reload(maker, &name)?;

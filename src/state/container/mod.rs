@@ -93,6 +93,11 @@ impl Container {
         self.runtime_dir.join("control.sock")
     }
 
+    /// Where its monitor's pid is, when systemd started it.
+    pub fn monitor_pidfile(&self) -> PathBuf {
+        self.runtime_dir.join("monitor.pid")
+    }
+
     /// Its id.
     pub fn id(&self) -> &ContainerId {
         &self.record.id

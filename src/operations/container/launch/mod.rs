@@ -266,7 +266,11 @@ fn run_monitor(
         stop_signal: stop_signal(&container),
         stop_timeout: stop_timeout(&container),
         pidfile: options.pidfile.clone(),
-        monitor_pidfile: None,
+        // A generated unit names it as its PIDFile=.
+        monitor_pidfile: session
+            .env
+            .raw("INVOCATION_ID")
+            .map(|_| container.monitor_pidfile()),
         events: events::journal(session).map(|j| (j, events::event(&container, "start"))),
         health,
         health_events: !session.options.no_health_events,
