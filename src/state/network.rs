@@ -60,6 +60,9 @@ pub struct NetworkRecord {
     /// `--opt`, under the names of podman: mtu, isolate, metric, no_default_route.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// `--aux-address`: addresses that no container gets, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reserved: BTreeMap<String, IpAddr>,
     /// `--route`: what containers reach through others than the gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
@@ -323,6 +326,7 @@ fn default_network() -> Result<NetworkRecord> {
         dns_servers: Vec::new(),
         labels: BTreeMap::new(),
         options: BTreeMap::new(),
+        reserved: BTreeMap::new(),
         routes: Vec::new(),
     })
 }

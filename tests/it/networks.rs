@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::support::World;
 use crate::support::peer::{free_port, wait_for};
 
-/// How many containers are started at once; `CORACLE_TEST_CROWD` makes it 100.
+/// How many containers are started at once; `CORACLE_TEST_CROWD` makes it another number.
 fn crowd() -> usize {
     let given = std::env::var("CORACLE_TEST_CROWD").ok();
-    given.and_then(|n| n.parse().ok()).unwrap_or(20)
+    given.and_then(|n| n.parse().ok()).unwrap_or(100)
 }
 
 /// Starts a container that stays, on these networks.
@@ -854,4 +854,85 @@ fn the_namespace_of_bridges_can_be_entered() {
         world.run(&args).stdout.trim() == "hello"
     });
     assert!(service.wait().unwrap().success());
+}
+
+#[test]
+fn addresses_are_kept_free_and_cables_have_the_name_asked_for() {
+    requires!("pasta", "ip");
+    let world = World::with_busybox();
+    let create = ["network", "create", "--subnet", "10.231.8.0/29"];
+    let reserve = [
+        "--aux-address",
+        "router=10.231.8.2",
+        "--aux-address",
+        "spare=10.231.8.4",
+    ];
+    world.ok(&[&create[..], &reserve, &["kept"]].concat());
+    for name in ["a", "b"] {
+        stay(
+            &world,
+            name,
+            &format!("kept:host_interface_name=cable-{name}"),
+        );
+    }
+    assert_eq!(ip(&world, "a", "kept"), "10.231.8.3");
+    assert_eq!(ip(&world, "b", "kept"), "10.231.8.5");
+    let wish = [
+        "run",
+        "--rm",
+        "--network",
+        "kept:ip=10.231.8.4",
+        "busybox",
+        "true",
+    ];
+    world
+        .run(&wish)
+        .code(125)
+        .says("address 10.231.8.4 is taken");
+    let script = "PATH=$PATH:/usr/sbin:/sbin ip -o link";
+    let links = world.ok(&["unshare", "--rootless-netns", "sh", "-c", script]);
+    assert!(
+        links.contains(" cable-a@") && links.contains(" cable-b@"),
+        "{links}"
+    );
+    let twice = [
+        "run",
+        "--rm",
+        "--network",
+        "kept:host_interface_name=cable-a",
+        "busybox",
+        "true",
+    ];
+    world
+        .run(&twice)
+        .code(125)
+        .says("is taken by another device");
+    // At once again under the name that was given back.
+    world.ok(&["restart", "-t", "0", "a"]);
+    let outside = [
+        "network",
+        "create",
+        "--subnet",
+        "10.231.9.0/24",
+        "--aux-address",
+        "x=10.0.0.1",
+        "x",
+    ];
+    world.run(&outside).code(125).says("in no subnet");
+    world.ok(&["network", "create", "--ipv4=false", "--ipv6", "six"]);
+    let subnets = world.ok(&[
+        "network",
+        "inspect",
+        "-f",
+        "{{len .subnets}} {{.ipv6_enabled}}",
+        "six",
+    ]);
+    assert_eq!(subnets, "1 true");
+    stay(&world, "only", "six");
+    assert_eq!(ip(&world, "only", "six"), "");
+    assert_eq!(resolve(&world, "only", "only").len(), 1);
+    world
+        .run(&["network", "create", "--ipv4=false", "none4"])
+        .code(125)
+        .says("needs --ipv6");
 }

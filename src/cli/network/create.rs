@@ -50,6 +50,13 @@ pub struct CreateArgs {
     /// Name of the bridge
     #[arg(long, value_name = "NAME")]
     interface_name: Option<String>,
+    /// Give the network IPv4 (--ipv4=false: only IPv6)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    ipv4: bool,
+    /// Address that no container gets: NAME=ADDRESS
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    aux_address: Vec<String>,
     /// Route of containers: SUBNET,GATEWAY[,METRIC]
     #[arg(long, value_name = "ROUTE")]
     route: Vec<String>,
@@ -120,6 +127,11 @@ pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8>
             .interface_name
             .map(|n| interface_name(&n))
             .transpose()?,
+        without_v4: !args.ipv4,
+        reserved: args::pairs("aux-address", &args.aux_address)?
+            .into_iter()
+            .map(|(name, address)| Ok((name, addresses(&[address])?[0])))
+            .collect::<Result<_>>()?,
         routes: args.route.iter().map(|r| route(r)).collect::<Result<_>>()?,
         ignore: args.ignore,
     };

@@ -145,7 +145,18 @@ pub(super) fn dockers(record: &NetworkRecord, members: &[Member]) -> Value {
     let config: Vec<Value> = record
         .subnets
         .iter()
-        .map(|s| json!({"Subnet": s.subnet, "Gateway": s.gateway}))
+        .map(|s| {
+            let mut value = json!({"Subnet": s.subnet, "Gateway": s.gateway});
+            let own = record
+                .reserved
+                .iter()
+                .filter(|(_, a)| s.subnet.contains(**a));
+            let own: Map<String, Value> = own.map(|(n, a)| (n.clone(), json!(a))).collect();
+            if !own.is_empty() {
+                value["AuxiliaryAddresses"] = own.into();
+            }
+            value
+        })
         .collect();
     json!({
         "Name": name(record),

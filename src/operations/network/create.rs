@@ -40,6 +40,10 @@ pub struct CreateSpec {
     pub options: BTreeMap<String, String>,
     /// `--interface-name`.
     pub interface: Option<String>,
+    /// `--ipv4=false`: no subnet of IPv4 that nobody named.
+    pub without_v4: bool,
+    /// `--aux-address`.
+    pub reserved: BTreeMap<String, IpAddr>,
     /// `--route`.
     pub routes: Vec<Route>,
     /// `--ignore`.
@@ -164,10 +168,22 @@ fn plan(
         dns: !spec.disable_dns,
         dns_servers: spec.dns.clone(),
         labels: spec.labels.clone(),
+        reserved: reserved(spec, &subnets)?,
         routes: routes(spec, &subnets)?,
         subnets,
         options,
     })
+}
+
+/// The addresses that no container gets, each of the network.
+fn reserved(spec: &CreateSpec, subnets: &[Subnet]) -> Result<BTreeMap<String, IpAddr>> {
+    let foreign = |address: &&IpAddr| !subnets.iter().any(|s| s.subnet.contains(**address));
+    match spec.reserved.values().find(foreign) {
+        Some(address) => Err(Error::invalid(format!(
+            "auxiliary address {address} is in no subnet of the network"
+        ))),
+        None => Ok(spec.reserved.clone()),
+    }
 }
 
 /// The routes, each through an address that containers of the network reach.
@@ -305,7 +321,18 @@ fn subnets(
             });
         }
     };
-    if spec.subnets.is_empty() {
+    let (has_v4, has_v6) = (
+        spec.subnets.iter().any(|s| !s.is_v6()),
+        spec.ipv6 || spec.subnets.iter().any(Cidr::is_v6),
+    );
+    match (spec.without_v4, has_v4, has_v6) {
+        (true, true, _) => return Err(Error::invalid("--ipv4=false, but a --subnet is IPv4's")),
+        (true, _, false) => {
+            return Err(Error::invalid("a network without IPv4 needs --ipv6"));
+        }
+        _ => {}
+    }
+    if spec.subnets.is_empty() && !spec.without_v4 {
         add(ipam::free_v4(pools, &taken)?);
     }
     if spec.ipv6 && !spec.subnets.iter().any(Cidr::is_v6) {

@@ -620,7 +620,7 @@ impl NetworkMode {
     }
 }
 
-/// `--network NAME[:ip=,ip6=,mac=,alias=,interface_name=]`.
+/// `--network NAME[:ip=,ip6=,mac=,alias=,interface_name=,host_interface_name=]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkWish {
@@ -641,6 +641,9 @@ pub struct NetworkWish {
     /// `interface_name=`; absent means `eth0`, `eth1`, ….
     #[serde(skip_serializing_if = "is_default")]
     pub interface: Option<String>,
+    /// `host_interface_name=`: the cable's end in the namespace of bridges.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub host_interface: Option<String>,
 }
 
 /// One published port or a range of the same length on both sides.

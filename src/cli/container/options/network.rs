@@ -191,6 +191,7 @@ pub(crate) fn network_wish(
         mac: mac.map(mac_address).transpose()?,
         aliases,
         interface: None,
+        host_interface: None,
     })
 }
 
@@ -271,11 +272,12 @@ fn wish(name: &str, options: Option<&str>) -> Result<NetworkWish> {
                 wish.aliases.push(value.to_owned());
             }
             "interface_name" => wish.interface = Some(interface_name(value)?),
+            "host_interface_name" => wish.host_interface = Some(interface_name(value)?),
             _ => {
                 return Err(Error::invalid(format!(
                     "invalid option {option:?} of network {name:?}"
                 ))
-                .hint("known: ip= ip6= mac= alias= interface_name="));
+                .hint("known: ip= ip6= mac= alias= interface_name= host_interface_name="));
             }
         }
     }

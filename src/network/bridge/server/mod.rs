@@ -1,5 +1,6 @@
 //! The role: one loop over the connections of monitors.
 
+mod janitor;
 mod nets;
 mod outlet;
 mod plug;
@@ -11,6 +12,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use janitor::Janitor;
 use nets::scope;
 use plug::target;
 use starter::Starter;
@@ -100,7 +102,7 @@ struct Server<'a> {
     uplink_tries: u32,
     dns: dns::Handle,
     ports: ports::Handle,
-    janitor: std::sync::mpsc::Sender<String>,
+    janitor: Janitor,
     nets: BTreeMap<String, Net>,
     clients: HashMap<u64, Client>,
     next: u64,
@@ -216,7 +218,7 @@ impl<'a> Server<'a> {
         nl::Socket,
         dns::Handle,
         ports::Handle,
-        std::sync::mpsc::Sender<String>,
+        Janitor,
     )> {
         let what = || "cannot set up the namespace of networks";
         let settings = Settings {
@@ -256,7 +258,7 @@ impl<'a> Server<'a> {
         }
         let dns = dns::Handle::start()?;
         let ports = ports::Handle::start(again()?)?;
-        let janitor = janitor(again()?)?;
+        let janitor = Janitor::start(again()?)?;
         Ok((
             Poller::new()?,
             namespace,
@@ -506,13 +508,18 @@ impl<'a> Server<'a> {
     /// their container's namespace anyway.
     fn unplug(&self, networks: &[AttachedNetwork]) {
         for network in networks {
-            drop(self.janitor.send(network.host_interface.clone()));
+            self.janitor.remove(&network.host_interface);
         }
+    }
+
+    /// Returns when all cables are away that were to be taken.
+    fn wait_for_janitor(&self) -> Result<()> {
+        self.janitor.wait()
     }
 
     /// Takes a cable away now: the container must see it gone.
     fn remove_now(&self, name: &str) -> Result<()> {
-        remove(&self.route, name).what(|| format!("cannot remove the device {name}"))
+        janitor::remove(&self.route, name).what(|| format!("cannot remove the device {name}"))
     }
 
     /// Tells the name service what a container is called.
@@ -564,43 +571,4 @@ fn settle() {
             log::info!("{}", e.one_line());
         }
     }
-}
-
-fn remove(socket: &nl::Socket, name: &str) -> crate::sys::Result<()> {
-    let gone = |e: &crate::sys::Error| e.errno == libc::ENODEV;
-    let index = match socket.index(name) {
-        Err(e) if gone(&e) => return Ok(()),
-        other => other?,
-    };
-    let mut batch = nl::Batch::new();
-    links::remove(&mut batch, index, name);
-    match socket.ask(batch) {
-        Err(e) if gone(&e) => Ok(()),
-        other => other,
-    }
-}
-
-/// A thread that takes cables away.
-fn janitor(bridges: OwnedFd) -> Result<std::sync::mpsc::Sender<String>> {
-    let inside = Inside::enter(bridges)?;
-    let socket = inside.run(nl::Socket::route)??;
-    let (names, queue) = std::sync::mpsc::channel::<String>();
-    let (ready, result) = std::sync::mpsc::channel();
-    std::thread::Builder::new()
-        .name("janitor".to_owned())
-        .stack_size(128 << 10)
-        .spawn(move || {
-            confine::thread(confine::OF_NETWORKS);
-            let _gone = ready.send(());
-            for name in queue {
-                if let Err(e) = remove(&socket, &name) {
-                    log::info!("{e}");
-                }
-            }
-        })
-        .what(|| "cannot start a thread")?;
-    result
-        .recv()
-        .map_err(|_| Error::internal("a thread ended at once"))?;
-    Ok(names)
 }

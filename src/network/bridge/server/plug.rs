@@ -39,8 +39,20 @@ impl Server<'_> {
         let mtu = record.mtu().unwrap_or(MTU);
         let mac = endpoint.wish.mac;
         let mac = mac.unwrap_or_else(|| mac_of(&record.id, &addresses));
-        // Random: the cable of an earlier run of the same container may still be on its way out.
-        let host_interface = format!("v{}", crate::spec::digest::hex(&random::bytes::<6>()?));
+        let host_interface = match &endpoint.wish.host_interface {
+            Some(name) => {
+                self.wait_for_janitor()?;
+                if self.route.index(name).is_ok() {
+                    return Err(Error::new(
+                        Kind::InUse,
+                        format!("host_interface_name {name:?} is taken by another device"),
+                    ));
+                }
+                name.clone()
+            }
+            // Random: the cable of an earlier run of the same container may still be on its way out.
+            None => format!("v{}", crate::spec::digest::hex(&random::bytes::<6>()?)),
+        };
         let mut batch = nl::Batch::new();
         let peer = links::Peer {
             name: &endpoint.interface,
@@ -98,6 +110,7 @@ impl Server<'_> {
         taken: &BTreeSet<IpAddr>,
     ) -> Result<Vec<Address>> {
         let mut used = taken.clone();
+        used.extend(endpoint.network.reserved.values());
         for member in self.clients.values().filter_map(|c| c.member.as_ref()) {
             let networks = member.attached.networks.iter();
             used.extend(networks.flat_map(|n| &n.addresses).map(|a| a.address));
