@@ -13,6 +13,9 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// containerd's annotation with the full name.
 pub const IMAGE_NAME: &str = "io.containerd.image.name";
 
+/// What the file `oci-layout` holds.
+pub const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
 /// One image of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {

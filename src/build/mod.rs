@@ -16,6 +16,7 @@ pub mod lexer;
 pub mod lint;
 pub mod mode;
 pub mod mount;
+pub mod packages;
 pub mod parser;
 pub mod pattern;
 pub mod plan;

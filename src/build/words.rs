@@ -27,6 +27,18 @@ pub fn is_json_of_others(text: &str) -> bool {
 
 /// Words at blanks, quotes and escapes kept in them; `None` when a quote has no end.
 pub fn shell(text: &str, escape: char) -> Option<Vec<String>> {
+    let (found, whole) = split(text, Some(escape));
+    whole.then_some(found)
+}
+
+/// As [`shell`], and a quote without an end takes the rest, as Docker's `ENV` and `LABEL` do:
+/// expansion says what is wrong with it.
+pub fn shell_lenient(text: &str, escape: char) -> Vec<String> {
+    shell(text, escape).unwrap_or_else(|| split(text, None).0)
+}
+
+/// Splits at blanks outside of quotes; the second says that every quote ended.
+fn split(text: &str, escape: Option<char>) -> (Vec<String>, bool) {
     let mut found = Vec::new();
     let mut word = String::new();
     let mut quote = None;
@@ -44,45 +56,14 @@ pub fn shell(text: &str, escape: char) -> Option<Vec<String>> {
             _ => {}
         }
         word.push(c);
-        if c == escape && quote != Some('\'') {
+        if Some(c) == escape && quote != Some('\'') {
             word.extend(chars.next());
         }
-    }
-    if quote.is_some() {
-        return None;
     }
     if !word.is_empty() {
         found.push(word);
     }
-    Some(found)
-}
-
-/// As [`shell`], and a quote without an end takes the rest, as Docker's `ENV` and `LABEL` do.
-pub fn shell_lenient(text: &str, escape: char) -> Vec<String> {
-    shell(text, escape).unwrap_or_else(|| {
-        // Close what was left open; expansion says what is wrong with it.
-        let mut found = Vec::new();
-        let mut word = String::new();
-        let mut quote = None;
-        for c in text.chars() {
-            match quote {
-                None if c.is_whitespace() => {
-                    if !word.is_empty() {
-                        found.push(std::mem::take(&mut word));
-                    }
-                    continue;
-                }
-                None if c == '\'' || c == '"' => quote = Some(c),
-                Some(q) if c == q => quote = None,
-                _ => {}
-            }
-            word.push(c);
-        }
-        if !word.is_empty() {
-            found.push(word);
-        }
-        found
-    })
+    (found, quote.is_none())
 }
 
 /// Words at blanks alone.
@@ -178,6 +159,20 @@ pub fn csv(text: &str) -> Option<Vec<String>> {
     }
     found.push(field);
     (!quoted).then_some(found)
+}
+
+/// `key=value,key=value` as outputs, caches and attestations are written; keys in small letters.
+///
+/// # Errors
+/// Why it is none, without the text itself.
+pub fn fields(text: &str) -> Result<Vec<(String, String)>, String> {
+    let list = csv(text).ok_or("a quote has no end")?;
+    list.into_iter()
+        .map(|field| match field.split_once('=') {
+            Some((key, value)) => Ok((key.trim().to_ascii_lowercase(), value.to_owned())),
+            None => Err(format!("{field:?} is no KEY=VALUE")),
+        })
+        .collect()
 }
 
 #[cfg(test)]

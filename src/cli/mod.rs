@@ -54,6 +54,7 @@ const NOUNS: &[Entry] = &[
         "builder",
         "Build images and keep their cache",
         build::BOTH,
+        build::ENTRIES,
         build::CACHE
     ),
     noun!(

@@ -44,6 +44,13 @@ pub struct ImageConfig {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub history: Vec<History>,
+    /// A build cache for others (`build --cache-to type=inline`), as the build wrote it.
+    #[serde(
+        rename = "io.coracle.cache.v1",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache: Option<serde_json::Value>,
 }
 
 impl ImageConfig {

@@ -11,7 +11,7 @@ use crate::support::peer::wait_for;
 use crate::support::{Outcome, World};
 
 /// A context below the world's folder.
-fn context(world: &World, name: &str, files: &[(&str, &str)]) -> PathBuf {
+pub fn context(world: &World, name: &str, files: &[(&str, &str)]) -> PathBuf {
     let dir = world.path().join(name);
     for (path, text) in files {
         let path = dir.join(path);
@@ -21,7 +21,7 @@ fn context(world: &World, name: &str, files: &[(&str, &str)]) -> PathBuf {
     dir
 }
 
-fn build(world: &World, dir: &Path, more: &[&str]) -> Outcome {
+pub fn build(world: &World, dir: &Path, more: &[&str]) -> Outcome {
     let mut args = vec!["build", "--progress=plain"];
     args.extend(more);
     let dir = dir.to_str().unwrap();
@@ -37,7 +37,7 @@ fn set_old(path: &Path) {
         .unwrap();
 }
 
-fn count(outcome: &Outcome, word: &str) -> usize {
+pub fn count(outcome: &Outcome, word: &str) -> usize {
     outcome.stderr.matches(word).count()
 }
 
@@ -645,14 +645,7 @@ fn spellings_of_others_work() {
     world
         .run(&["build", "--cache-from=type=gha", path])
         .code(125)
-        .says("the cache is local");
-    world
-        .run(&["build", "--sbom=true", path])
-        .code(125)
-        .says("attestations");
-    world
-        .run(&["build", "--platform=linux/amd64,linux/arm64", path])
-        .code(125);
+        .says("not asked");
     // podman: the Dockerfile's own folder is the context.
     world.ok(&[
         "build",
@@ -660,4 +653,133 @@ fn spellings_of_others_work() {
         "-f",
         dir.join("Dockerfile").to_str().unwrap(),
     ]);
+}
+
+#[test]
+fn layouts_are_contexts() {
+    let world = World::with_busybox();
+    let base = context(
+        &world,
+        "b",
+        &[("Dockerfile", "FROM busybox\nENV MARK=here\n")],
+    );
+    let layout = world.path().join("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    build(&world, &base, &["-t", "x:v1", "-o", &output]).code(0);
+    let text = "FROM base\nRUN test $MARK = here\nCOPY --from=base /etc/passwd /copied\n";
+    let dir = context(&world, "c", &[("Dockerfile", text)]);
+    let other = World::new();
+    let given = format!("--build-context=base=oci-layout://{}", layout.display());
+    build(&other, &dir, &[&given]).code(0);
+    // It comes without a name.
+    assert!(!other.ok(&["images"]).contains("x "));
+    let lost = format!("--build-context=base=oci-layout://{}:v9", layout.display());
+    build(&other, &dir, &[&lost]).code(125).says("v9");
+}
+
+#[test]
+fn keys_are_handed_to_steps_by_an_agent() {
+    requires!("ssh-agent", "ssh-add", "ssh-keygen");
+    let world = World::with_busybox();
+    let dir = context(&world, "c", &[]);
+    std::fs::create_dir_all(&dir).unwrap();
+    let key = |name: &str, passphrase: &str| {
+        let path = world.path().join(name);
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f"])
+            .arg(&path)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        path
+    };
+    let (one, two) = (key("one", ""), key("two", ""));
+    let text = "FROM busybox\n\
+         RUN --mount=type=ssh,required --mount=type=cache,id=s,target=/s \
+         test -S $SSH_AUTH_SOCK; touch /s/on; until test -e /s/off; do usleep 20000; done\n\
+         USER 1234:5678\n\
+         RUN --mount=type=ssh,uid=1234,gid=5678,mode=0440 stat -c 'MINE %u:%g %a' $SSH_AUTH_SOCK\n";
+    std::fs::write(dir.join("Dockerfile"), text).unwrap();
+    let given = format!("--ssh=default={},{}", one.display(), two.display());
+    let child = world.spawn(&["build", "--progress=plain", &given, dir.to_str().unwrap()]);
+    let mounts = world.data().join("store/build/mounts");
+    let shared = || -> Option<PathBuf> {
+        let list = std::fs::read_dir(&mounts).ok()?;
+        let mut dirs = list.map(|e| e.unwrap().path());
+        dirs.find(|p| p.join("on").exists())
+    };
+    wait_for("the step to run", || shared().is_some());
+    // The socket that the step has, asked from outside.
+    let step = std::fs::read_dir(world.runtime().join("build")).unwrap();
+    let mut sockets = step.map(|e| e.unwrap().path().join("agent-0"));
+    let socket = sockets.find(|p| p.exists()).unwrap();
+    let listed = Command::new("ssh-add")
+        .arg("-l")
+        .env("SSH_AUTH_SOCK", &socket)
+        .output()
+        .unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(
+        listed.contains(" one ") && listed.contains(" two "),
+        "{listed}"
+    );
+    std::fs::write(shared().unwrap().join("off"), "").unwrap();
+    let built = Outcome::of(&["build"], child.wait_with_output().unwrap()).code(0);
+    assert!(
+        built.stderr.contains("MINE 1234:5678 440"),
+        "{}",
+        built.stderr
+    );
+    // What was started has ended.
+    let left = std::fs::read_dir(world.runtime().join("ssh")).map_or(0, Iterator::count);
+    assert_eq!(left, 0);
+    build(&world, &dir, &["--no-cache"])
+        .code(125)
+        .says("no SSH agent \"default\" was given");
+    let locked = format!("--ssh=default={}", key("locked", "secret").display());
+    build(&world, &dir, &[&locked]).code(125).says("passphrase");
+}
+
+#[test]
+fn the_cache_is_part_of_what_the_system_weighs() {
+    let world = World::with_busybox();
+    let text = "FROM busybox AS a\nRUN dd if=/dev/zero of=/x bs=1k count=200\nFROM busybox\nCOPY --from=a /etc/group /g\n";
+    let dir = context(&world, "c", &[("Dockerfile", text)]);
+    build(&world, &dir, &["-t", "a"]).code(0);
+    let row = || -> serde_json::Value {
+        let list: serde_json::Value =
+            serde_json::from_str(&world.ok(&["system", "df", "--format=json"])).unwrap();
+        let rows = list.as_array().unwrap();
+        let own = rows.iter().find(|r| r["Type"] == "Build Cache").unwrap();
+        own.clone()
+    };
+    let weighed = row();
+    assert_eq!(weighed["Total"], 2, "{weighed}");
+    assert!(
+        weighed["RawReclaimable"].as_u64().unwrap() >= 200 << 10,
+        "{weighed}"
+    );
+    let verbose = world.ok(&["system", "df", "-v"]);
+    assert!(verbose.contains("Build Cache space usage"), "{verbose}");
+    // podman's prune leaves it alone, unless it is asked for.
+    world.ok(&["system", "prune", "-f"]);
+    assert_eq!(row()["Total"], 2);
+    // Limits: what is small enough stays.
+    world.ok(&["builder", "prune", "-af", "--reserved-space=1gb"]);
+    assert_eq!(row()["Total"], 2);
+    world.ok(&["builder", "prune", "-af", "--max-used-space=1gb"]);
+    assert_eq!(row()["Total"], 2);
+    let listed = world.ok(&["builder", "ls"]);
+    assert!(listed.contains("RUN dd"), "{listed}");
+    world.ok(&[
+        "builder",
+        "prune",
+        "-f",
+        "--filter=description=COPY",
+        "--filter=shared=true",
+    ]);
+    assert_eq!(row()["Total"], 1);
+    let said = world.ok(&["system", "prune", "-f", "--build"]);
+    assert!(said.contains("Deleted build cache objects"), "{said}");
+    assert_eq!(row()["Total"], 0);
 }

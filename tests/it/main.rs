@@ -17,6 +17,8 @@ mod support;
 mod architecture;
 mod archives;
 mod build;
+mod build_cache;
+mod build_index;
 mod building;
 mod chunked;
 mod container;

@@ -21,6 +21,8 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// The lines as lexed, for the lints.
     pub lines: Vec<Line>,
+    /// The text.
+    pub source: String,
 }
 
 /// Every instruction there is, `FROM` too, for suggestions.
@@ -104,6 +106,7 @@ pub fn parse(name: &str, text: &str) -> Result<Dockerfile> {
         globals,
         stages,
         lines: lexed.lines,
+        source: text.to_owned(),
     })
 }
 

@@ -28,7 +28,7 @@ pub struct BuildArgs {
     /// File with values of ARGs, a line each
     #[arg(long, value_name = "FILE", help_heading = "Build")]
     pub build_arg_file: Vec<PathBuf>,
-    /// More files: a folder, docker-image://NAME, an address or a repository
+    /// More files: a folder, docker-image://NAME, oci-layout://PATH, an address or a repository
     #[arg(long, value_name = "NAME=SOURCE", help_heading = "Build")]
     pub build_context: Vec<String>,
     /// Start the first FROM from this image instead
@@ -37,9 +37,12 @@ pub struct BuildArgs {
     /// Read patterns of files to leave out from here
     #[arg(long, value_name = "FILE", help_heading = "Build")]
     pub ignorefile: Option<PathBuf>,
-    /// Platform of the image and of what it runs
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Build")]
+    /// Platform of the image and of what it runs; several make an index
+    #[arg(long, value_name = "OS/ARCH[/VARIANT],...", help_heading = "Build")]
     pub platform: Vec<String>,
+    /// Build for every platform that the base images exist for
+    #[arg(long, help_heading = "Build")]
+    pub all_platforms: bool,
     /// CPU architecture of the image
     #[arg(long, value_name = "ARCH", help_heading = "Build")]
     pub arch: Option<String>,
@@ -92,11 +95,18 @@ pub struct BuildArgs {
     #[arg(long, value_name = "TIME", help_heading = "Cache")]
     pub cache_ttl: Option<String>,
 
+    /// Also look there: NAME, type=registry,ref=NAME or type=local,src=DIR
+    #[arg(long, value_name = "SOURCE", help_heading = "Cache")]
+    pub cache_from: Vec<String>,
+    /// Keep the steps there too: NAME, type=registry|local|inline,...,mode=min|max
+    #[arg(long, value_name = "TARGET", help_heading = "Cache")]
+    pub cache_to: Vec<String>,
+
     /// Secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME
     #[arg(long, value_name = "SECRET", help_heading = "Steps")]
     pub secret: Vec<String>,
-    /// SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET
-    #[arg(long, value_name = "ID[=SOCKET]", help_heading = "Steps")]
+    /// SSH agent for RUN --mount=type=ssh: default, ID=SOCKET or ID=KEY
+    #[arg(long, value_name = "ID[=SOCKET|KEY]", help_heading = "Steps")]
     pub ssh: Vec<String>,
     /// Network of RUN: none, host, pasta, slirp4netns
     #[arg(long, alias = "net", value_name = "MODE", help_heading = "Steps")]
@@ -194,7 +204,7 @@ pub struct BuildArgs {
     /// Label of the image
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Image")]
     pub label: Vec<String>,
-    /// Annotation of the image's manifest
+    /// Annotation of the image's manifest; index:KEY=VALUE of the index
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Image")]
     pub annotation: Vec<String>,
     /// Variable of the image
@@ -227,6 +237,19 @@ pub struct BuildArgs {
     /// Time of the image and of every file in new layers, seconds since 1970
     #[arg(long, value_name = "SECONDS", help_heading = "Image")]
     pub timestamp: Option<i64>,
+
+    /// Add the image to an index of this name, which is made if it is missing
+    #[arg(long, value_name = "NAME", help_heading = "Image")]
+    pub manifest: Option<String>,
+    /// State which packages the image holds (SPDX); beside it in an index
+    #[arg(long, value_name = "BOOL|OPTIONS", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Image")]
+    pub sbom: Option<String>,
+    /// State how the image was built (SLSA): true, mode=min or mode=max
+    #[arg(long, value_name = "BOOL|OPTIONS", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Image")]
+    pub provenance: Option<String>,
+    /// Both in one: type=sbom or type=provenance,mode=max
+    #[arg(long, value_name = "OPTIONS", help_heading = "Image")]
+    pub attest: Vec<String>,
 
     /// Also write the result: type=local|tar|oci|docker|image|registry,dest=PATH; or a folder
     #[arg(short, long, value_name = "OUTPUT", help_heading = "Result")]
@@ -262,12 +285,6 @@ pub struct BuildArgs {
     /// Accepted for buildx's sake: there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
     pub builder: Option<String>,
-    /// Attestations are not made: false only
-    #[arg(long, value_name = "VALUE", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub provenance: Option<String>,
-    /// Attestations are not made: false only
-    #[arg(long, value_name = "VALUE", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub sbom: Option<String>,
     /// Accepted: nothing intermediate is left
     #[arg(long, hide = true)]
     pub rm: Option<bool>,
@@ -280,21 +297,6 @@ pub struct BuildArgs {
     /// Accepted for docker's sake; signatures of that kind do not exist any more
     #[arg(long, hide = true)]
     pub disable_content_trust: Option<bool>,
-    /// Not supported: the cache is local
-    #[arg(long, value_name = "SOURCE", hide = true)]
-    pub cache_from: Vec<String>,
-    /// Not supported: the cache is local
-    #[arg(long, value_name = "TARGET", hide = true)]
-    pub cache_to: Vec<String>,
-    /// Not supported: attestations are not made
-    #[arg(long, value_name = "KIND", hide = true)]
-    pub attest: Vec<String>,
-    /// Not supported: lists of images are not kept
-    #[arg(long, value_name = "NAME", hide = true)]
-    pub manifest: Option<String>,
-    /// Not supported: one platform for each build
-    #[arg(long, hide = true)]
-    pub all_platforms: bool,
     /// Every RUN is a rootless container
     #[arg(long, value_name = "KIND", hide = true)]
     pub isolation: Option<String>,

@@ -1,13 +1,14 @@
 //! `build`, `builder` and `buildx`: words to requests, results to text.
 
 pub mod flags;
+pub mod imagetools;
 pub mod prune;
 mod request;
 pub mod run;
 pub mod usage;
 
 use super::frame::Entry;
-use crate::command;
+use crate::{command, noun};
 
 /// `coracle build` and `coracle image build`.
 pub const BOTH: &[Entry] = &[command!(
@@ -15,6 +16,14 @@ pub const BOTH: &[Entry] = &[command!(
     "Make an image from a Dockerfile",
     flags::BuildArgs,
     run::run
+)];
+
+/// Below `builder`: `ls` is what it holds.
+pub const ENTRIES: &[Entry] = &[command!(
+    "ls",
+    "List what the build cache holds",
+    usage::DuArgs,
+    usage::du
 )];
 
 /// Below `builder` and `buildx`.
@@ -47,6 +56,7 @@ pub const BUILDX: &[Entry] = &[
         usage::InspectArgs,
         usage::inspect
     ),
+    noun!("imagetools", "Images at registries", imagetools::NOUN),
     command!(
         "version",
         "Show the version",

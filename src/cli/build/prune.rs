@@ -18,17 +18,18 @@ pub struct PruneArgs {
     /// Do not ask
     #[arg(short, long)]
     pub force: bool,
-    /// Only what this holds for: until=TIME, unused-for=TIME, id=ID, type=step|mount
+    /// Only what this holds for: until=TIME, unused-for=TIME, id=ID, type=step|mount, shared=BOOL, private=BOOL, description=TEXT
     #[arg(long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,
-    /// Keep so much
-    #[arg(
-        long,
-        alias = "keep-storage",
-        alias = "reserved-space",
-        value_name = "SIZE"
-    )]
+    /// Keep so much in any case, the most recently used
+    #[arg(long, alias = "keep-storage", value_name = "SIZE")]
+    pub reserved_space: Option<String>,
+    /// Keep no more than so much
+    #[arg(long, value_name = "SIZE")]
     pub max_used_space: Option<String>,
+    /// Stop when the disk has so much free
+    #[arg(long, value_name = "SIZE")]
+    pub min_free_space: Option<String>,
     /// Accepted for buildx's sake
     #[arg(long, hide = true)]
     pub verbose: bool,
@@ -42,13 +43,12 @@ pub struct PruneArgs {
 /// # Errors
 /// `Invalid` for an unknown filter; as the operation.
 pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
+    let bytes = |text: Option<&str>| text.map(size::parse).transpose();
     let mut wish = Prune {
         all: args.all,
-        keep: args
-            .max_used_space
-            .as_deref()
-            .map(size::parse)
-            .transpose()?,
+        reserved: bytes(args.reserved_space.as_deref())?,
+        most: bytes(args.max_used_space.as_deref())?,
+        free: bytes(args.min_free_space.as_deref())?,
         ..Prune::default()
     };
     for filter in &args.filter {
@@ -61,9 +61,11 @@ pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
             // BuildKit's words for them.
             Some(("type", "regular")) => wish.kind = Some("step".to_owned()),
             Some(("type", "exec.cachemount")) => wish.kind = Some("mount".to_owned()),
+            Some(("shared", text)) => wish.shared = Some(truth(filter, text)?),
+            Some(("private", text)) => wish.shared = Some(!truth(filter, text)?),
+            Some(("description", text)) => wish.text = Some(text.to_owned()),
             _ => {
-                return Err(Error::invalid(format!("unknown filter {filter:?}"))
-                    .hint("use until=TIME, unused-for=TIME, id=ID or type=step|mount"));
+                return Err(Error::invalid(format!("unknown filter {filter:?}")).hint(FILTERS));
             }
         }
     }
@@ -79,4 +81,15 @@ pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         size::human(pruned.bytes)
     ))?;
     Ok(0)
+}
+
+const FILTERS: &str =
+    "use until=TIME, unused-for=TIME, id=ID, type=step|mount, shared=, private= or description=";
+
+fn truth(filter: &str, text: &str) -> Result<bool> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(Error::invalid(format!("{filter:?} is neither true nor false")).hint(FILTERS)),
+    }
 }

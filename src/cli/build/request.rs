@@ -12,7 +12,11 @@ use crate::cli::container::run as container;
 use crate::cli::output::Out;
 use crate::image::manifest::Format;
 use crate::image::store::local_name;
+use crate::operations::build::attest::wish::Wish;
+use crate::operations::build::cache::place;
 use crate::operations::build::context::{self, Context};
+use crate::operations::build::several::Wishes;
+use crate::operations::build::ssh::Agents;
 use crate::operations::build::{Allowed, Output, Request, Secret, Squash};
 use crate::operations::image::PullPolicy;
 use crate::operations::image::source::open_url;
@@ -25,6 +29,9 @@ use crate::storage::Store;
 pub(super) struct Asked {
     pub(super) request: Request,
     pub(super) outputs: Vec<Output>,
+    pub(super) wishes: Wishes,
+    /// `--all-platforms`.
+    pub(super) all_platforms: bool,
 }
 
 /// The Dockerfile and the context. Inside the user namespace.
@@ -35,6 +42,7 @@ pub(super) fn sources(
     args: &BuildArgs,
     session: &Session,
     store: &Store,
+    agents: &Agents,
 ) -> Result<(Dockerfile, Context)> {
     let text = match (&args.context, &args.file) {
         (Some(text), _) => text.clone(),
@@ -51,12 +59,11 @@ pub(super) fn sources(
                 .hint("put the Dockerfile into the tar, or the context into a folder"),
         );
     }
-    let agent = agents(args, session)?.remove("default");
     let keep_git = args
         .build_arg
         .iter()
         .any(|a| a == "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1");
-    let mut context = Context::open(session, store, &text, agent.as_deref(), keep_git)?;
+    let mut context = Context::open(session, store, &text, agents.socket("default"), keep_git)?;
     let is_folder = Path::new(&text).is_dir();
     let mut beside = None;
     let (name, content) = match (&args.file, context.dockerfile.take()) {
@@ -191,36 +198,16 @@ fn secrets(args: &BuildArgs) -> Result<BTreeMap<String, Secret>> {
     Ok(found)
 }
 
-/// `--ssh default`, `--ssh ID=SOCKET`.
-fn agents(args: &BuildArgs, session: &Session) -> Result<BTreeMap<String, PathBuf>> {
-    let mut found = BTreeMap::new();
+/// `--ssh default`, `--ssh ID=SOCKET`, `--ssh ID=KEY,KEY`. Inside the user namespace.
+///
+/// # Errors
+/// As [`Agents::add`].
+pub(super) fn agents(args: &BuildArgs, session: &Session) -> Result<Agents> {
+    let mut agents = Agents::default();
     for text in &args.ssh {
-        let (id, path) = match text.split_once('=') {
-            Some((id, path)) => (id, Some(PathBuf::from(path))),
-            None => (text.as_str(), None),
-        };
-        let path = match path {
-            Some(path) => path,
-            None => session.env.absolute_path("SSH_AUTH_SOCK").ok_or_else(|| {
-                Error::not_found(format!("--ssh {id}: no SSH agent runs"))
-                    .hint("start one: eval $(ssh-agent); ssh-add")
-            })?,
-        };
-        let is_socket = std::fs::metadata(&path)
-            .map(|m| std::os::unix::fs::FileTypeExt::is_socket(&m.file_type()))
-            .what(|| format!("cannot open {}", path.display()))?;
-        if !is_socket {
-            return Err(Error::unsupported(format!(
-                "--ssh {text}: keys themselves are not read, only agents' sockets"
-            ))
-            .hint(format!(
-                "eval $(ssh-agent); ssh-add {}; then --ssh {id}",
-                path.display()
-            )));
-        }
-        found.insert(id.to_owned(), path);
+        agents.add(session, text)?;
     }
-    Ok(found)
+    Ok(agents)
 }
 
 fn allowed(args: &BuildArgs) -> Result<Allowed> {
@@ -303,20 +290,11 @@ fn step_options(args: &BuildArgs, session: &mut Session, out: &Out) -> Result<Co
 /// `Invalid` for what cannot be read, `Unsupported` for what this version does not do.
 pub(super) fn request(
     args: &BuildArgs,
-    file: Dockerfile,
-    context: Context,
+    (file, context, agents): (Dockerfile, Context, Agents),
     session: &mut Session,
     store: &Store,
     out: &Out,
 ) -> Result<Asked> {
-    for (flag, value) in [("provenance", &args.provenance), ("sbom", &args.sbom)] {
-        if value.as_deref().is_some_and(|v| v != "false") {
-            return Err(
-                Error::unsupported(format!("--{flag}: attestations are not made"))
-                    .hint(format!("leave it out, or say --{flag}=false")),
-            );
-        }
-    }
     if args
         .isolation
         .as_deref()
@@ -327,37 +305,27 @@ pub(super) fn request(
                 .hint("leave out --isolation"),
         );
     }
-    let refused = [
-        (
-            "cache-from",
-            !args.cache_from.is_empty(),
-            "the cache is local",
-        ),
-        ("cache-to", !args.cache_to.is_empty(), "the cache is local"),
-        (
-            "attest",
-            !args.attest.is_empty(),
-            "attestations are not made",
-        ),
-        (
-            "manifest",
-            args.manifest.is_some(),
-            "lists of images are not kept",
-        ),
-        (
-            "all-platforms",
-            args.all_platforms,
-            "one build is for one platform",
-        ),
-    ];
-    for (flag, given, why) in refused {
-        if given {
-            return Err(
-                Error::unsupported(format!("--{flag}: {why}")).hint(format!("leave out --{flag}"))
-            );
-        }
+    let mut attest = Wish::default();
+    for text in &args.attest {
+        attest.attest(text)?;
     }
-    let platform = platform(args, session)?;
+    if let Some(text) = &args.sbom {
+        attest.sbom(text)?;
+    }
+    if let Some(text) = &args.provenance {
+        attest.provenance(text)?;
+    }
+    let mut platforms = platforms(args, session)?;
+    if args.all_platforms && !platforms.is_empty() {
+        return Err(Error::invalid(
+            "--all-platforms and --platform exclude each other",
+        ));
+    }
+    let platform = match platforms.len() {
+        1 => platforms.pop(),
+        _ => None,
+    };
+    let manifest = args.manifest.as_deref().map(local_name).transpose()?;
     let mut contexts = BTreeMap::new();
     for text in &args.build_context {
         let (name, source) = text
@@ -370,15 +338,11 @@ pub(super) fn request(
         let image = ["docker-image://", "container-image://", "docker://"]
             .iter()
             .find_map(|start| source.strip_prefix(start));
-        let context = match image {
-            Some(image) => Context::image(image),
-            None if source.contains("oci-layout:") => {
-                return Err(
-                    Error::unsupported("--build-context oci-layout: is not read")
-                        .hint("load it: coracle pull oci:PATH, then docker-image://NAME"),
-                );
-            }
-            None => {
+        let layout = source.strip_prefix("oci-layout://");
+        let context = match (image, layout) {
+            (Some(image), _) => Context::image(image),
+            (None, Some(layout)) => Context::layout(layout)?,
+            (None, None) => {
                 let mut context = Context::open(session, store, source, None, false)?;
                 context.ignore(None, None)?;
                 context
@@ -386,7 +350,33 @@ pub(super) fn request(
         };
         contexts.insert(name.to_owned(), context);
     }
+    let (mut annotations, mut index_annotations) = (BTreeMap::new(), BTreeMap::new());
+    for (key, value) in pairs("annotation", &args.annotation)? {
+        match key.split_once(':') {
+            None => annotations.insert(key, value),
+            Some(("manifest", key)) => annotations.insert(key.to_owned(), value),
+            Some(("index", key)) => index_annotations.insert(key.to_owned(), value),
+            Some((place, _)) => {
+                return Err(Error::unsupported(format!(
+                    "--annotation {place}:…: annotations go into manifests and indexes"
+                ))
+                .hint("write --annotation KEY=VALUE, manifest:KEY=VALUE or index:KEY=VALUE"));
+            }
+        };
+    }
     let build_args = build_args(args, session)?;
+    let cache_from = args.cache_from.iter().map(|text| place::source(text));
+    let mut cache_to = args
+        .cache_to
+        .iter()
+        .map(|text| place::target(text, out.is_docker()))
+        .collect::<Result<Vec<_>>>()?;
+    if build_args
+        .get("BUILDKIT_INLINE_CACHE")
+        .is_some_and(|v| v == "1" || v == "true")
+    {
+        cache_to.push(place::Target::Inline);
+    }
     let epoch = args
         .source_date_epoch
         .clone()
@@ -469,15 +459,17 @@ pub(super) fn request(
             .map(|s| s.to_ascii_lowercase())
             .collect::<BTreeSet<_>>(),
         cache_ttl: ttl.map(|t| t.as_secs()),
+        cache_from: cache_from.collect::<Result<Vec<_>>>()?,
+        cache_to,
         jobs: args.jobs.filter(|n| *n > 0).unwrap_or(cores),
         run: step_options(args, session, out)?,
         secrets: secrets(args)?,
-        ssh: agents(args, session)?,
+        ssh: agents,
         allowed: allowed(args)?,
         tags,
         format,
         labels: pairs("label", &args.label)?,
-        annotations: pairs("annotation", &args.annotation)?,
+        annotations,
         env,
         unset_env: args.unsetenv.clone(),
         unset_labels: args.unsetlabel.clone(),
@@ -498,37 +490,65 @@ pub(super) fn request(
         },
         why: args.why,
         shell_on_error,
+        labelled: false,
+        first_number: 0,
+        index_annotations,
         docker: out.is_docker(),
     };
-    Ok(Asked { request, outputs })
+    let truth = |v: &String| matches!(v.as_str(), "1" | "true");
+    let wishes = Wishes {
+        platforms,
+        manifest,
+        attest,
+        always_index: request
+            .args
+            .get("BUILDKIT_MULTI_PLATFORM")
+            .is_some_and(truth),
+    };
+    Ok(Asked {
+        request,
+        outputs,
+        wishes,
+        all_platforms: args.all_platforms,
+    })
 }
 
-fn platform(args: &BuildArgs, session: &Session) -> Result<Option<Platform>> {
-    let list: Vec<&str> = args.platform.iter().flat_map(|p| p.split(',')).collect();
-    let default = session.env.text("DOCKER_DEFAULT_PLATFORM");
-    let text = match (&list[..], &default) {
-        ([], None) => None,
-        ([], Some(text)) => Some(text.clone()),
-        ([one], _) => Some((*one).to_owned()),
-        _ => {
-            return Err(
-                Error::unsupported("one build makes an image for one platform")
-                    .hint("build for each platform with a name of its own"),
-            );
-        }
-    };
-    if let Some(text) = text.filter(|t| !t.is_empty() && t != "local") {
-        return text.parse().map(Some);
+/// `--platform`, each only once; `--os`, `--arch` and `--variant` for one.
+fn platforms(args: &BuildArgs, session: &Session) -> Result<Vec<Platform>> {
+    let mut list: Vec<String> = args
+        .platform
+        .iter()
+        .flat_map(|p| p.split(','))
+        .map(|p| p.trim().to_owned())
+        .collect();
+    if list.is_empty() && !args.all_platforms {
+        list.extend(session.env.text("DOCKER_DEFAULT_PLATFORM"));
     }
-    if args.arch.is_none() && args.os.is_none() && args.variant.is_none() {
-        return Ok(None);
-    }
+    list.retain(|p| !p.is_empty());
     let host = Platform::host();
-    let os = args.os.as_deref().unwrap_or(&host.os);
-    let arch = args.arch.as_deref().unwrap_or(&host.architecture);
-    let mut text = format!("{os}/{arch}");
-    if let Some(variant) = &args.variant {
-        text = format!("{text}/{variant}");
+    let given = args.os.is_some() || args.arch.is_some() || args.variant.is_some();
+    if given && list.iter().all(|p| p == "local") {
+        let os = args.os.as_deref().unwrap_or(&host.os);
+        let arch = args.arch.as_deref().unwrap_or(&host.architecture);
+        let mut text = format!("{os}/{arch}");
+        if let Some(variant) = &args.variant {
+            text = format!("{text}/{variant}");
+        }
+        return Ok(vec![text.parse()?]);
     }
-    text.parse().map(Some)
+    // This machine's own needs no word.
+    if list.len() == 1 && list[0] == "local" {
+        return Ok(Vec::new());
+    }
+    let mut found: Vec<Platform> = Vec::new();
+    for text in list {
+        let platform = match text.as_str() {
+            "local" => host.clone(),
+            text => text.parse()?,
+        };
+        if !found.contains(&platform) {
+            found.push(platform);
+        }
+    }
+    Ok(found)
 }

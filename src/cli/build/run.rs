@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::flags::BuildArgs;
-use super::request::{Asked, request, sources};
+use super::request::{Asked, agents, request, sources};
 use crate::base::fs::{self as files, Durability};
 use crate::base::progress::Silent;
 use crate::base::{Context as _, Error, Result};
@@ -13,7 +13,7 @@ use crate::build::lint::{self, Settings};
 use crate::build::{Dockerfile, ignore::Ignore};
 use crate::cli::output::Out;
 use crate::cli::output::build::{Form, Show};
-use crate::operations::build::{Output, OutputKind, build, push_all, write};
+use crate::operations::build::{Output, OutputKind, check_outputs, push_all, several, write};
 use crate::operations::image::enter_store;
 use crate::operations::session::Session;
 
@@ -35,7 +35,8 @@ pub fn run(args: BuildArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         session.progress = Arc::new(Silent);
     }
     let store = enter_store(session)?;
-    let (file, context) = sources(&args, session, &store)?;
+    let agents = agents(&args, session)?;
+    let (file, context) = sources(&args, session, &store, &agents)?;
     let what = match (args.check, args.call.as_deref()) {
         (true, _) => "check",
         (false, None | Some("build")) => "build",
@@ -52,12 +53,21 @@ pub fn run(args: BuildArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         }
     }
     let ignore = context.patterns();
-    let Asked { request, outputs } = request(&args, file, context, session, &store, out)?;
+    let Asked {
+        mut request,
+        outputs,
+        mut wishes,
+        all_platforms,
+    } = request(&args, (file, context, agents), session, &store, out)?;
     let settings = settings(&request.file, request.args.get("BUILDKIT_DOCKERFILE_CHECK"))?;
     let findings = lint::check(&request.file, &ignore, &settings);
     if settings.error && !findings.is_empty() {
         return Err(failed(&request.file, &findings));
     }
+    if all_platforms {
+        wishes.platforms = several::all_platforms(session, &request)?;
+    }
+    check_outputs(&outputs, wishes.platforms.len())?;
     let mut show = match &args.logfile {
         Some(path) => {
             let file =
@@ -66,9 +76,12 @@ pub fn run(args: BuildArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         }
         None => Show::new(form),
     };
-    let built = build(session, &request, &mut show);
+    let outcome = several::build_all(session, &mut request, &wishes, &mut show);
     show.clear();
-    let built = built?;
+    let outcome = outcome?;
+    let Some(built) = outcome.built.first() else {
+        return Err(Error::internal("a build without an image"));
+    };
     if !args.quiet && form != Form::Json {
         for name in &built.unused_args {
             out.warn(&format!(
@@ -85,30 +98,36 @@ pub fn run(args: BuildArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
             ));
         }
     }
-    let record = built.record;
     for output in &outputs {
         let mut sink = Sink { out: &mut *out };
-        write(session, &record, &request.tags, output, &mut sink)?;
+        write(session, &outcome, output, &mut sink)?;
     }
     let mut digests = Vec::new();
     if args.push || outputs.iter().any(Output::pushes) {
-        digests = push_all(session, &request.tags, &request.registry)?;
+        digests = push_all(session, &outcome.names, &request.registry)?;
     }
-    let id = record.id.to_string();
+    // What was made is the index, when there is one.
+    let id = match &outcome.index {
+        Some(index) => &index.digest,
+        None => &built.record.id,
+    };
     if let Some(path) = &args.iidfile {
-        files::replace(path, id.as_bytes(), 0o644, Durability::Volatile)?;
+        files::replace(path, id.to_string().as_bytes(), 0o644, Durability::Volatile)?;
     }
     if let Some(path) = &args.metadata_file {
         let digest = digests
             .first()
             .map(|(_, digest)| digest.clone())
-            .or_else(|| record.manifest_digest().cloned());
-        let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
-        let value = json!({
-            "containerimage.config.digest": id,
+            .or_else(|| outcome.index.as_ref().map(|i| i.digest.clone()))
+            .or_else(|| built.record.manifest_digest().cloned());
+        let names: Vec<String> = outcome.names.iter().map(ToString::to_string).collect();
+        let mut value = json!({
             "containerimage.digest": digest.map(|d| d.to_string()),
             "image.name": names.join(","),
         });
+        if outcome.built.len() == 1 {
+            value["containerimage.config.digest"] = built.record.id.to_string().into();
+        }
         let text = crate::cli::output::json::indented(&value);
         files::replace(path, text.as_bytes(), 0o644, Durability::Volatile)?;
     }
@@ -121,9 +140,9 @@ pub fn run(args: BuildArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         return Ok(0);
     }
     match (out.is_docker(), args.quiet) {
-        (true, true) => out.line(id)?,
+        (true, true) => out.line(id.to_string())?,
         (true, false) => {}
-        (false, _) => out.line(record.id.hex())?,
+        (false, _) => out.line(id.hex())?,
     }
     Ok(0)
 }

@@ -66,6 +66,7 @@ pub fn run(args: PullArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
                 image::ensure(
                     session,
                     &Ensure {
+                        keep_tag: false,
                         name,
                         policy,
                         platform: platform.as_ref(),

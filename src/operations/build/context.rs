@@ -12,8 +12,10 @@ use crate::base::fs as files;
 use crate::base::{Context as _, Error, Hint as _, Kind as ErrorKind, Result};
 use crate::build::FILE_LIMIT;
 use crate::build::ignore::Ignore;
+use crate::operations::image::load;
 use crate::operations::session::Session;
-use crate::spec::digest::Algorithm;
+use crate::spec::digest::{Algorithm, Digest};
+use crate::spec::platform::Platform;
 use crate::storage::Store;
 use crate::storage::codec::Decoder;
 use crate::storage::copy::{CopyIn, Owner, copy_in};
@@ -40,6 +42,40 @@ pub struct Context {
     _draft: Option<Draft>,
     /// A Dockerfile that came in its place.
     pub dockerfile: Option<String>,
+    /// The address that it was fetched from.
+    pub address: Option<String>,
+    /// The layout that the image is in: it is brought here for each platform.
+    layout: Option<Layout>,
+}
+
+/// `oci-layout://PATH[:TAG|@DIGEST]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Layout {
+    path: PathBuf,
+    tag: Option<String>,
+    digest: Option<Digest>,
+}
+
+impl Layout {
+    fn parse(text: &str) -> Result<Self> {
+        let (path, digest) = match text.split_once('@') {
+            Some((path, digest)) => (path, Some(digest.parse()?)),
+            None => (text, None),
+        };
+        let (path, tag) = match path.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, Some(tag.to_owned())),
+            _ => (path, None),
+        };
+        if path.is_empty() {
+            return Err(Error::invalid("oci-layout:// names no folder")
+                .hint("write oci-layout://PATH, PATH:TAG or PATH@DIGEST"));
+        }
+        Ok(Self {
+            path: PathBuf::from(path),
+            tag,
+            digest,
+        })
+    }
 }
 
 /// The names of a Dockerfile, the first that is there counts.
@@ -57,7 +93,38 @@ impl Context {
             ignore: None,
             _draft: None,
             dockerfile: None,
+            address: None,
+            layout: None,
         }
+    }
+
+    /// An image in an OCI layout: the text behind `oci-layout://`.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no such text.
+    pub fn layout(text: &str) -> Result<Self> {
+        Ok(Self {
+            layout: Some(Layout::parse(text)?),
+            ..Self::image("")
+        })
+    }
+
+    /// Brings the image of a layout here, for a platform; nothing for other contexts.
+    ///
+    /// # Errors
+    /// What the layout says.
+    pub(super) fn settle(&mut self, session: &Session, platform: &Platform) -> Result<()> {
+        if let Some(layout) = &self.layout {
+            let record = load::from_layout(
+                session,
+                &layout.path,
+                layout.tag.as_deref(),
+                layout.digest.as_ref(),
+                platform,
+            )?;
+            self.kind = Kind::Image(record.id.to_string());
+        }
+        Ok(())
     }
 
     /// Whether it is an image.
@@ -81,6 +148,8 @@ impl Context {
             ignore: None,
             _draft: None,
             dockerfile: None,
+            address: None,
+            layout: None,
         })
     }
 
@@ -107,14 +176,18 @@ impl Context {
             fetch::clone(session, &repository, agent, keep_git, &folder, &|text| {
                 progress.message(text);
             })?;
-            return Self::of_draft(draft, &repository.folder);
+            let mut context = Self::of_draft(draft, &repository.folder)?;
+            context.address = Some(text.to_owned());
+            return Ok(context);
         }
         if text.starts_with("http://") || text.starts_with("https://") {
             let draft = store.draft()?;
             let path = draft.path().join("download");
             fetch::download(session, text, &path)?;
             let mut file = File::open(&path).what(|| format!("cannot read {text}"))?;
-            return Self::stream(store, &mut file);
+            let mut context = Self::stream(store, &mut file)?;
+            context.address = Some(text.to_owned());
+            return Ok(context);
         }
         Self::folder(Path::new(text))
     }
@@ -142,6 +215,8 @@ impl Context {
             ignore: None,
             _draft: Some(draft),
             dockerfile: None,
+            address: None,
+            layout: None,
         })
     }
 
@@ -273,4 +348,28 @@ fn utf8(bytes: Vec<u8>, name: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| {
         Error::invalid(format!("{name} is no UTF-8 text")).hint("is this the right file?")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_are_named_by_path_tag_and_digest() {
+        let of = |text: &str| {
+            let layout = Layout::parse(text).unwrap();
+            let digest = layout.digest.map(|d| d.to_string());
+            (layout.path.display().to_string(), layout.tag, digest)
+        };
+        let hex = "a".repeat(64);
+        assert_eq!(of("/a/b"), ("/a/b".to_owned(), None, None));
+        assert_eq!(
+            of("./b:v1"),
+            ("./b".to_owned(), Some("v1".to_owned()), None)
+        );
+        assert_eq!(of("/a:x/b"), ("/a:x/b".to_owned(), None, None));
+        let (path, _, digest) = of(&format!("/a@sha256:{hex}"));
+        assert_eq!((path.as_str(), digest.unwrap().len()), ("/a", 71));
+        assert!(Layout::parse("").is_err() && Layout::parse("/a@x").is_err());
+    }
 }

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use super::cache::{Cache, KeyMaker};
 use super::context;
 use super::copy::{self, Owner, Selected, Tree};
 use super::fetch;
+use super::hit::{self, Known};
 use super::job::Answer;
-use super::running::{image_of, seal};
+use super::running::{image_of, key, seal};
 use super::schedule::{At, Schedule};
 use super::stage::State;
 use crate::base::{Context as _, Error, Result};
@@ -158,25 +158,6 @@ pub fn lower(at: &At<'_>) -> Result<Vec<Digest>> {
         true => vec![at.schedule.store.empty_layer()?],
         false => chain,
     })
-}
-
-/// The answer that the cache has.
-///
-/// # Errors
-/// What the kernel says.
-pub fn cached(at: &At<'_>, key: &Digest, parent: Option<&Digest>) -> Result<Option<Answer>> {
-    if at.fresh {
-        return Ok(None);
-    }
-    let schedule = at.schedule;
-    let found = schedule.cache.get(schedule.store, key, parent)?;
-    Ok(found
-        .filter(|record| schedule.is_young(record))
-        .map(|record| Answer::Step {
-            record: Box::new(record),
-            cached: true,
-            why: Vec::new(),
-        }))
 }
 
 /// Which input differs from the last time that this instruction ran, for `--why`.
@@ -333,8 +314,7 @@ pub(super) fn execute(at: &At<'_>, plan: &Plan, draft: Draft) -> Result<Answer> 
         _ => Owner::Fixed(0, 0),
     };
     let link = plan.copy.link;
-    let mut maker = KeyMaker::default();
-    maker.add("kind", if plan.copy.add { "ADD" } else { "COPY" });
+    let mut maker = key(schedule.request, if plan.copy.add { "ADD" } else { "COPY" });
     match link {
         true => maker.add("link", "true"),
         false => maker.add(
@@ -356,17 +336,10 @@ pub(super) fn execute(at: &At<'_>, plan: &Plan, draft: Draft) -> Result<Answer> 
     for (name, text) in &plan.documents {
         maker.add(&format!("document {name}"), text.clone());
     }
-    let (key, inputs) = maker.finish();
-    let parent = at.state.top();
-    if let Some(answer) = cached(at, &key, parent)? {
-        return Ok(answer);
-    }
-    let cache = &schedule.cache;
-    let _claim = cache.claim(&key)?;
-    if let Some(answer) = cached(at, &key, parent)? {
-        return Ok(answer);
-    }
-    let why = why(at, &inputs)?;
+    let todo = match hit::known(at, maker.finish())? {
+        Known::Answer(answer) => return Ok(answer),
+        Known::Ours(todo) => todo,
+    };
     let below = match link {
         true => vec![schedule.store.empty_layer()?],
         false => lower,
@@ -381,14 +354,8 @@ pub(super) fn execute(at: &At<'_>, plan: &Plan, draft: Draft) -> Result<Answer> 
     put(at, plan, &gathered, owner, names, rootfs.tree.as_fd())?;
     drop(gathered);
     drop(rootfs);
-    let layer = seal(at, draft, &below, &[], parent)?;
-    let record = Cache::record(key, layer, parent.cloned(), &at.step.text, inputs);
-    cache.put(&record)?;
-    Ok(Answer::Step {
-        record: Box::new(record),
-        cached: false,
-        why,
-    })
+    let layer = seal(at, draft, &below, &[])?;
+    todo.done(at, layer)
 }
 
 /// The destination as an absolute path, its closing slash kept.
@@ -525,23 +492,17 @@ pub(super) fn workdir(at: &At<'_>, draft: Draft) -> Result<Answer> {
     let schedule = at.schedule;
     let config = &at.state.config.config;
     let parent = at.state.top();
-    let mut maker = KeyMaker::default();
-    maker.add("kind", "WORKDIR");
+    let mut maker = key(schedule.request, "WORKDIR");
     maker.add(
         "base",
         parent.map_or_else(|| "scratch".to_owned(), ToString::to_string),
     );
     maker.add("path", &config.working_dir);
     maker.add("user", &config.user);
-    let (key, inputs) = maker.finish();
-    if let Some(answer) = cached(at, &key, parent)? {
-        return Ok(answer);
-    }
-    let _claim = schedule.cache.claim(&key)?;
-    if let Some(answer) = cached(at, &key, parent)? {
-        return Ok(answer);
-    }
-    let why = why(at, &inputs)?;
+    let todo = match hit::known(at, maker.finish())? {
+        Known::Answer(answer) => return Ok(answer),
+        Known::Ours(todo) => todo,
+    };
     let lower = lower(at)?;
     let there = {
         let rootfs = schedule.store.mount_image(&lower, &View::Same, None)?;
@@ -565,14 +526,8 @@ pub(super) fn workdir(at: &At<'_>, draft: Draft) -> Result<Answer> {
                 (user.uid, user.gid),
             )?;
             drop(rootfs);
-            seal(at, draft, &lower, &[], parent)?
+            seal(at, draft, &lower, &[])?
         }
     };
-    let record = Cache::record(key, layer, parent.cloned(), &at.step.text, inputs);
-    schedule.cache.put(&record)?;
-    Ok(Answer::Step {
-        record: Box::new(record),
-        cached: false,
-        why,
-    })
+    todo.done(at, layer)
 }

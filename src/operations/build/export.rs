@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::copy::{self, Owner, Tree};
+use super::several::Outcome;
 use crate::base::{Context as _, Error, Result};
 use crate::build::ignore::Ignore;
-use crate::build::words::csv;
+use crate::build::words::fields;
 use crate::image::ImageRecord;
 use crate::operations::image::archive::Form;
 use crate::operations::image::{RegistryOptions, push, save};
@@ -49,6 +50,21 @@ pub enum OutputKind {
     CacheOnly,
 }
 
+impl OutputKind {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Tar => "tar",
+            Self::Oci => "oci",
+            Self::Docker => "docker",
+            Self::Image => "image",
+            Self::Registry => "registry",
+            Self::CacheOnly => "cacheonly",
+        }
+    }
+}
+
 impl Output {
     /// Reads `type=KIND,dest=PATH,…`, a folder, or `-`.
     ///
@@ -70,14 +86,7 @@ impl Output {
                 options: BTreeMap::new(),
             });
         }
-        let fields = csv(text).ok_or_else(|| bad("a quote has no end".into()))?;
-        let mut options = BTreeMap::new();
-        for field in fields {
-            let (key, value) = field
-                .split_once('=')
-                .ok_or_else(|| bad(format!("{field:?} is no KEY=VALUE")))?;
-            options.insert(key.trim().to_ascii_lowercase(), value.to_owned());
-        }
+        let mut options: BTreeMap<_, _> = fields(text).map_err(bad)?.into_iter().collect();
         let kind = match options.remove("type").as_deref() {
             Some("local") => OutputKind::Local,
             Some("tar") => OutputKind::Tar,
@@ -159,22 +168,62 @@ impl Output {
     }
 }
 
-/// Writes an image's files or archive where the output says. `stdout` is for `dest=-`.
+/// Sees that every output can hold so many images.
+///
+/// # Errors
+/// `Unsupported` for several in a form that holds one.
+pub fn check_outputs(outputs: &[Output], images: usize) -> Result<()> {
+    let one = |o: &&Output| match o.kind {
+        OutputKind::Tar => true,
+        OutputKind::Docker => o.destination.is_some(),
+        OutputKind::Local => o
+            .destination
+            .as_deref()
+            .is_some_and(|d| d == Path::new("-")),
+        _ => false,
+    };
+    match outputs.iter().find(one) {
+        Some(output) if images > 1 => Err(Error::unsupported(format!(
+            "--output type={}: it holds the image of one platform",
+            output.kind.name()
+        ))
+        .hint("use type=oci, type=local (a folder for each platform), or one --platform")),
+        _ => Ok(()),
+    }
+}
+
+/// Writes images' files or archives where the output says. `stdout` is for `dest=-`.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn write(
     session: &Session,
-    record: &ImageRecord,
-    names: &[Reference],
+    outcome: &Outcome,
     output: &Output,
     stdout: &mut dyn Write,
 ) -> Result<()> {
     let destination = output.destination.clone().unwrap_or_default();
     let is_stdout = destination.as_os_str() == "-";
+    let Some(first) = outcome.built.first() else {
+        return Ok(());
+    };
+    let record = &first.record;
     match output.kind {
         OutputKind::Local if is_stdout => tar(session, record, stdout),
-        OutputKind::Local => local(session, record, &destination),
+        OutputKind::Local => {
+            let split = output.options.get("platform-split").map(String::as_str);
+            if outcome.built.len() == 1 || split == Some("false") {
+                return outcome
+                    .built
+                    .iter()
+                    .try_for_each(|b| local(session, &b.record, &destination));
+            }
+            for built in &outcome.built {
+                let folder = built.record.platform().to_string().replace('/', "_");
+                local(session, &built.record, &destination.join(folder))?;
+            }
+            Ok(())
+        }
         OutputKind::Tar if is_stdout => tar(session, record, stdout),
         OutputKind::Tar => {
             let what = || format!("cannot write {}", destination.display());
@@ -192,7 +241,8 @@ pub fn write(
             };
             let saved = save::Saved {
                 record: record.clone(),
-                names: names.to_vec(),
+                names: outcome.names.clone(),
+                whole: outcome.whole.clone(),
             };
             let target = match is_stdout {
                 true => save::Target::Stdout,
@@ -209,7 +259,11 @@ pub fn write(
     }
 }
 
-fn root(
+/// An image, mounted to be read.
+///
+/// # Errors
+/// What storage says.
+pub(super) fn root(
     session: &Session,
     record: &ImageRecord,
 ) -> Result<(crate::storage::Store, crate::storage::Rootfs)> {

@@ -106,12 +106,7 @@ pub(super) fn fetch(
     folder: &Path,
 ) -> Result<Fetched> {
     crate::base::fs::create_private_dir_all(folder)?;
-    let agent = at
-        .schedule
-        .request
-        .ssh
-        .get("default")
-        .map(std::path::PathBuf::as_path);
+    let agent = at.schedule.request.ssh.socket("default");
     if let Some(repository) = Repository::parse(address) {
         let commit = clone(
             at.schedule.session,

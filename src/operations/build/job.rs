@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::cache::StepRecord;
+use super::cache::import::Imported;
 use crate::base::progress::Progress;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::handoff::failure::Failure;
@@ -25,6 +26,8 @@ const ANSWER: u64 = 16 << 20;
 pub enum Answer {
     /// An image is here.
     Image(Digest),
+    /// A cache elsewhere was read.
+    Cache(Box<Imported>),
     /// A step has this outcome.
     Step {
         /// Its record.

@@ -10,16 +10,22 @@
 //!
 //! Security: class F of docs/security.md.
 
+pub mod attest;
 pub mod cache;
 pub mod context;
 pub mod copy;
 mod copying;
 mod export;
 mod fetch;
+mod foreign;
+mod hit;
+pub mod imagetools;
 mod job;
 mod mounting;
 mod running;
 mod schedule;
+pub mod several;
+pub mod ssh;
 mod stage;
 pub mod usage;
 pub mod watch;
@@ -36,12 +42,16 @@ use crate::image::ImageRecord;
 use crate::image::manifest::Format;
 use crate::operations::image::{PullPolicy, RegistryOptions, enter_store, remove};
 use crate::operations::session::Session;
+use crate::spec::digest::Digest;
 use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
 use crate::state::options::ContainerOptions;
+use crate::storage::Store;
+use cache::StepRecord;
+use cache::place::{Place, Target};
 use context::Context;
 
-pub use export::{Output, OutputKind, push_all, write};
+pub use export::{Output, OutputKind, check_outputs, push_all, write};
 pub use watch::{Event, Outcome, Watch};
 
 /// A secret: where its bytes come from.
@@ -105,14 +115,18 @@ pub struct Request {
     pub no_cache_filter: BTreeSet<String>,
     /// `--cache-ttl`: older records do not count, in seconds.
     pub cache_ttl: Option<u64>,
+    /// `--cache-from`.
+    pub cache_from: Vec<Place>,
+    /// `--cache-to`.
+    pub cache_to: Vec<Target>,
     /// `--jobs`.
     pub jobs: usize,
     /// What every RUN is started with: network, hosts, limits, security, volumes.
     pub run: ContainerOptions,
     /// `--secret`.
     pub secrets: BTreeMap<String, Secret>,
-    /// `--ssh`: an agent's socket each.
-    pub ssh: BTreeMap<String, PathBuf>,
+    /// `--ssh`.
+    pub ssh: ssh::Agents,
     /// `--allow`.
     pub allowed: Allowed,
     /// `--tag`.
@@ -146,6 +160,12 @@ pub struct Request {
     pub why: bool,
     /// `--on-error=shell`.
     pub shell_on_error: bool,
+    /// Steps are shown with their platform: there are several.
+    pub labelled: bool,
+    /// Steps are numbered behind this one.
+    pub first_number: usize,
+    /// `--annotation index:…`.
+    pub index_annotations: BTreeMap<String, String>,
     /// Docker's way where it and podman disagree.
     pub docker: bool,
 }
@@ -169,6 +189,27 @@ pub struct Built {
     pub cached: usize,
     /// How many steps ran.
     pub ran: usize,
+    /// How many numbers steps were shown under.
+    pub shown: usize,
+    /// The images that it was built from.
+    pub bases: Vec<UsedImage>,
+    /// The steps of the result.
+    pub steps: Vec<StepRecord>,
+    /// When it began; the build's fixed time, if it has one.
+    pub started: Timestamp,
+    /// When it ended; the same.
+    pub finished: Timestamp,
+}
+
+/// An image that a build used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedImage {
+    /// As the Dockerfile names it.
+    pub name: String,
+    /// For which platform.
+    pub platform: String,
+    /// Its manifest.
+    pub digest: Digest,
 }
 
 /// Builds for one platform. Enters the user namespace; the process has one thread.
@@ -176,6 +217,7 @@ pub struct Built {
 /// # Errors
 /// `Invalid` for the file's mistakes, with file and line; what a step says.
 pub fn build(session: &Session, request: &Request, watch: &mut dyn Watch) -> Result<Built> {
+    let began = request.fixed_time().unwrap_or_else(Timestamp::now);
     let host = Platform::host();
     let platform = request.platform.clone().unwrap_or_else(|| host.clone());
     let contexts: BTreeSet<String> = request.contexts.keys().cloned().collect();
@@ -204,12 +246,39 @@ pub fn build(session: &Session, request: &Request, watch: &mut dyn Watch) -> Res
     let _growing = remove::growing_deaf(session)?;
     let outcome = schedule::run(session, request, &plan, &store, watch)?;
     let record = stage::image(session, request, &store, &outcome.state)?;
+    export(session, request, &store, &outcome.exports, watch)?;
     Ok(Built {
         record,
         unused_args: outcome.unused_args,
         cached: outcome.cached,
         ran: outcome.ran,
+        shown: outcome.shown,
+        bases: outcome.bases,
+        steps: outcome.state.steps,
+        started: began,
+        finished: request.fixed_time().unwrap_or_else(Timestamp::now),
     })
+}
+
+/// Writes the caches that `--cache-to` names.
+fn export(
+    session: &Session,
+    request: &Request,
+    store: &Store,
+    steps: &[Vec<StepRecord>],
+    watch: &mut dyn Watch,
+) -> Result<()> {
+    let places = request.cache_to.iter().filter_map(|to| match to {
+        Target::Place { place, lenient, .. } => Some((place, *lenient)),
+        Target::Inline => None,
+    });
+    for ((place, lenient), steps) in places.zip(steps) {
+        match cache::export::write(session, store, &request.registry, place, steps) {
+            Err(e) if lenient => watch.event(&Event::Warning(&e.one_line())),
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Removes generated files of steps whose draft is gone.

@@ -15,6 +15,7 @@ use super::copy::{self, Owner};
 use super::copying;
 use super::running::Plan;
 use super::schedule::At;
+use super::ssh::Relay;
 use crate::base::{Context as _, Error, Hint as _, Result};
 use crate::build::apply::{self, SCRIPTS};
 use crate::build::ignore::Ignore;
@@ -36,6 +37,7 @@ const SECRET: u64 = 512 << 10;
 pub(super) struct Held {
     locks: Vec<File>,
     fds: Vec<OwnedFd>,
+    relays: Vec<Relay>,
 }
 
 /// A mount of the specification, and what it shows.
@@ -126,7 +128,7 @@ pub(super) fn prepare_mounts(
                 found.extend(secret(at, mount, index, runtime_dir, options)?);
             }
             MountKind::Ssh => {
-                found.extend(agent(at, mount, &mut agents, options)?);
+                found.extend(agent(at, mount, &mut agents, runtime_dir, options, held)?);
             }
         }
     }
@@ -436,27 +438,23 @@ fn secret(
     )))
 }
 
-/// The socket of a person's SSH agent.
+/// A socket that leads to an SSH agent.
 fn agent(
     at: &At<'_>,
     mount: &Mount,
     count: &mut usize,
+    runtime_dir: &Path,
     options: &mut ContainerOptions,
+    held: &mut Held,
 ) -> Result<Option<Prepared>> {
     let id = mount.id.as_deref().unwrap_or("default");
-    let Some(socket) = at.schedule.request.ssh.get(id) else {
+    let Some(socket) = at.schedule.request.ssh.socket(id) else {
         if mount.required {
             return Err(Error::not_found(format!("no SSH agent {id:?} was given"))
-                .hint(format!("give it: --ssh {id}, or --ssh {id}=SOCKET")));
+                .hint(format!("give it: --ssh {id}, or --ssh {id}=SOCKET or KEY")));
         }
         return Ok(None);
     };
-    if mount.uid.is_some_and(|u| u != 0) || mount.gid.is_some_and(|g| g != 0) {
-        return Err(
-            Error::unsupported("an SSH agent can be given to the user 0 of a step only")
-                .hint("leave out uid= and gid=, and run the step as root"),
-        );
-    }
     let inside = match mount.target.as_str() {
         "" => format!("/run/buildkit/ssh_agent.{count}"),
         path => target(at, path)?,
@@ -464,8 +462,12 @@ fn agent(
     if *count == 0 {
         options.env.push(format!("SSH_AUTH_SOCK={inside}"));
     }
+    let path = runtime_dir.join(format!("agent-{count}"));
     *count += 1;
-    let fd = handle(socket).hint(|| "is the agent running? `echo $SSH_AUTH_SOCK` tells")?;
+    let owner = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+    let mode = mount.mode.unwrap_or(0o600);
+    held.relays.push(Relay::start(socket, &path, owner, mode)?);
+    let fd = handle(&path)?;
     Ok(Some((
         spec_mount(&inside, "bind", &["bind", "nosuid", "nodev"]),
         Some(PreparedMount::Source(fd)),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::cache::{Cache, KeyMaker};
+use super::cache::KeyMaker;
 use super::copy::{self, Owner};
+use super::hit::{self, Key, Known};
 use super::job::Answer;
 use super::mounting::{Held, prepare_mounts};
 use super::schedule::{At, Schedule};
 use super::stage::State;
-use super::{copying, forbidden};
+use super::{Request, copying, forbidden};
 use crate::base::{Context as _, Error, Result};
 use crate::build::apply::{self, Program};
 use crate::build::ignore::Ignore;
@@ -35,7 +36,7 @@ pub struct Plan {
     pub(super) mounts: Vec<Mount>,
     options: ContainerOptions,
     /// The key and what went into it, when it needs no file of the context.
-    pub key: Option<(Digest, BTreeMap<String, String>)>,
+    pub key: Option<Key>,
     maker: KeyMaker,
     pub(super) stage: usize,
 }
@@ -106,8 +107,7 @@ pub fn prepare(schedule: &Schedule<'_>, stage: usize, state: &State, run: &Run) 
     for (name, value) in proxies.iter().chain(&args) {
         options.env.push(format!("{name}={value}"));
     }
-    let mut maker = KeyMaker::default();
-    maker.add("kind", "RUN");
+    let mut maker = key(request, "RUN");
     maker.add("base", parent_text(state));
     maker.add("platform", schedule.plan.nodes[stage].platform.to_string());
     maker.add("user", &config.user);
@@ -217,23 +217,17 @@ fn shown_mount(mount: &Mount) -> String {
 /// # Errors
 /// As the start of a container; what storage says.
 pub(super) fn execute(at: &At<'_>, plan: &Plan, draft: Draft) -> Result<Answer> {
-    let schedule = at.schedule;
-    let (key, inputs) = match &plan.key {
+    let key = match &plan.key {
         Some(pair) => pair.clone(),
         None => with_content(at, plan)?,
     };
-    let cache = &schedule.cache;
-    if let Some(answer) = copying::cached(at, &key, at.state.top())? {
-        return Ok(answer);
-    }
-    let _claim = cache.claim(&key)?;
-    // Another build may have made it while we waited.
-    if let Some(answer) = copying::cached(at, &key, at.state.top())? {
-        return Ok(answer);
-    }
-    let why = copying::why(at, &inputs)?;
+    let todo = match hit::known(at, key)? {
+        Known::Answer(answer) => return Ok(answer),
+        Known::Ours(todo) => todo,
+    };
+    super::foreign::check(&at.schedule.plan.nodes[plan.stage].platform)?;
     let lower = copying::lower(at)?;
-    let runtime_dir = runtime_dir(schedule, &draft);
+    let runtime_dir = runtime_dir(at.schedule, &draft);
     let outcome = run(at, plan, &draft, &lower, &runtime_dir);
     drop(fs::remove_dir_all(&runtime_dir));
     let (code, mount_points) = outcome?;
@@ -242,14 +236,28 @@ pub(super) fn execute(at: &At<'_>, plan: &Plan, draft: Draft) -> Result<Answer> 
         draft.leave();
         return Ok(Answer::Exited(code));
     }
-    let layer = seal(at, draft, &lower, &mount_points, at.state.top())?;
-    let record = Cache::record(key, layer, at.state.top().cloned(), &at.step.text, inputs);
-    cache.put(&record)?;
-    Ok(Answer::Step {
-        record: Box::new(record),
-        cached: false,
-        why,
-    })
+    let layer = seal(at, draft, &lower, &mount_points)?;
+    todo.done(at, layer)
+}
+
+/// What happens to the times of files in new layers.
+fn times(request: &Request) -> Option<Times> {
+    match (request.timestamp, request.epoch) {
+        (Some(at), _) => Some(Times { at, all: true }),
+        (None, Some(at)) if request.rewrite_times => Some(Times { at, all: false }),
+        _ => None,
+    }
+}
+
+/// A key that has nothing in it yet but what every step's has.
+pub(super) fn key(request: &Request, kind: &str) -> KeyMaker {
+    let mut maker = KeyMaker::default();
+    maker.add("kind", kind);
+    // A layer with other times is another layer.
+    if let Some(times) = times(request) {
+        maker.add("times", format!("{times:?}"));
+    }
+    maker
 }
 
 /// Makes the layer of a draft.
@@ -258,19 +266,13 @@ pub(super) fn seal(
     draft: Draft,
     lower: &[Digest],
     mount_points: &[Vec<u8>],
-    parent: Option<&Digest>,
 ) -> Result<Option<LayerRecord>> {
-    let request = at.schedule.request;
-    let times = match (request.timestamp, request.epoch) {
-        (Some(at), _) => Some(Times { at, all: true }),
-        (None, Some(at)) if request.rewrite_times => Some(Times { at, all: false }),
-        _ => None,
-    };
+    let times = times(at.schedule.request);
     let sealed = at.schedule.store.seal(
         draft,
         &Seal {
             lower,
-            parent,
+            parent: at.state.top(),
             mount_points,
             times,
         },
@@ -286,7 +288,7 @@ pub(super) fn seal(
 }
 
 /// The key with the content of mounts from the context.
-fn with_content(at: &At<'_>, plan: &Plan) -> Result<(Digest, BTreeMap<String, String>)> {
+fn with_content(at: &At<'_>, plan: &Plan) -> Result<Key> {
     let mut maker = plan.maker.clone();
     for (index, mount) in plan.mounts.iter().enumerate() {
         let tree = match (&mount.from, mount.kind) {

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::cache::{Cache, StepRecord};
+use super::cache::import::Imported;
+use super::cache::{Cache, StepRecord, export, place};
 use super::context::Kind as ContextKind;
 use super::job::{Answer, Desk, Job, Lines};
 use super::stage::State;
 use super::watch::{Event, Outcome, Watch};
-use super::{Request, copying, running};
-use crate::base::time::Timestamp;
+use super::{Request, UsedImage, copying, running};
 use crate::base::{Error, Kind, Result};
 use crate::build::instruction::{Instruction, Step};
 use crate::build::parser::located;
@@ -29,12 +29,18 @@ use crate::sys::signal::{self, Set};
 pub struct Finished {
     /// The target's state.
     pub state: State,
+    /// What goes to each `--cache-to` with a place of its own, in their order.
+    pub exports: Vec<Vec<StepRecord>>,
     /// Arguments that nothing declared.
     pub unused_args: Vec<String>,
     /// Steps found in the cache.
     pub cached: usize,
     /// Steps that ran.
     pub ran: usize,
+    /// How many numbers were shown.
+    pub shown: usize,
+    /// The images that were used.
+    pub bases: Vec<UsedImage>,
 }
 
 /// An image that some stage starts from or takes files from, for a platform.
@@ -67,6 +73,7 @@ pub(super) struct Track {
 #[derive(Debug)]
 pub(super) enum Work {
     Image(ImageKey),
+    Cache(String),
     Step { stage: usize, text: String },
 }
 
@@ -85,6 +92,8 @@ pub(super) struct Schedule<'a> {
     pub(super) plan: &'a Plan,
     pub(super) store: &'a Store,
     pub(super) cache: Cache,
+    /// Caches elsewhere.
+    pub(super) imported: Vec<Imported>,
     /// Images that are here.
     pub(super) images: BTreeMap<ImageKey, ImageRecord>,
     pub(super) tracks: BTreeMap<usize, Track>,
@@ -94,7 +103,6 @@ pub(super) struct Schedule<'a> {
     count: usize,
     pub(super) cached: usize,
     pub(super) ran: usize,
-    started: Timestamp,
 }
 
 /// Runs the plan.
@@ -114,6 +122,7 @@ pub fn run(
         plan,
         store,
         cache: Cache::new(session),
+        imported: Vec::new(),
         images: BTreeMap::new(),
         tracks: BTreeMap::new(),
         running: Vec::new(),
@@ -124,10 +133,9 @@ pub fn run(
             .iter()
             .map(|(n, _, _)| n.clone())
             .collect(),
-        count: 0,
+        count: request.first_number,
         cached: 0,
         ran: 0,
-        started: request.fixed_time().unwrap_or_else(Timestamp::now),
     };
     for stage in &plan.order {
         schedule.track(*stage);
@@ -136,7 +144,9 @@ pub fn run(
     let set = Set::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
     let signals = signal::descriptor(&set)?;
     let before = signal::block(&set)?;
-    let outcome = schedule.all(&signals, watch);
+    let outcome = schedule
+        .import(&signals, watch)
+        .and_then(|()| schedule.all(&signals, watch));
     for running in std::mem::take(&mut schedule.running) {
         let took = running.job.began.elapsed();
         running.job.kill();
@@ -152,6 +162,21 @@ pub fn run(
     let Some(Standing::Done(state)) = standing else {
         return Err(Error::internal("the build ended before its target"));
     };
+    let exports = request
+        .cache_to
+        .iter()
+        .filter_map(|to| match to {
+            place::Target::Place { mode, .. } => Some(*mode),
+            place::Target::Inline => None,
+        })
+        .map(|mode| {
+            let all = schedule.tracks.values().filter_map(|t| match &t.standing {
+                Standing::Done(state) => Some(&**state),
+                _ => None,
+            });
+            export::steps(mode, &state, all)
+        })
+        .collect();
     let known = |name: &&String| {
         // Those that speak to the builder need no line in the file.
         let ours = name.starts_with("BUILDKIT_") || *name == "SOURCE_DATE_EPOCH";
@@ -161,9 +186,22 @@ pub fn run(
     let unused_args = request.args.keys().filter(|n| !known(n)).cloned().collect();
     Ok(Finished {
         state: *state,
+        exports,
         unused_args,
         cached: schedule.cached,
         ran: schedule.ran,
+        shown: schedule.count - request.first_number,
+        bases: schedule
+            .images
+            .iter()
+            .filter_map(|((name, platform), record)| {
+                Some(UsedImage {
+                    name: name.clone(),
+                    platform: platform.clone(),
+                    digest: record.manifest_digest()?.clone(),
+                })
+            })
+            .collect(),
     })
 }
 
@@ -183,6 +221,28 @@ impl Schedule<'_> {
                 wants: BTreeSet::new(),
             },
         );
+    }
+
+    /// Reads caches elsewhere, all at once, before the first step. One that cannot be read is worth
+    /// a word: the steps run then.
+    fn import(&mut self, signals: &std::os::fd::OwnedFd, watch: &mut dyn Watch) -> Result<()> {
+        if self.request.no_cache {
+            return Ok(());
+        }
+        for place in &self.request.cache_from {
+            let (session, request) = (self.session, self.request);
+            let platform = self.plan.nodes[self.plan.target].platform.clone();
+            let job = Job::start(None, move |_, _| {
+                Imported::read(session, &request.registry, place, &platform)
+                    .map(|found| Answer::Cache(Box::new(found)))
+            })?;
+            let name = format!("[cache] {place}");
+            self.launch(job, Work::Cache(place.to_string()), &name, watch);
+        }
+        while !self.running.is_empty() {
+            self.wait(signals, watch)?;
+        }
+        Ok(())
     }
 
     fn all(&mut self, signals: &std::os::fd::OwnedFd, watch: &mut dyn Watch) -> Result<()> {
@@ -275,7 +335,7 @@ impl Schedule<'_> {
         let node = &self.plan.nodes[stage];
         let scope = Scope::new(&self.request.args, node.global.clone());
         match &node.base {
-            Base::Scratch => Ok(Some(State::scratch(&node.platform, scope, self.started))),
+            Base::Scratch => Ok(Some(State::scratch(&node.platform, scope))),
             Base::Stage(other) => Ok(self.done(*other).map(|s| State::stage(s, scope))),
             Base::Image(name) => {
                 let record = self.image(name, &node.platform, watch)?;
@@ -288,7 +348,7 @@ impl Schedule<'_> {
                     Ok(record.map(|r| State::image(&r, &node.platform, scope)))
                 }
                 // A folder: scratch with all its files, which `begin` copies.
-                _ => Ok(Some(State::scratch(&node.platform, scope, self.started))),
+                _ => Ok(Some(State::scratch(&node.platform, scope))),
             },
         }
     }
@@ -367,6 +427,7 @@ impl Schedule<'_> {
         let own = Platform::host();
         let explicit = self.request.platform.is_some() || *platform != own;
         let here = Ensure {
+            keep_tag: true,
             name,
             policy: crate::operations::image::PullPolicy::Never,
             platform: explicit.then_some(platform),
@@ -398,6 +459,7 @@ impl Schedule<'_> {
             let found = ensure(
                 &session,
                 &Ensure {
+                    keep_tag: true,
                     name: &text,
                     policy: request.pull,
                     platform: explicit.then_some(&wish),
@@ -589,6 +651,10 @@ impl Schedule<'_> {
         let label = match &self.request.file.stages[stage].name {
             Some(name) => name.clone(),
             None => format!("stage-{stage}"),
+        };
+        let label = match self.request.labelled {
+            true => format!("{} {label}", self.plan.nodes[stage].platform),
+            false => label,
         };
         let shown = match self.tracks.get_mut(&stage) {
             Some(track) => {

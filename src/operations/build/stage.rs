@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::cache::StepRecord;
+use super::cache::place::Target;
+use super::cache::{StepRecord, document};
 use super::{Request, Squash};
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Result};
@@ -33,15 +34,17 @@ pub struct State {
     pub base_history: usize,
     /// The base image.
     pub base: Option<Digest>,
-    /// The time of the newest layer, for instructions without one.
+    /// The time of the newest layer, for instructions without one; 0 before the first.
     pub time: Timestamp,
     /// Labels that the base image had.
     pub base_labels: BTreeMap<String, String>,
+    /// The steps that it consists of, its own and those of stages below, for `--cache-to`.
+    pub steps: Vec<StepRecord>,
 }
 
 impl State {
     /// From nothing.
-    pub fn scratch(platform: &Platform, scope: Scope, now: Timestamp) -> Self {
+    pub fn scratch(platform: &Platform, scope: Scope) -> Self {
         let mut state = Self {
             config: ImageConfig {
                 architecture: platform.architecture.clone(),
@@ -55,8 +58,9 @@ impl State {
             base_layers: 0,
             base_history: 0,
             base: None,
-            time: now,
+            time: Timestamp(0),
             base_labels: BTreeMap::new(),
+            steps: Vec::new(),
         };
         state.give_path();
         state
@@ -69,7 +73,8 @@ impl State {
             config.architecture.clone_from(&platform.architecture);
             config.os.clone_from(&platform.os);
         }
-        // Triggers are for the next build, not for those after it.
+        // Triggers are for the next build, and so is its cache, not for those after it.
+        config.cache = None;
         config.config.on_build.clear();
         let mut state = Self {
             base_layers: record.layers.len(),
@@ -77,6 +82,7 @@ impl State {
             base: Some(record.id.clone()),
             time: record.created(),
             base_labels: config.config.labels.clone(),
+            steps: Vec::new(),
             layers: record.layers.clone(),
             cmd_set: false,
             scope,
@@ -126,7 +132,7 @@ impl State {
     /// An instruction that made no layer.
     pub fn note(&mut self, text: String) {
         self.config.history.push(History {
-            created: Some(self.time.rfc3339()),
+            created: (self.time.0 != 0).then(|| self.time.rfc3339()),
             created_by: Some(text),
             comment: Some(COMMENT.to_owned()),
             empty_layer: true,
@@ -145,6 +151,7 @@ impl State {
             ..History::default()
         });
         self.layers.extend(record.layer.clone());
+        self.steps.push(record.clone());
     }
 }
 
@@ -164,9 +171,15 @@ pub fn image(
     let mut config = state.config.clone();
     let mut layers = state.layers.clone();
     let fixed = request.fixed_time();
-    if let Some(fixed) = fixed {
-        for entry in config.history.iter_mut().skip(state.base_history) {
-            entry.created = Some(fixed.rfc3339());
+    let newest = match state.time {
+        Timestamp(0) => Timestamp::now(),
+        time => time,
+    };
+    let time = fixed.unwrap_or(newest).rfc3339();
+    for entry in config.history.iter_mut().skip(state.base_history) {
+        // What stands before the first layer is as old as the image.
+        if fixed.is_some() || entry.created.is_none() {
+            entry.created = Some(time.clone());
         }
     }
     let run = &mut config.config;
@@ -185,7 +198,7 @@ pub fn image(
         let start = format!("{key}=");
         run.env.retain(|e| !e.starts_with(&start));
     }
-    config.created = Some(fixed.unwrap_or(state.time).rfc3339());
+    config.created = Some(time);
     let from = match request.squash {
         Squash::No => None,
         Squash::New if layers.len() - state.base_layers < 2 => None,
@@ -206,6 +219,14 @@ pub fn image(
         for (index, entry) in config.history.iter_mut().enumerate().skip(kept) {
             entry.empty_layer = Some(index) != last;
         }
+    }
+    if request.cache_to.contains(&Target::Inline) {
+        let here = |r: &StepRecord| match &r.layer {
+            None => true,
+            Some(layer) => layers.iter().any(|l| l.diff_id == layer.diff_id),
+        };
+        let steps: Vec<StepRecord> = state.steps.iter().filter(|r| here(r)).cloned().collect();
+        config.cache = Some(document::inline(&steps)?);
     }
     if request.omit_history {
         config.history.clear();

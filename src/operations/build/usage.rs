@@ -15,12 +15,35 @@ pub struct Prune {
     pub all: bool,
     /// Only what was not used for so long.
     pub unused_for: Option<Duration>,
-    /// Keep so many bytes, the most recently used.
-    pub keep: Option<u64>,
+    /// Keep so many bytes in any case, the most recently used.
+    pub reserved: Option<u64>,
+    /// Keep no more than so many bytes.
+    pub most: Option<u64>,
+    /// Stop when the disk has so many bytes free.
+    pub free: Option<u64>,
     /// Only these ids, by prefix; empty means all.
     pub ids: Vec<String>,
     /// Only this kind: `step` or `mount`.
     pub kind: Option<String>,
+    /// Only what images have too, or only what they have not.
+    pub shared: Option<bool>,
+    /// Only where the description has this text.
+    pub text: Option<String>,
+}
+
+impl Prune {
+    /// Whether there is still too much: `kept` bytes in the cache, `available` free on the disk.
+    fn is_over(&self, kept: u64, available: u64) -> bool {
+        if kept <= self.reserved.unwrap_or(0) && self.reserved.is_some() {
+            return false;
+        }
+        match (self.most, self.free) {
+            (None, None) => true,
+            (most, free) => {
+                most.is_some_and(|most| kept > most) || free.is_some_and(|free| available < free)
+            }
+        }
+    }
 }
 
 /// What it took.
@@ -50,6 +73,9 @@ pub fn prune(session: &Session, wish: &Prune) -> Result<Pruned> {
     let cache = Cache::new(session);
     let all = list(session)?;
     let mut kept: u64 = all.iter().map(|u| u.bytes).sum();
+    let before = kept;
+    let available = rustix::fs::statvfs(session.dirs.store().as_path())
+        .map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize));
     let mut pruned = Pruned::default();
     let now = Timestamp::now();
     for usage in all {
@@ -58,9 +84,13 @@ pub fn prune(session: &Session, wish: &Prune) -> Result<Pruned> {
             .unused_for
             .is_none_or(|age| now.since(usage.used) >= age);
         let kind = wish.kind.as_deref().is_none_or(|k| k == usage.kind);
-        let free = wish.all || !usage.shared;
-        let over = wish.keep.is_none_or(|limit| kept > limit);
-        if !(wanted && old && kind && free && over) || usage.in_use {
+        let named = wish.text.as_deref().is_none_or(|t| usage.text.contains(t));
+        let free = match wish.shared {
+            Some(shared) => shared == usage.shared,
+            None => wish.all || !usage.shared,
+        };
+        let over = wish.is_over(kept, available.saturating_add(before - kept));
+        if !(wanted && named && old && kind && free && over) || usage.in_use {
             continue;
         }
         if cache.forget(&usage)? {
@@ -74,4 +104,33 @@ pub fn prune(session: &Session, wish: &Prune) -> Result<Pruned> {
     cache.sweep_claims();
     pruned.bytes += remove::collect(session)?.bytes;
     Ok(pruned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_say_when_there_is_still_too_much() {
+        let over = |reserved, most, free, kept, available| {
+            let wish = Prune {
+                reserved,
+                most,
+                free,
+                ..Prune::default()
+            };
+            wish.is_over(kept, available)
+        };
+        assert!(over(None, None, None, 1, 0));
+        // docker's keep-storage: down to it.
+        assert!(over(Some(10), None, None, 11, 0));
+        assert!(!over(Some(10), None, None, 10, 0));
+        assert!(!over(None, Some(10), None, 10, 0));
+        assert!(over(None, Some(10), None, 11, 0));
+        // The disk decides, but never below what is reserved.
+        assert!(over(Some(10), None, Some(100), 50, 99));
+        assert!(!over(Some(10), None, Some(100), 50, 100));
+        assert!(!over(Some(60), None, Some(100), 50, 0));
+        assert!(over(None, Some(40), Some(100), 50, 200));
+    }
 }

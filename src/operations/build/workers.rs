@@ -100,6 +100,17 @@ impl Schedule<'_> {
                 self.images.insert(key, record);
                 Ok(())
             }
+            (Work::Cache(_), Answer::Cache(imported)) => {
+                end(Outcome::Done);
+                self.imported.push(*imported);
+                Ok(())
+            }
+            (Work::Cache(_), Answer::Failed(failure)) => {
+                end(Outcome::Failed);
+                let error = failure.into_error();
+                watch.event(&Event::Warning(&error.one_line()));
+                Ok(())
+            }
             (
                 Work::Step { stage, text },
                 Answer::Step {
@@ -147,7 +158,7 @@ impl Schedule<'_> {
                         let line = self.line_of(stage);
                         wrapped(error, &self.request.file.name, line.0, || shorten(&line.1))
                     }
-                    Work::Image((name, _)) => {
+                    Work::Cache(name) | Work::Image((name, _)) => {
                         Error::new(error.kind(), format!("cannot get {name}")).because(error)
                     }
                 })

@@ -82,6 +82,7 @@ pub fn create(
         None => Some(ensure(
             session,
             &Ensure {
+                keep_tag: false,
                 name: &options.image,
                 policy: run.pull,
                 platform: options.platform.as_ref(),

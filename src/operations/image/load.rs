@@ -118,6 +118,44 @@ pub fn from_location(session: &Session, location: &Location) -> Result<Vec<Found
     .what(|| format!("cannot pull {}:{label}", location.form.name()))
 }
 
+/// Keeps an image of an OCI layout here without a name: by tag, by digest, or the only one.
+/// Enters the user namespace.
+///
+/// # Errors
+/// `NotFound` for a tag, a digest or a platform that is not there; as [`load`].
+pub fn from_layout(
+    session: &Session,
+    path: &Path,
+    tag: Option<&str>,
+    digest: Option<&Digest>,
+    platform: &Platform,
+) -> Result<ImageRecord> {
+    (|| -> Result<ImageRecord> {
+        let label = path.display().to_string();
+        Policy::load(&session.env)?.check_path(Form::OciDir.name(), &label)?;
+        let pack = open(session, path)?;
+        let store = super::enter_store(session)?;
+        let _growing = super::remove::growing(session, &store)?;
+        let items = oci::read(&pack)?;
+        let item = match digest {
+            Some(digest) => items
+                .iter()
+                .find(|i| i.descriptor.digest == *digest)
+                .ok_or_else(|| Error::not_found(format!("there is no {digest}")))?,
+            None => oci::choose(&items, tag, platform)?,
+        };
+        let job = Job {
+            session,
+            store: &store,
+            pack: &pack,
+            path: &label,
+            platform: Some(platform),
+        };
+        Ok(job.oci(item, None)?.record)
+    })()
+    .what(|| format!("cannot read the layout {}", path.display()))
+}
+
 /// Opens a folder or a tar; a compressed one is inflated into a file without a name first.
 fn open(session: &Session, path: &Path) -> Result<Pack> {
     let what = || format!("cannot open {}", path.display());
@@ -197,9 +235,11 @@ struct Job<'a> {
 }
 
 /// Blobs out of a pack.
-struct FromPack<'a> {
-    pack: &'a Pack,
-    find: fn(&Pack, &Descriptor) -> Result<Part>,
+pub(in crate::operations) struct FromPack<'a> {
+    /// The pack.
+    pub pack: &'a Pack,
+    /// Where a blob is in it.
+    pub find: fn(&Pack, &Descriptor) -> Result<Part>,
 }
 
 impl Source for FromPack<'_> {

@@ -9,7 +9,9 @@ use super::policy::{PullPolicy, RegistryOptions};
 use super::remote::Remote;
 use super::transfer::{self, Source};
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::image::{Found, ImageRecord, Images, LayerRecord, NameEntry, StoredManifest};
+use crate::image::{
+    Found, ImageRecord, Images, IndexRecord, LayerRecord, NameEntry, StoredManifest,
+};
 use crate::operations::session::Session;
 use crate::registry::client::Client;
 use crate::registry::fetch::{Fetched, Sink, Which};
@@ -32,6 +34,7 @@ pub fn one(session: &Session, want: &Ensure<'_>) -> Result<Found> {
         platform: want.platform,
         options: want.registry,
         lazy: want.policy == PullPolicy::Lazy,
+        keep_tag: want.keep_tag,
     };
     pull_as(session, want.name, how)
 }
@@ -43,6 +46,8 @@ struct How<'a> {
     options: &'a RegistryOptions,
     /// Only the tables of contents are waited for.
     lazy: bool,
+    /// As [`Ensure::keep_tag`].
+    keep_tag: bool,
 }
 
 /// Pulls a name from wherever the configuration says. Enters the user namespace, so the process
@@ -60,6 +65,7 @@ pub fn pull(
         platform,
         options,
         lazy: false,
+        keep_tag: false,
     };
     pull_as(session, name, how)
 }
@@ -142,6 +148,7 @@ pub fn all_tags(
         platform,
         options,
         lazy: false,
+        keep_tag: false,
     };
     for tag in tags.unwrap_or_default() {
         let one = reference.with_tag(&tag)?;
@@ -166,43 +173,25 @@ fn pull_reference(
     reference: &Reference,
     how: How<'_>,
 ) -> Result<Found> {
-    remote.policy.check_registry(reference)?;
     remote
         .progress()
         .message(&format!("Trying to pull {reference}..."));
-    let mut last = None;
-    for endpoint in remote.registries.endpoints(reference)? {
-        let attempt = remote.client(&endpoint).and_then(|client| {
-            let mut job = Job {
-                session,
-                store,
-                client: &client,
-                endpoint: &endpoint,
-                reference,
-                platform: how.platform,
-                how,
-                parts: None,
-                several: AtomicBool::new(true),
-            };
-            job.run()
-        });
-        match attempt {
-            Ok(found) => {
-                super::events::note(session, "pull", &found.record.id, &reference.to_string());
-                return Ok(found);
-            }
-            Err(e) if endpoint.mirror => {
-                remote.progress().message(&format!(
-                    "mirror {} does not serve: {}",
-                    endpoint.registry,
-                    e.one_line()
-                ));
-                last = Some(e);
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Err(last.unwrap_or_else(|| Error::not_found("no registry to ask")))
+    let found = remote.read(reference, |client, endpoint| {
+        let mut job = Job {
+            session,
+            store,
+            client,
+            endpoint,
+            reference,
+            platform: how.platform,
+            how,
+            parts: None,
+            several: AtomicBool::new(true),
+        };
+        job.run()
+    })?;
+    super::events::note(session, "pull", &found.record.id, &reference.to_string());
+    Ok(found)
 }
 
 /// Whether a layer is here, and its archive too.
@@ -289,7 +278,18 @@ impl Job<'_> {
             self.bring(&record)?;
             super::make::unpacked_size(self.session, &record)?
         };
-        let names = self.names(&record.id, &[&top.digest, &fetched.digest]);
+        if top.digest != fetched.digest {
+            images.add_index(&IndexRecord::new(
+                StoredManifest {
+                    digest: top.digest.clone(),
+                    media_type: top.content_type.clone(),
+                    raw: String::from_utf8(top.bytes.clone())
+                        .what_kind(Kind::Corrupt, || "the index is no text")?,
+                },
+                false,
+            ))?;
+        }
+        let names = self.names(&images, &record, &[&top.digest, &fetched.digest])?;
         images.add(&record, &names)?;
         Ok(Found {
             record,
@@ -434,7 +434,7 @@ impl Job<'_> {
         if !fits || !complete {
             return Ok(None);
         }
-        images.add(&record, &self.names(&record.id, &[top]))?;
+        images.add(&record, &self.names(images, &record, &[top])?)?;
         Ok(Some(Found {
             record,
             name: Some(self.own_name(top)),
@@ -451,19 +451,37 @@ impl Job<'_> {
         }
     }
 
-    fn names(&self, id: &Digest, digests: &[&Digest]) -> Vec<(Reference, NameEntry)> {
+    fn names(
+        &self,
+        images: &Images,
+        record: &ImageRecord,
+        digests: &[&Digest],
+    ) -> Result<Vec<(Reference, NameEntry)>> {
         let top = digests.first().copied();
         let entry = NameEntry {
-            id: id.clone(),
+            id: record.id.clone(),
             digest: top.cloned(),
         };
+        // Another member of the same index has the tag, one that this machine can run.
+        let stays = |name: &Reference| -> Result<bool> {
+            if !self.how.keep_tag || Platform::host().rank(&record.platform()).is_some() {
+                return Ok(false);
+            }
+            let names = images.names()?;
+            let before = names.0.get(name);
+            Ok(before.is_some_and(|e| e.digest.as_ref() == top && e.id != record.id))
+        };
         let mut names = Vec::new();
-        if self.reference.digest().is_none() && self.reference.tag().is_some() {
+        let tagged = self.reference.digest().is_none() && self.reference.tag().is_some();
+        if tagged && !stays(self.reference)? {
             names.push((self.reference.clone(), entry.clone()));
         }
         for digest in digests {
-            names.push((self.reference.with_digest((*digest).clone()), entry.clone()));
+            let name = self.reference.with_digest((*digest).clone());
+            if Some(*digest) != top || !stays(&name)? {
+                names.push((name, entry.clone()));
+            }
         }
-        names
+        Ok(names)
     }
 }

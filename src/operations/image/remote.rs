@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::policy::RegistryOptions;
-use crate::base::Result;
 use crate::base::progress::Progress;
+use crate::base::{Error, Result};
 use crate::operations::session::Session;
 use crate::registry::client::{Client, Settings};
 use crate::registry::credentials::{AuthFiles, Credentials};
 use crate::registry::policy::Policy;
 use crate::registry::registries_conf::{Endpoint, Registries};
+use crate::spec::reference::Reference;
 
 /// The configuration of registries, read once for a command.
 pub struct Remote {
@@ -76,6 +77,37 @@ impl Remote {
                 .find(&format!("{}/{}", endpoint.registry, endpoint.repository))?,
         };
         Client::new(endpoint, credentials, self.settings())
+    }
+
+    /// Reads something of a reference: each mirror is tried, then the place itself. A mirror that
+    /// does not serve is worth a word.
+    ///
+    /// # Errors
+    /// `Denied` by policy.json; what `work` says of the place itself.
+    pub fn read<T>(
+        &self,
+        reference: &Reference,
+        work: impl Fn(&Client, &Endpoint) -> Result<T>,
+    ) -> Result<T> {
+        self.policy.check_registry(reference)?;
+        let mut last = None;
+        for endpoint in self.registries.endpoints(reference)? {
+            let attempt = self
+                .client(&endpoint)
+                .and_then(|client| work(&client, &endpoint));
+            match attempt {
+                Err(e) if endpoint.mirror => {
+                    self.progress().message(&format!(
+                        "mirror {} does not serve: {}",
+                        endpoint.registry,
+                        e.one_line()
+                    ));
+                    last = Some(e);
+                }
+                other => return other,
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::not_found("no registry to ask")))
     }
 
     /// The credentials given on the command line.

@@ -163,6 +163,37 @@ impl Sink for Writing<'_> {
     }
 }
 
+/// A blob on its way into the store, without anybody who follows.
+struct Alone<'a>(&'a mut BlobWriter);
+
+impl Sink for Alone<'_> {
+    fn offset(&self) -> u64 {
+        self.0.resume_offset()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.write(bytes)
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.0.restart()
+    }
+}
+
+/// Brings one blob here, unless it is here. Inside the user namespace.
+///
+/// # Errors
+/// `Corrupt` for another digest; what the source or the disk says.
+pub fn blob(store: &Store, wanted: &Descriptor, source: &dyn Source) -> Result<()> {
+    match store.blobs().writer(&wanted.digest, Some(wanted.size))? {
+        Claim::Present => Ok(()),
+        Claim::Write(mut writer) => {
+            source.fetch(wanted, &mut Alone(&mut writer))?;
+            writer.finish()
+        }
+    }
+}
+
 /// Brings the blobs of `layers` here and unpacks what is not unpacked yet. Inside the user
 /// namespace; all threads have ended when this returns.
 ///

@@ -5,6 +5,11 @@
 //! is written once, by rename, and read without a lock. `store/build/.claims/<key>` is locked while
 //! a step runs, so that the same step never runs twice at a time, whoever builds.
 
+pub mod document;
+pub mod export;
+pub mod import;
+pub mod place;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
