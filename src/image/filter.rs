@@ -38,7 +38,7 @@ pub struct Listed {
     pub digests: Vec<Reference>,
     /// How many containers use it.
     pub containers: usize,
-    /// Whether another image here was made from it.
+    /// Whether another image here was made from it, or a list here names it.
     pub has_children: bool,
 }
 

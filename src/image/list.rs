@@ -19,6 +19,9 @@ use crate::spec::digest::Digest;
 use crate::spec::manifest::{Descriptor, Document, Index, Manifest, media};
 use crate::spec::platform::Platform;
 
+/// Which manifest a member states something about: BuildKit's annotation.
+pub const ABOUT: &str = "vnd.docker.reference.digest";
+
 /// What a list has in place of layers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageList {
@@ -88,6 +91,34 @@ impl ImageList {
             Some(old) => *old = member,
             None => self.members.push(member),
         }
+    }
+
+    /// Puts members in; those for the same platforms give way, and so does what is stated about
+    /// them.
+    pub fn replace(&mut self, members: Vec<Member>) {
+        let known = |m: &Member| {
+            let platform = m.descriptor.platform.clone();
+            platform.filter(|p| p.os != "unknown")
+        };
+        let platforms: Vec<_> = members.iter().filter_map(known).collect();
+        let mut gone: Vec<String> = Vec::new();
+        self.members.retain(|m| {
+            let goes = known(m).is_some_and(|p| platforms.contains(&p));
+            if goes {
+                gone.push(m.descriptor.digest.to_string());
+            }
+            !goes
+        });
+        self.members.retain(|m| {
+            let about = m.descriptor.annotations.get(ABOUT);
+            about.is_none_or(|digest| !gone.contains(digest))
+        });
+        for member in members {
+            self.put(member);
+        }
+        // Images first, as BuildKit writes them.
+        self.members
+            .sort_by_key(|m| m.descriptor.annotations.contains_key(ABOUT));
     }
 
     /// The index.
@@ -211,6 +242,17 @@ mod tests {
         list.put(member("y", "arm64"));
         list.put(member("x", "amd64"));
         assert_eq!(list.members.len(), 2);
+        let mut changed = list.clone();
+        changed.replace(vec![member("z", "arm64")]);
+        let digests = |l: &ImageList| -> Vec<Digest> {
+            let members = l.members.iter();
+            members.map(|m| m.descriptor.digest.clone()).collect()
+        };
+        let (x, z) = (member("x", "amd64"), member("z", "arm64"));
+        assert_eq!(
+            digests(&changed),
+            [x.descriptor.digest, z.descriptor.digest]
+        );
         let arm = "linux/arm64".parse().unwrap();
         let chosen = list.choose(&arm).unwrap();
         assert_eq!(chosen.descriptor, member("y", "arm64").descriptor);

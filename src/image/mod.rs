@@ -15,5 +15,6 @@ pub mod manifest;
 pub mod record;
 pub mod store;
 
+pub use list::Member;
 pub use record::{ImageRecord, LayerRecord, StoredManifest};
 pub use store::{Found, Images, NameEntry, Names};

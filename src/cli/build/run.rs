@@ -106,11 +106,9 @@ pub fn run(args: BuildArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
     if args.push || outputs.iter().any(Output::pushes) {
         digests = push_all(session, &outcome.names, &request.registry)?;
     }
-    // What was made is the index, when there is one.
-    let id = match &outcome.index {
-        Some(index) => &index.digest,
-        None => &built.record.id,
-    };
+    // What was made is the list, when there is one.
+    let made = outcome.list.as_ref().unwrap_or(&built.record);
+    let id = &made.id;
     if let Some(path) = &args.iidfile {
         files::replace(path, id.to_string().as_bytes(), 0o644, Durability::Volatile)?;
     }
@@ -118,8 +116,7 @@ pub fn run(args: BuildArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         let digest = digests
             .first()
             .map(|(_, digest)| digest.clone())
-            .or_else(|| outcome.index.as_ref().map(|i| i.digest.clone()))
-            .or_else(|| built.record.manifest_digest().cloned());
+            .or_else(|| made.manifest_digest().cloned());
         let names: Vec<String> = outcome.names.iter().map(ToString::to_string).collect();
         let mut value = json!({
             "containerimage.digest": digest.map(|d| d.to_string()),

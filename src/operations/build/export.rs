@@ -240,9 +240,11 @@ pub fn write(
                 (_, true) => Form::DockerDir,
             };
             let saved = save::Saved {
-                record: record.clone(),
+                record: match &outcome.list {
+                    Some(list) => list.clone(),
+                    None => record.clone(),
+                },
                 names: outcome.names.clone(),
-                whole: outcome.whole.clone(),
             };
             let target = match is_stdout {
                 true => save::Target::Stdout,

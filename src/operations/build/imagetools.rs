@@ -7,11 +7,12 @@ use crate::image::StoredManifest;
 use crate::operations::image::destination::Destination;
 use crate::operations::image::remote::Remote;
 use crate::operations::image::transfer::{self, Source};
-use crate::operations::image::{RegistryOptions, enter_store, index, remove};
+use crate::operations::image::{RegistryOptions, enter_store, remove};
 use crate::operations::session::Session;
 use crate::registry::client::Client;
 use crate::registry::fetch::{Sink, Which};
 use crate::registry::registries_conf::Endpoint;
+use crate::spec::digest::Digest;
 use crate::spec::image::ImageConfig;
 use crate::spec::manifest::{Descriptor, DescriptorPlatform, Document, Index, Manifest, media};
 use crate::spec::reference::Reference;
@@ -143,7 +144,7 @@ pub fn create(session: &Session, wish: &Create) -> Result<StoredManifest> {
         Some(stored) => stored,
         None => {
             let list = members.iter().map(|m| m.descriptor.clone()).collect();
-            index::write(media::OCI_INDEX, list, &wish.annotations)?
+            index(list, &wish.annotations)?
         }
     };
     if wish.dry_run {
@@ -174,6 +175,7 @@ fn member(remote: &Remote, from: Reference, mut descriptor: Descriptor) -> Resul
                     architecture: config.architecture,
                     os: config.os,
                     variant: config.variant,
+                ..DescriptorPlatform::default()
                 });
             }
             Ok((stored, manifest, platform))
@@ -236,10 +238,23 @@ fn write(
     destination.top(top).map(drop)
 }
 
-/// The index that a document is, or one with nothing in it.
-pub fn members(seen: &Seen) -> Vec<Descriptor> {
-    match &seen.document {
-        Document::Index(Index { manifests, .. }) => manifests.clone(),
-        Document::Manifest(_) => Vec::new(),
-    }
+/// An index as bytes.
+fn index(
+    manifests: Vec<Descriptor>,
+    annotations: &BTreeMap<String, String>,
+) -> Result<StoredManifest> {
+    let index = Index {
+        schema_version: 2,
+        media_type: media::OCI_INDEX.to_owned(),
+        manifests,
+        annotations: annotations.clone(),
+        subject: None,
+    };
+    let raw =
+        serde_json::to_string(&index).what_kind(Kind::Internal, || "cannot write the index")?;
+    Ok(StoredManifest {
+        digest: Digest::sha256_of(raw.as_bytes()),
+        media_type: media::OCI_INDEX.to_owned(),
+        raw,
+    })
 }

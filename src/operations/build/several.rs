@@ -3,11 +3,10 @@
 use super::attest::{self, wish::Wish};
 use super::watch::Watch;
 use super::{Built, Request, build};
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Result};
 use crate::build::plan::{self, Base};
-use crate::image::{StoredManifest, Whole};
-use crate::operations::image::index::{self, Member};
-use crate::operations::image::{enter_store, images, lookup, remove};
+use crate::image::ImageRecord;
+use crate::operations::image::{enter_store, manifest, platforms, remove};
 use crate::operations::session::Session;
 use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
@@ -30,10 +29,8 @@ pub struct Wishes {
 pub struct Outcome {
     /// An image for each platform.
     pub built: Vec<Built>,
-    /// The index that holds them, if one was made.
-    pub index: Option<StoredManifest>,
-    /// The same with all members, for outputs.
-    pub whole: Option<Whole>,
+    /// The list that holds them, if one was made.
+    pub list: Option<ImageRecord>,
     /// The names that the result has.
     pub names: Vec<Reference>,
 }
@@ -66,7 +63,7 @@ pub fn all_platforms(session: &Session, request: &Request) -> Result<Vec<Platfor
         let Base::Image(name) = &plan.nodes[*stage].base else {
             continue;
         };
-        let there = index::platforms(session, name, &request.registry)?;
+        let there = platforms::all(session, name, &request.registry)?;
         common = Some(match common {
             None => there,
             Some(list) => list.into_iter().filter(|p| there.contains(p)).collect(),
@@ -102,24 +99,19 @@ pub fn build_all(
     }
     request.labelled = several;
     let store = enter_store(session)?;
-    let before = match &wishes.manifest {
-        Some(name) => list(session, name)?,
-        None => None,
-    };
     // Statements are in no record before the index is.
     let _growing = remove::growing_deaf(session)?;
-    let platforms: Vec<Option<Platform>> = match &wishes.platforms[..] {
+    let each: Vec<Option<Platform>> = match &wishes.platforms[..] {
         [] => vec![request.platform.clone()],
         list => list.iter().cloned().map(Some).collect(),
     };
     let mut outcome = Outcome {
         built: Vec::new(),
-        index: None,
-        whole: None,
+        list: None,
         names: tags.clone(),
     };
     let mut members = Vec::new();
-    for platform in platforms {
+    for platform in each {
         request.platform = platform;
         let own = request.platform.clone().unwrap_or_else(Platform::host);
         for context in request.contexts.values_mut() {
@@ -128,38 +120,20 @@ pub fn build_all(
         request.first_number = outcome.built.iter().map(|b| b.shown).sum();
         let built = build(session, request, watch)?;
         let attestation = attest::make(session, &store, request, &wishes.attest, &built, &tags)?;
-        members.push(Member {
-            image: built.record.clone(),
-            attestation,
-        });
+        members.push(manifest::of_record(&built.record)?);
+        members.extend(attestation);
         outcome.built.push(built);
     }
-    if indexed || wishes.manifest.is_some() {
-        let mut names = wishes.manifest.iter().cloned().collect::<Vec<_>>();
-        if indexed {
-            names.extend(tags);
-        }
-        let annotations = &request.index_annotations;
-        let stored = index::make(session, &members, before, annotations, &names)?;
-        outcome.whole = images(session).whole(&stored.digest)?;
-        outcome.index = Some(stored);
+    let annotations = &request.index_annotations;
+    if let Some(name) = &wishes.manifest {
+        let names = std::slice::from_ref(name);
+        let list = manifest::keep(session, members.clone(), annotations, names, true)?;
+        outcome.list = Some(list);
         outcome.names.extend(wishes.manifest.clone());
     }
-    Ok(outcome)
-}
-
-/// The index that `--manifest` adds to, when there is one.
-fn list(session: &Session, name: &Reference) -> Result<Option<Whole>> {
-    match lookup(session, &name.to_string()) {
-        Ok(found) => match index::whole(session, &found)? {
-            Some(whole) => Ok(Some(whole)),
-            None => Err(Error::new(
-                Kind::Exists,
-                format!("{name} is an image, not an index made here"),
-            )
-            .hint("give --manifest another name, or take this one away: coracle untag")),
-        },
-        Err(e) if e.kind() == Kind::NotFound => Ok(None),
-        Err(e) => Err(e),
+    if indexed && (!tags.is_empty() || wishes.manifest.is_none()) {
+        let list = manifest::keep(session, members, annotations, &tags, false)?;
+        outcome.list.get_or_insert(list);
     }
+    Ok(outcome)
 }

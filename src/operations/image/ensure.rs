@@ -18,6 +18,9 @@ pub struct Ensure<'a> {
     pub platform: Option<&'a Platform>,
     /// How registries are asked.
     pub registry: &'a RegistryOptions,
+    /// A pull for another platform leaves the tag with the image that this machine can run, when
+    /// both are of one index.
+    pub keep_tag: bool,
 }
 
 /// Finds the image, or pulls it as the policy says. Enters the user namespace when it pulls, so
@@ -35,7 +38,10 @@ pub fn ensure(session: &Session, want: &Ensure<'_>) -> Result<Found> {
             };
         }
         Ok(found) if fits(&found, want.platform) => Some(found),
-        Ok(_) => None,
+        Ok(found) => match want.platform {
+            Some(wish) => super::platforms::sibling(session, &found, wish)?,
+            None => None,
+        },
         Err(e) if e.kind() == Kind::NotFound && hello::is_hello(want.name) => {
             return hello::make(session);
         }

@@ -27,6 +27,10 @@ pub fn list(session: &Session) -> Result<Vec<Listed>> {
     }
     let records = images.list()?;
     let parents: BTreeSet<Digest> = records.iter().filter_map(|r| r.parent.clone()).collect();
+    let lists = records.iter().filter_map(|r| r.list.as_ref());
+    let members: BTreeSet<Digest> = lists
+        .flat_map(|l| l.members.iter().map(|m| m.descriptor.digest.clone()))
+        .collect();
     let users = users(session)?;
     let mut listed: Vec<Listed> = records
         .into_iter()
@@ -34,7 +38,8 @@ pub fn list(session: &Session) -> Result<Vec<Listed>> {
             let (tags, digests) = by_id.get(&record.id).cloned().unwrap_or_default();
             Listed {
                 containers: users.get(&record.id).map_or(0, Vec::len),
-                has_children: parents.contains(&record.id),
+                has_children: parents.contains(&record.id)
+                    || record.manifests.iter().any(|m| members.contains(&m.digest)),
                 tags,
                 digests,
                 record,

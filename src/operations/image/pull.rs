@@ -9,9 +9,7 @@ use super::policy::{PullPolicy, RegistryOptions};
 use super::remote::Remote;
 use super::transfer::{self, Source};
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::image::{
-    Found, ImageRecord, Images, IndexRecord, LayerRecord, NameEntry, StoredManifest,
-};
+use crate::image::{Found, ImageRecord, Images, LayerRecord, NameEntry, StoredManifest};
 use crate::operations::session::Session;
 use crate::registry::client::Client;
 use crate::registry::fetch::{Fetched, Sink, Which};
@@ -278,17 +276,6 @@ impl Job<'_> {
             self.bring(&record)?;
             super::make::unpacked_size(self.session, &record)?
         };
-        if top.digest != fetched.digest {
-            images.add_index(&IndexRecord::new(
-                StoredManifest {
-                    digest: top.digest.clone(),
-                    media_type: top.content_type.clone(),
-                    raw: String::from_utf8(top.bytes.clone())
-                        .what_kind(Kind::Corrupt, || "the index is no text")?,
-                },
-                false,
-            ))?;
-        }
         let names = self.names(&images, &record, &[&top.digest, &fetched.digest])?;
         images.add(&record, &names)?;
         Ok(Found {

@@ -3,29 +3,19 @@
 //! Blobs go as they came, so digests stay; they are compressed anew only when the command line
 //! asks for it, or when the form of manifest cannot name their compression.
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use super::archive::{Form, Location};
 use super::compress::{Wanted, in_parts, prepare};
+use super::destination::Destination;
 use super::policy::RegistryOptions;
-use super::remote::Remote;
 use super::remove::Growing;
 use super::save;
-use crate::base::progress::Progress;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::image::manifest::{self, Format};
-use crate::image::{Found, ImageRecord, LayerRecord, NameEntry, Names};
+use crate::image::{Found, ImageRecord, NameEntry};
 use crate::operations::session::Session;
-use crate::registry::client::Client;
-use crate::registry::registries_conf::Endpoint;
-use crate::registry::upload::{Placed, Upload};
 use crate::spec::digest::Digest;
 use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
-use crate::storage::Store;
 use crate::storage::codec::Compression;
 
 /// How to push.
@@ -241,51 +231,16 @@ pub(super) fn to_registry(
     target: &Reference,
     options: &Options,
 ) -> Result<Digest> {
-    let remote = Remote::open(session, &options.registry)?;
-    // Mirrors are for reading.
-    let endpoint = remote
-        .registries
-        .endpoints(target)?
-        .into_iter()
-        .find(|e| !e.mirror)
-        .ok_or_else(|| Error::not_found("no registry to push to"))?;
-    let client = remote.client(&endpoint)?;
+    let destination = Destination::open(session, target, &options.registry)?;
     let _growing = growing(session, &found.record, options)?;
     let (manifest, record) = prepare(session, &found.record, options)?;
-    let store = super::store(session)?;
-    let names = super::images(session).names()?;
-    let job = Job {
-        session,
-        store: &store,
-        client: &client,
-        endpoint: &endpoint,
-        progress: &*session.progress,
-        names: &names,
-        registry: target.registry(),
-    };
-    job.blobs(&record.layers)?;
-    job.config(&record, &manifest::config_digest(&manifest)?)?;
-    let reference = match (target.tag(), target.digest()) {
-        (Some(tag), _) => tag.to_owned(),
-        (None, _) => manifest.digest.to_string(),
-    };
-    if let (None, Some(digest)) = (target.tag(), target.digest())
-        && *digest != manifest.digest
-    {
-        return Err(Error::invalid(format!(
-            "the image's manifest has digest {}, so it cannot be pushed as {digest}",
-            manifest.digest
-        )));
-    }
-    session
-        .progress
-        .message("Writing manifest to image destination");
-    let digest = client.put_manifest(
-        &endpoint.repository,
-        &reference,
-        &manifest.media_type,
-        manifest.raw.as_bytes(),
+    destination.blobs(&blobs(&record))?;
+    destination.bytes(
+        &manifest::config_digest(&manifest)?,
+        record.raw_config.as_bytes(),
+        &format!("Copying config {}", record.id.short()),
     )?;
+    let digest = destination.top(&manifest)?;
     super::events::note(session, "push", &found.record.id, &target.to_string());
     if found.record.has_manifest(&digest) {
         // From now on it is known here by that digest as well.
@@ -299,131 +254,8 @@ pub(super) fn to_registry(
     Ok(digest)
 }
 
-struct Job<'a> {
-    session: &'a Session,
-    store: &'a Store,
-    client: &'a Client,
-    endpoint: &'a Endpoint,
-    progress: &'a dyn Progress,
-    names: &'a Names,
-    registry: &'a str,
-}
-
-impl Job<'_> {
-    fn blobs(&self, layers: &[LayerRecord]) -> Result<()> {
-        let mut once: Vec<&LayerRecord> = Vec::new();
-        for layer in layers {
-            if !once.iter().any(|l| l.digest == layer.digest) {
-                once.push(layer);
-            }
-        }
-        let next = AtomicUsize::new(0);
-        let stop = AtomicBool::new(false);
-        let whole = AtomicBool::new(false);
-        let failure: Mutex<Option<Error>> = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for _ in 0..super::transfer::lanes(self.session).min(once.len()) {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(layer) = once.get(at) else { break };
-                        if let Err(e) = self.blob(layer, &whole) {
-                            stop.store(true, Ordering::Relaxed);
-                            if let Ok(mut failure) = failure.lock() {
-                                failure.get_or_insert(e);
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        match failure.into_inner() {
-            Ok(None) => Ok(()),
-            Ok(Some(e)) => Err(e),
-            Err(_) => Err(Error::internal("an upload ended badly")),
-        }
-    }
-
-    fn blob(&self, layer: &LayerRecord, whole: &AtomicBool) -> Result<()> {
-        let file = self.store.blobs().open(&layer.digest).map_err(|e| {
-            if e.kind() == Kind::NotFound {
-                e.hint("the blob is gone from the store: pull the image again")
-            } else {
-                e
-            }
-        })?;
-        let mount_from = self.sister(&layer.digest)?;
-        let label = format!("Copying blob {}", layer.digest.short());
-        self.place(
-            &file,
-            &layer.digest,
-            layer.size,
-            mount_from.as_deref(),
-            &label,
-            whole,
-        )
-    }
-
-    fn config(&self, record: &ImageRecord, digest: &Digest) -> Result<()> {
-        let what = || "cannot hold the configuration";
-        let memory = rustix::fs::memfd_create("config", rustix::fs::MemfdFlags::CLOEXEC)
-            .map_err(io::Error::from)
-            .what(what)?;
-        let mut file = File::from(memory);
-        file.write_all(record.raw_config.as_bytes()).what(what)?;
-        let label = format!("Copying config {}", record.id.short());
-        let size = record.raw_config.len() as u64;
-        self.place(&file, digest, size, None, &label, &AtomicBool::new(false))
-    }
-
-    fn place(
-        &self,
-        file: &File,
-        digest: &Digest,
-        size: u64,
-        mount_from: Option<&str>,
-        label: &str,
-        whole: &AtomicBool,
-    ) -> Result<()> {
-        let key = digest.to_string();
-        let sent = |done: u64| self.progress.update(&key, label, done, size);
-        let placed = self.client.place_blob(
-            &self.endpoint.repository,
-            &Upload {
-                digest,
-                file,
-                size,
-                mount_from,
-                sent: &sent,
-                whole,
-            },
-        )?;
-        let outcome = match placed {
-            Placed::Existed => "already exists",
-            Placed::Mounted => "mounted",
-            Placed::Uploaded => "done",
-        };
-        self.progress.finish(&key, label, outcome);
-        Ok(())
-    }
-
-    /// Another repository of the same registry that has the blob, as far as names here tell.
-    fn sister(&self, blob: &Digest) -> Result<Option<String>> {
-        let images = super::images(self.session);
-        for (name, entry) in &self.names.0 {
-            if name.registry() != self.registry || name.repository() == self.endpoint.repository {
-                continue;
-            }
-            // Only what came from there, or went there, has a digest name.
-            if name.digest().is_none() {
-                continue;
-            }
-            if let Ok(record) = images.get(&entry.id)
-                && record.layers.iter().any(|l| l.digest == *blob)
-            {
-                return Ok(Some(name.repository().to_owned()));
-            }
-        }
-        Ok(None)
-    }
+/// The layers' blobs and their sizes.
+fn blobs(record: &ImageRecord) -> Vec<(Digest, u64)> {
+    let layers = record.layers.iter();
+    layers.map(|l| (l.digest.clone(), l.size)).collect()
 }

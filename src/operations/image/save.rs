@@ -12,11 +12,12 @@ use super::compress::in_parts;
 use crate::archive::write::{FolderOutput, Output, TarOutput, document};
 use crate::archive::{dir, docker, oci};
 use crate::base::{Context as _, Error, Kind, Result};
+use crate::image::list::ImageList;
 use crate::image::manifest::{self, Format};
 use crate::image::{ImageRecord, LayerRecord, StoredManifest};
 use crate::operations::session::Session;
 use crate::spec::digest::Algorithm;
-use crate::spec::manifest::{Descriptor, DescriptorPlatform, Index, media};
+use crate::spec::manifest::{Descriptor, Index, media};
 use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
 use crate::storage::Store;
@@ -235,40 +236,20 @@ fn layout(
     options: Options,
     output: &mut dyn Output,
 ) -> Result<()> {
-    document(output, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    document(output, "oci-layout", oci::LAYOUT)?;
     let mut members = Vec::new();
     for image in images {
-        let record = &image.record;
-        let manifest = if options.uncompressed {
-            plain_blobs(store, record, output)?
-        } else {
-            for layer in &record.layers {
-                copy_blob(store, layer, &oci::blob_name(&layer.digest), output)?;
+        let descriptor = match &image.record.list {
+            Some(list) => index(store, list, &image.record, output)?,
+            None => {
+                let manifest = one(store, &image.record, options.uncompressed, output)?;
+                let record = ImageRecord {
+                    manifests: vec![manifest],
+                    ..image.record.clone()
+                };
+                super::manifest::of_record(&record)?.descriptor
             }
-            oci_manifest(record)?
         };
-        document(
-            output,
-            &oci::blob_name(&manifest::config_digest(&manifest)?),
-            record.raw_config.as_bytes(),
-        )?;
-        document(
-            output,
-            &oci::blob_name(&manifest.digest),
-            manifest.raw.as_bytes(),
-        )?;
-        let mut descriptor = Descriptor::new(
-            manifest.media_type.clone(),
-            manifest.digest.clone(),
-            manifest.raw.len() as u64,
-        );
-        let platform = record.platform();
-        descriptor.platform = Some(DescriptorPlatform {
-            architecture: platform.architecture,
-            os: platform.os,
-            variant: platform.variant,
-            ..DescriptorPlatform::default()
-        });
         if image.names.is_empty() {
             members.push(descriptor.clone());
         }
@@ -290,6 +271,62 @@ fn layout(
     let bytes =
         serde_json::to_vec(&index).what_kind(Kind::Internal, || "cannot write index.json")?;
     document(output, "index.json", &bytes)
+}
+
+/// Writes an image's blobs and documents; the manifest that describes them.
+fn one(
+    store: &Store,
+    record: &ImageRecord,
+    uncompressed: bool,
+    output: &mut dyn Output,
+) -> Result<StoredManifest> {
+    let manifest = if uncompressed {
+        plain_blobs(store, record, output)?
+    } else {
+        for layer in &record.layers {
+            copy_blob(store, layer, &oci::blob_name(&layer.digest), output)?;
+        }
+        oci_manifest(record)?
+    };
+    documents(&manifest, &record.raw_config, output)?;
+    Ok(manifest)
+}
+
+fn documents(manifest: &StoredManifest, config: &str, output: &mut dyn Output) -> Result<()> {
+    let name = oci::blob_name(&manifest::config_digest(manifest)?);
+    document(output, &name, config.as_bytes())?;
+    let name = oci::blob_name(&manifest.digest);
+    document(output, &name, manifest.raw.as_bytes())
+}
+
+/// Writes everything of a list, as it is; its descriptor.
+fn index(
+    store: &Store,
+    list: &ImageList,
+    record: &ImageRecord,
+    output: &mut dyn Output,
+) -> Result<Descriptor> {
+    for member in &list.members {
+        for blob in member.parsed()?.layers {
+            let name = oci::blob_name(&blob.digest);
+            if !output.has(&name) {
+                let mut file = store.blobs().open(&blob.digest)?;
+                output.part(&name, blob.size, &mut file)?;
+            }
+        }
+        let config = member.config.as_deref().unwrap_or("{}");
+        documents(&member.manifest, config, output)?;
+    }
+    let own = record
+        .manifests
+        .first()
+        .ok_or_else(|| Error::internal("a list without an index"))?;
+    document(output, &oci::blob_name(&own.digest), own.raw.as_bytes())?;
+    Ok(Descriptor::new(
+        own.media_type.clone(),
+        own.digest.clone(),
+        own.raw.len() as u64,
+    ))
 }
 
 fn copy_blob(

@@ -15,11 +15,12 @@ use self::wish::Wish;
 use super::{Built, Request, export};
 use crate::base::{Context as _, Error, Hint as _, Kind, Result};
 use crate::build::packages::{self, Distribution, Package, apk, dpkg, ndb, rpm, spdx, sqlite};
-use crate::image::{Attestation, ImageRecord, StoredManifest};
+use crate::image::list::ABOUT;
+use crate::image::{ImageRecord, Member, StoredManifest};
 use crate::operations::session::Session;
 use crate::operations::system::version::VERSION;
 use crate::spec::digest::Digest;
-use crate::spec::manifest::{Descriptor, Manifest, media};
+use crate::spec::manifest::{Descriptor, DescriptorPlatform, Manifest, media};
 use crate::spec::reference::Reference;
 use crate::storage::Store;
 use crate::sys::{at, resolve};
@@ -45,7 +46,7 @@ pub fn make(
     wish: &Wish,
     built: &Built,
     names: &[Reference],
-) -> Result<Option<Attestation>> {
+) -> Result<Option<Member>> {
     if !wish.any() {
         return Ok(None);
     }
@@ -98,6 +99,7 @@ pub fn make(
         "rootfs": { "type": "layers", "diff_ids": ids },
     })
     .to_string();
+    let about = manifest;
     let manifest = Manifest {
         schema_version: 2,
         media_type: media::OCI_MANIFEST.to_owned(),
@@ -107,17 +109,39 @@ pub fn make(
             config.len() as u64,
         ),
         layers,
+        artifact_type: None,
+        subject: None,
         annotations: std::collections::BTreeMap::new(),
     };
     let raw = serde_json::to_string(&manifest)
         .what_kind(Kind::Internal, || "cannot write the attestation")?;
-    Ok(Some(Attestation {
-        manifest: StoredManifest {
-            digest: Digest::sha256_of(raw.as_bytes()),
-            media_type: media::OCI_MANIFEST.to_owned(),
-            raw,
-        },
-        config,
+    let stored = StoredManifest {
+        digest: Digest::sha256_of(raw.as_bytes()),
+        media_type: media::OCI_MANIFEST.to_owned(),
+        raw,
+    };
+    let mut descriptor = Descriptor::new(
+        stored.media_type.clone(),
+        stored.digest.clone(),
+        stored.raw.len() as u64,
+    );
+    descriptor.platform = Some(DescriptorPlatform {
+        architecture: "unknown".to_owned(),
+        os: "unknown".to_owned(),
+        ..DescriptorPlatform::default()
+    });
+    descriptor.annotations.extend([
+        (ABOUT.to_owned(), about.to_string()),
+        (
+            "vnd.docker.reference.type".to_owned(),
+            "attestation-manifest".to_owned(),
+        ),
+    ]);
+    Ok(Some(Member {
+        descriptor,
+        manifest: stored,
+        config: Some(config),
+        source: None,
     }))
 }
 

@@ -98,6 +98,8 @@ pub fn own(records: &[StepRecord]) -> Result<(Manifest, String)> {
             config.len() as u64,
         ),
         layers,
+        artifact_type: None,
+        subject: None,
         annotations: BTreeMap::new(),
     };
     Ok((manifest, config))

@@ -112,6 +112,7 @@ fn folder(
             media_type: media::OCI_INDEX.to_owned(),
             manifests: Vec::new(),
             annotations: std::collections::BTreeMap::new(),
+            subject: None,
         },
         Some(bytes) => serde_json::from_slice(&bytes).what_kind(Kind::Corrupt, || {
             format!("{} is malformed", place.display())

@@ -59,7 +59,7 @@ pub(super) fn of_name(
 ///
 /// # Errors
 /// `Invalid` for a list.
-pub(super) fn of_record(record: &ImageRecord) -> Result<Member> {
+pub fn of_record(record: &ImageRecord) -> Result<Member> {
     let manifest = match record.manifests.first() {
         Some(manifest) if record.list.is_none() => manifest.clone(),
         _ => {

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use self::artifact::ArtifactSpec;
+pub(in crate::operations::image) use self::member::fetch;
+pub use self::member::of_record;
 pub use self::push::{PushOptions, push};
 use super::policy::RegistryOptions;
 use crate::base::{Error, Kind, Result};
@@ -194,6 +196,73 @@ pub fn add_record(session: &Session, list: &str, record: &ImageRecord) -> Result
         Ok(())
     })?;
     Ok(id)
+}
+
+/// Makes a list of these members under these names. With `amend` they are added to the list that the
+/// first name stands for: a member for the same platform gives way, and what is stated about it. A
+/// list that is the same already stays.
+///
+/// # Errors
+/// `Exists` when the name to amend is an image's that is no list; what the kernel says.
+pub fn keep(
+    session: &Session,
+    members: Vec<Member>,
+    annotations: &BTreeMap<String, String>,
+    names: &[Reference],
+    amend: bool,
+) -> Result<ImageRecord> {
+    let images = super::images(session);
+    let first = names.first().map(ToString::to_string);
+    let old = match first.map(|name| super::lookup_any(session, &name)) {
+        None => None,
+        Some(Ok(found)) => Some(found.record),
+        Some(Err(e)) if e.kind() == Kind::NotFound => None,
+        Some(Err(e)) => return Err(e),
+    };
+    if amend
+        && let Some(old) = &old
+        && old.list.is_none()
+    {
+        return Err(Error::new(
+            Kind::Exists,
+            format!(
+                "image {} has that name, and is no manifest list",
+                old.id.short()
+            ),
+        )
+        .hint("choose another name for the list, or take this one away: coracle untag"));
+    }
+    let mut record = match &old {
+        Some(old) if amend => old.clone(),
+        _ => ImageRecord::new_list()?,
+    };
+    if let Some(list) = &mut record.list {
+        list.replace(members);
+        list.annotations.extend(annotations.clone());
+    }
+    record.settle()?;
+    let same =
+        |old: &ImageRecord| old.list.is_some() && old.manifest_digest() == record.manifest_digest();
+    if let Some(old) = old.filter(same) {
+        record = old;
+    }
+    let entries: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let entry = NameEntry {
+                id: record.id.clone(),
+                digest: None,
+            };
+            (name.clone(), entry)
+        })
+        .collect();
+    images.add(&record, &entries)?;
+    // A list that was there has its old members until now.
+    images.change(&record.id, |stored| {
+        stored.list.clone_from(&record.list);
+        stored.settle()
+    })?;
+    Ok(record)
 }
 
 /// Changes what a member, or the index itself (`member` absent), says of itself. Answers the
