@@ -303,7 +303,9 @@ fn an_index_gives_the_image_of_the_wanted_platform() {
         &name,
         "true",
     ]);
-    assert_eq!(shown(&other), "linux/amd64");
+    let image = other.inspect("c", "{{.Image}}");
+    let platform = other.inspect(&image, "{{.Os}}/{{.Architecture}}");
+    assert_eq!(platform, "linux/amd64");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The targets: what reads bytes from strangers. Used by libFuzzer (fuzz_targets) and by the replay
 //! on stable Rust (tests/it/fuzz.rs).
 
+mod build;
 mod dns;
 mod netlink;
 
@@ -14,6 +15,11 @@ pub const TARGETS: &[Target] = &[
     ("resolv_conf", dns::resolv_conf),
     ("netlink_messages", netlink::messages),
     ("netlink_addresses", netlink::addresses),
+    ("dockerfile_lines", build::lexer),
+    ("dockerfile", build::parser),
+    ("ignore_file", build::ignore),
+    ("expansion", build::expansion),
+    ("package_databases", build::packages),
 ];
 
 /// Runs one by name.
