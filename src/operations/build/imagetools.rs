@@ -175,7 +175,7 @@ fn member(remote: &Remote, from: Reference, mut descriptor: Descriptor) -> Resul
                     architecture: config.architecture,
                     os: config.os,
                     variant: config.variant,
-                ..DescriptorPlatform::default()
+                    ..DescriptorPlatform::default()
                 });
             }
             Ok((stored, manifest, platform))

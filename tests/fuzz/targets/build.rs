@@ -36,7 +36,11 @@ pub fn parser(data: &[u8]) {
         return;
     };
     assert!(!file.stages.is_empty());
-    drop(lint::check(&file, &Ignore::default(), &lint::Settings::default()));
+    drop(lint::check(
+        &file,
+        &Ignore::default(),
+        &lint::Settings::default(),
+    ));
     let host = Platform::host();
     let planned = plan::plan(
         &file,
