@@ -18,7 +18,9 @@ use crate::config::containers_conf;
 use crate::config::dirs::Dirs;
 use crate::config::env::Env;
 use crate::config::user;
+use crate::operations::container::launch;
 use crate::operations::session::{Events, GlobalOptions, Session};
+use crate::runtime::userns;
 
 /// One option.
 struct Global {
@@ -415,6 +417,7 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
             .or_else(|| network_folder.map(|p| p.join("coracle")))
             .as_deref(),
     )?;
+    userns::keep_ready(launch::spare);
     Ok(Session {
         dirs,
         options: GlobalOptions {

@@ -40,6 +40,18 @@ pub struct ContainersConf {
     pub notices: Vec<String>,
 }
 
+impl ContainersConf {
+    /// `default_sysctls` of `[containers]`, as names and values; what is malformed is left to
+    /// whoever makes a container with it.
+    pub fn sysctls(&self) -> BTreeMap<String, String> {
+        let lines = self.containers.default_sysctls.iter().flatten();
+        lines
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+}
+
 /// `[secrets]`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]

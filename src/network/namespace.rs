@@ -47,6 +47,11 @@ impl Settings {
                 .collect(),
         }
     }
+
+    /// The same for the same settings, and for no others.
+    pub fn describe(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 /// Where clouds answer questions about the machine, credentials included.
@@ -78,6 +83,30 @@ impl Namespace {
                 Some(links) => Some(nl::Socket::from(again(links.as_fd())?)),
                 None => None,
             },
+        })
+    }
+}
+
+impl From<Namespace> for Vec<OwnedFd> {
+    /// For another process: the namespace first.
+    fn from(namespace: Namespace) -> Self {
+        let links = namespace.links.map(OwnedFd::from);
+        Self::from_iter(
+            [namespace.fd, namespace.routes.into()]
+                .into_iter()
+                .chain(links),
+        )
+    }
+}
+
+impl Namespace {
+    /// What another process made of a namespace; `None` unless it is all there.
+    pub fn received(fds: Vec<OwnedFd>) -> Option<Self> {
+        let [fd, routes, links] = fds.try_into().ok()?;
+        Some(Self {
+            fd,
+            routes: Route::from(routes),
+            links: Some(nl::Socket::from(links)),
         })
     }
 }

@@ -209,7 +209,7 @@ pub fn standard() -> Result<[OwnedFd; 3]> {
 /// `EADDRINUSE`; what bind(2) says.
 pub fn listen_packets(path: &std::path::Path) -> Result<OwnedFd> {
     let target = || path.display().to_string();
-    let socket = packet_socket()?;
+    let socket = packet_socket(SocketFlags::empty())?;
     let address = rustix::net::SocketAddrUnix::new(path).call("bind", target)?;
     rustix::net::bind(&socket, &address).call("bind", target)?;
     rustix::net::listen(&socket, 1).call("listen", target)?;
@@ -221,18 +221,30 @@ pub fn listen_packets(path: &std::path::Path) -> Result<OwnedFd> {
 /// # Errors
 /// `ENOENT`; `ECONNREFUSED` when its process is gone.
 pub fn connect_packets(path: &std::path::Path) -> Result<OwnedFd> {
+    connect(packet_socket(SocketFlags::empty())?, path)
+}
+
+/// As [`connect_packets`], but never waits for a listener that is busy with others; the socket does
+/// not wait either.
+///
+/// # Errors
+/// As there; `EAGAIN`.
+pub fn try_connect_packets(path: &std::path::Path) -> Result<OwnedFd> {
+    connect(packet_socket(SocketFlags::NONBLOCK)?, path)
+}
+
+fn connect(socket: OwnedFd, path: &std::path::Path) -> Result<OwnedFd> {
     let target = || path.display().to_string();
-    let socket = packet_socket()?;
     let address = rustix::net::SocketAddrUnix::new(path).call("connect", target)?;
     rustix::net::connect(&socket, &address).call("connect", target)?;
     Ok(socket)
 }
 
-fn packet_socket() -> Result<OwnedFd> {
+fn packet_socket(also: SocketFlags) -> Result<OwnedFd> {
     rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
+        SocketFlags::CLOEXEC | also,
         None,
     )
     .call("socket", String::new)

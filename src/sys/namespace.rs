@@ -207,6 +207,22 @@ pub fn inode(ns: impl AsFd) -> Result<u64> {
     Ok(rustix::fs::fstat(ns).call("fstat", String::new)?.st_ino)
 }
 
+/// Opens the user namespace that owns a namespace.
+///
+/// Kernel: ioctl_nsfs(2), `NS_GET_USERNS`, 4.9.
+///
+/// # Errors
+/// `EPERM` when it is none that the caller may see.
+pub fn owner(ns: impl AsFd) -> Result<OwnedFd> {
+    // SAFETY: the request takes no argument and answers a new descriptor.
+    let fd = unsafe { libc::ioctl(ns.as_fd().as_raw_fd(), 0xb701) };
+    if fd < 0 {
+        return Err(Error::last("ioctl(NS_GET_USERNS)", ""));
+    }
+    // SAFETY: just opened, and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Whether the calling process is in that namespace.
 ///
 /// # Errors
@@ -230,6 +246,16 @@ mod tests {
             assert_eq!(inode(&ns).unwrap(), inode(own(kind).unwrap()).unwrap());
             assert!(is_own(&ns, kind).unwrap());
         }
+    }
+
+    #[test]
+    fn a_namespace_tells_its_owner() {
+        let net = own(Kind::Net).unwrap();
+        // Not for a namespace of the host seen from inside another user namespace.
+        if let Ok(owner) = owner(&net) {
+            assert!(is_of_kind(owner, Kind::User).unwrap());
+        }
+        assert!(owner(rustix::stdio::stdin()).is_err());
     }
 
     #[test]

@@ -128,6 +128,12 @@ impl Route {
     }
 }
 
+impl From<Route> for OwnedFd {
+    fn from(socket: Route) -> Self {
+        socket.0
+    }
+}
+
 impl From<OwnedFd> for Route {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)

@@ -15,10 +15,9 @@ use crate::config::containers_conf;
 use crate::image::ImageRecord;
 use crate::operations::image::{Ensure, ensure};
 use crate::operations::session::Session;
-use crate::runtime::userns::{self, Want};
+use crate::runtime::userns::{self, Entered, Want};
 use crate::runtime::{capabilities, generate};
 use crate::spec::id::ObjectName;
-use crate::spec::idmap::IdMaps;
 use crate::state::container::{
     BoundVolume, Container, ContainerImage, ContainerLock, ContainerRecord, Containers,
 };
@@ -56,7 +55,7 @@ pub fn create(
     run: &RunOptions,
     durability: Durability,
     warn: &mut dyn FnMut(&str),
-    inside: &mut dyn FnMut(&ContainerOptions, &IdMaps) -> Result<()>,
+    inside: &mut dyn FnMut(&ContainerOptions, &Entered) -> Result<()>,
 ) -> Result<Created> {
     for notice in &run.notices {
         warn(notice);
@@ -102,7 +101,7 @@ pub fn create(
     {
         replace(session, &containers, name)?;
     }
-    inside(&options, &entered.maps)?;
+    inside(&options, &entered)?;
     let config = found.as_ref().map(|f| &f.record.config);
     let command = generate::argv(&options, config)?;
     let stop_signal = generate::stop_signal(

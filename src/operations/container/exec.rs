@@ -16,7 +16,7 @@ use crate::monitor::Probing;
 use crate::operations::session::Session;
 use crate::runtime::exec::{ExecRequest, exec as start};
 use crate::runtime::user::{ResolvedUser, resolve_user};
-use crate::runtime::userns::{Want, enter};
+use crate::runtime::userns::{Want, enter, visit};
 use crate::runtime::{Launched, Stdio, generate, seccomp};
 use crate::spec::idmap::{IdMaps, to_host};
 use crate::spec::runtime::{ConsoleSize, Process, Spec};
@@ -42,7 +42,7 @@ pub enum Executed {
 /// `InUse` when the container does not run or is paused; 126 and 127 for the command's own.
 pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
     let (container, status) = target(session, options)?;
-    enter(&session.dirs, Want::Of(status.monitor.clone()))?;
+    visit(&session.dirs, Want::Of(status.monitor.clone()))?;
     let what = || format!("cannot execute in container {:?}", container.name());
     let ready = Ready::new(session, &container, &status, options, What::Command).what(what)?;
     let (stdio, ends) = streams(options, ready.owner)?;

@@ -65,8 +65,8 @@ pub fn run(
         run,
         Durability::Volatile,
         warn,
-        &mut |options, maps| {
-            network = launch::ahead(options, maps)?;
+        &mut |options, entered| {
+            network = launch::ahead(session, options, entered)?;
             Ok(())
         },
     )?;

@@ -2,7 +2,8 @@
 //!
 //! Contract. Started by: the command that made the namespace (a fork, no exec). Runs: in the
 //! caller's mount and pid namespaces, in the new user namespace. Holds: nothing of the caller, its
-//! standard descriptors are /dev/null. Writes: removes its own record at its end. Ends: when no
+//! standard descriptors are /dev/null; what the next command takes ([`super::spare`]). Writes:
+//! removes its own record and its socket at its end. Ends: when no
 //! command came for five minutes, when its record is gone or names another; `system reset` kills
 //! it. Killed: the next command makes a new one.
 
@@ -12,10 +13,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::state::container::read_json;
-use crate::sys::process::{Identity, pause};
+use crate::sys::process::Identity;
 use crate::sys::{attributes, clone, fd, signal};
 
 use super::Record;
+use super::spare::Shelf;
 
 /// Without a command for this long, the holder ends.
 const IDLE: Duration = Duration::from_secs(300);
@@ -80,18 +82,23 @@ pub(super) fn detach(keep: [OwnedFd; 2]) -> [OwnedFd; 2] {
     }
 }
 
-/// Waits for idleness, then ends.
+/// Waits for idleness, then ends. Answers commands meanwhile.
 pub(super) fn hold(record: &Path, lock: &Path) -> ! {
     let me = Identity::of(std::process::id().cast_signed()).ok();
-    let idle = idle_time();
-    loop {
-        pause(LOOK.min(idle));
-        let ours = |r: &Record| Some(&r.holder) == me.as_ref();
-        if !read_json::<Record>(record)
+    let own = || {
+        read_json::<Record>(record)
             .ok()
             .flatten()
-            .is_some_and(|r| ours(&r))
-        {
+            .filter(|r| Some(&r.holder) == me.as_ref())
+    };
+    let (Some(written), Some(runtime)) = (own(), record.parent()) else {
+        clone::exit_now(0);
+    };
+    let idle = idle_time();
+    let mut shelf = Shelf::open(runtime, written.maps);
+    loop {
+        shelf.serve(LOOK.min(idle));
+        if own().is_none() {
             clone::exit_now(0);
         }
         if !is_idle(record, idle) {
@@ -103,6 +110,7 @@ pub(super) fn hold(record: &Path, lock: &Path) -> ! {
         };
         if file.try_lock().is_ok() && is_idle(record, idle) {
             drop(fs::remove_file(record));
+            shelf.close(runtime);
             clone::exit_now(0);
         }
     }

@@ -8,6 +8,7 @@
 
 mod create;
 mod holder;
+mod spare;
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -28,6 +29,8 @@ use crate::state::container::{Status, read_json, write_json};
 use crate::sys::namespace::{self, Kind as Namespace};
 use crate::sys::process::Identity;
 use crate::sys::{self, attributes, mount};
+
+pub use spare::{Asked, Make, Ready, ask, keep_ready};
 
 /// Which user namespace a command needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +103,26 @@ static ENTERED: OnceLock<(u64, Entered)> = OnceLock::new();
 /// `Denied` or `Unsupported` with a hint when the kernel refuses user namespaces; `InUse` when this
 /// process is in another one than wanted already.
 pub fn enter(dirs: &Dirs, want: Want) -> Result<Entered> {
+    enter_with(dirs, want, Mounts::Own)
+}
+
+/// As [`enter`], but the mounts stay the caller's: for commands that mount nothing. A mount
+/// namespace costs little to make, but its end waits for the kernel.
+///
+/// # Errors
+/// As [`enter`].
+pub fn visit(dirs: &Dirs, want: Want) -> Result<Entered> {
+    enter_with(dirs, want, Mounts::Callers)
+}
+
+/// Whose mounts a command that entered sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mounts {
+    Own,
+    Callers,
+}
+
+fn enter_with(dirs: &Dirs, want: Want, mounts: Mounts) -> Result<Entered> {
     if let Some((inode, entered)) = ENTERED.get() {
         return again(*inode, entered, &want);
     }
@@ -115,7 +138,7 @@ pub fn enter(dirs: &Dirs, want: Want) -> Result<Entered> {
             None => create_or_wait(dirs)?,
         },
     };
-    finish(&entered)?;
+    finish(&entered, mounts)?;
     let inode = namespace::inode(namespace::own(Namespace::User)?)?;
     // Single-threaded: nobody else can have set it.
     drop(ENTERED.set((inode, entered.clone())));
@@ -135,6 +158,13 @@ pub(super) fn give_maps(pid: i32, maps: &IdMaps) -> Result<()> {
 /// What [`enter`] did in this process, if it did.
 pub fn entered() -> Option<&'static Entered> {
     ENTERED.get().map(|(_, entered)| entered)
+}
+
+/// What the holder had ready, in the namespace that this process entered; `None` when there is
+/// none, or not soon enough.
+pub fn take(asked: Asked) -> Option<Ready> {
+    let (inode, _) = ENTERED.get()?;
+    asked.take(*inode)
 }
 
 /// Whether this process was started in the shared namespace, by `unshare`.
@@ -341,11 +371,14 @@ pub fn forget(dirs: &Dirs) -> Result<()> {
     files::remove_file_if_exists(&path)
 }
 
-/// What every way in needs: id 0, and mounts of our own.
-fn finish(entered: &Entered) -> Result<()> {
+/// What every way in needs: id 0, and mostly mounts of our own.
+fn finish(entered: &Entered, mounts: Mounts) -> Result<()> {
     if !entered.single && rustix::process::getegid().as_raw() != 0 {
         // The namespace was made while the caller had another primary group (newgrp).
         attributes::set_gid(0)?;
+    }
+    if mounts == Mounts::Callers {
+        return Ok(());
     }
     namespace::unshare(Namespace::Mount.flag())
         .what(|| "cannot make a mount namespace")

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use prepare::spare;
 pub(super) use prepare::{Making, ahead, imagined};
 use prepare::{Prepared, prepare};
 use service::Service;
@@ -55,10 +56,11 @@ use crate::state::container::{
     Container, ContainerLock, Containers, ExitRecord, Status, remove_tree,
 };
 use crate::state::health::Checks;
-use crate::state::options::{LogDriver, MountSource, passed};
+use crate::state::options::{LogDriver, MountSource, RestartPolicy, passed};
 use crate::storage::Store;
 use crate::storage::rootfs::View;
 use crate::storage::volume::Volumes;
+use crate::sys::namespace::{self as namespaces, Kind as Ns};
 use crate::sys::{Call as _, fd as descriptors};
 
 /// What a start needs, attempt after attempt.
@@ -217,9 +219,14 @@ fn run_monitor(
             Vec::new()
         }
     };
+    // With the last descriptor of its mount namespace the container's mounts go, for which the
+    // kernel waits. Where nobody can miss them, that is after everybody was told of the end.
+    let mounts: Rc<RefCell<Option<OwnedFd>>> = Rc::default();
+    let lingers = options.remove && options.restart == RestartPolicy::No && !has_binds(&container);
     let cleanup = {
-        let container = container.clone();
+        let (container, mounts) = (container.clone(), Rc::clone(&mounts));
         move |_exit: &ExitRecord| {
+            drop(mounts.borrow_mut().take());
             forget_run(&container);
             if container.record.options.remove {
                 remove_rest(session, &container, trash.borrow_mut().take());
@@ -252,7 +259,17 @@ fn run_monitor(
             Some(prepared) => prepared,
             None => prepare(&kit, None)?,
         };
-        go(&kit, prepared, attempt.stdio)
+        let lingers = lingers && prepared.driver == "overlay";
+        let finish = go(&kit, prepared, attempt.stdio)?;
+        let mounts = Rc::clone(&mounts);
+        Ok(Box::new(move || {
+            let running = finish()?;
+            if lingers {
+                let own = namespaces::of(&running.pidfd, running.pid, Ns::Mount);
+                *mounts.borrow_mut() = own.ok();
+            }
+            Ok(running)
+        }))
     };
     spawn_monitor(MonitorPlan {
         launch: Box::new(launch),

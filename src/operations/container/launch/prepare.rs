@@ -1,5 +1,6 @@
 //! Everything a start needs, as values and descriptors; nothing of the container runs yet.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -17,10 +18,12 @@ use crate::network::facts::{self, HostFacts};
 use crate::network::namespace::{self, Namespace};
 use crate::network::plan::{self as network_plan, NetworkPlan};
 use crate::network::{files as network_files, ports};
+use crate::operations::session::Session;
 use crate::runtime::generate::{self, Facts, Generated, VolumeFact};
 use crate::runtime::nested::{self, Nested, Owns};
 use crate::runtime::seccomp;
 use crate::runtime::user::{ResolvedUser, resolve_user};
+use crate::runtime::userns::{self, Asked, Entered, Ready};
 use crate::spec::idmap::{IdMaps, to_container};
 use crate::spec::image::ImageConfig;
 use crate::spec::runtime::Rlimit;
@@ -50,9 +53,43 @@ pub(super) struct Prepared {
     pub notices: Vec<String>,
 }
 
-/// The thread that makes the network namespace; waited for in every case.
+/// The network namespace of a container, under way.
 #[derive(Debug)]
-pub(in crate::operations::container) struct Making(Option<JoinHandle<Result<Namespace>>>);
+pub(in crate::operations::container) struct Making {
+    settings: namespace::Settings,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// The holder was asked for the one that it keeps ready.
+    Asked(Asked),
+    /// The holder gave it.
+    Ready(Namespace),
+    /// A thread makes it; waited for in every case.
+    Thread(JoinHandle<Result<Namespace>>),
+    /// It was handed over.
+    Over,
+}
+
+/// What the holder keeps ready: a network namespace without anything special.
+///
+/// # Errors
+/// What the kernel says.
+pub fn spare(maps: &IdMaps) -> Result<Ready> {
+    let settings = plain(maps);
+    Ok(Ready {
+        kind: settings.describe(),
+        fds: namespace::create(settings)?.into(),
+    })
+}
+
+/// The settings of a network that nobody gave any for: those of containers.conf.
+fn plain(maps: &IdMaps) -> namespace::Settings {
+    // A damaged file is told by whoever reads more of it.
+    let sysctls = containers_conf::load().map_or_else(|_| BTreeMap::new(), |c| c.sysctls());
+    namespace::Settings::new(&sysctls, last_id(maps))
+}
 
 /// Begins to make the network namespace of a container that is about to be recorded and started:
 /// the kernel takes as long for it as everything else until the fork. `None` when the start needs
@@ -61,8 +98,9 @@ pub(in crate::operations::container) struct Making(Option<JoinHandle<Result<Name
 /// # Errors
 /// What the kernel says of the thread.
 pub(in crate::operations::container) fn ahead(
+    session: &Session,
     options: &ContainerOptions,
-    maps: &IdMaps,
+    entered: &Entered,
 ) -> Result<Option<Making>> {
     let joins = [&options.pid, &options.ipc, &options.uts, &options.cgroupns]
         .into_iter()
@@ -73,8 +111,7 @@ pub(in crate::operations::container) fn ahead(
     if joins || maps_mounts || options.userns != UsernsMode::Host || !has_own_network(options) {
         return Ok(None);
     }
-    let settings = namespace::Settings::new(&options.sysctls, last_id(maps));
-    Ok(Some(Making(Some(namespace::spawn(settings)?))))
+    Making::begin(session, options, entered).map(Some)
 }
 
 fn has_own_network(options: &ContainerOptions) -> bool {
@@ -82,14 +119,57 @@ fn has_own_network(options: &ContainerOptions) -> bool {
 }
 
 impl Making {
-    fn finish(mut self) -> Result<Option<Namespace>> {
-        self.0.take().map(namespace::join).transpose()
+    fn begin(session: &Session, options: &ContainerOptions, entered: &Entered) -> Result<Self> {
+        let settings = namespace::Settings::new(&options.sysctls, last_id(&entered.maps));
+        // Only a holder of several ids keeps one, and one without special settings.
+        let asked = (!entered.single && settings == plain(&entered.maps))
+            .then(|| userns::ask(&session.dirs))
+            .flatten();
+        let way = match asked {
+            Some(asked) => Way::Asked(asked),
+            None => Way::Thread(namespace::spawn(settings.clone())?),
+        };
+        Ok(Self { settings, way })
+    }
+
+    /// Looks whether the holder has answered: what it does not have, a thread makes.
+    fn look(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.way, Way::Over) {
+            Way::Asked(asked) if asked.is_answered() => {
+                self.way = match self.take(asked) {
+                    Some(ready) => Way::Ready(ready),
+                    None => Way::Thread(namespace::spawn(self.settings.clone())?),
+                };
+            }
+            other => self.way = other,
+        }
+        Ok(())
+    }
+
+    /// What the holder had, if it is what this container needs.
+    fn take(&self, asked: Asked) -> Option<Namespace> {
+        userns::take(asked)
+            .filter(|ready| ready.kind == self.settings.describe())
+            .and_then(|ready| Namespace::received(ready.fds))
+    }
+
+    fn finish(mut self) -> Result<Namespace> {
+        let ready = match std::mem::replace(&mut self.way, Way::Over) {
+            Way::Asked(asked) => self.take(asked),
+            Way::Thread(thread) => return namespace::join(thread),
+            Way::Ready(ready) => Some(ready),
+            Way::Over => None,
+        };
+        match ready {
+            Some(ready) => Ok(ready),
+            None => namespace::create(self.settings.clone()),
+        }
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
+        if let Way::Thread(thread) = std::mem::replace(&mut self.way, Way::Over) {
             // An error of ours is under way already; forks must find one thread only.
             drop(thread.join());
         }
@@ -123,28 +203,26 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
         None => None,
     };
     let idmaps = mounts::idmaps(options, kit.nested.as_ref())?;
-    let making = match ahead {
-        Some(making) => making,
-        None => Making(match &begun {
-            None if own_network => Some(namespace::spawn(settings.clone())?),
-            _ => None,
-        }),
+    let mut making = match ahead {
+        None if own_network && begun.is_none() => {
+            Some(Making::begin(kit.session, options, &kit.entered)?)
+        }
+        ahead => ahead,
     };
 
     let rootfs = mount_rootfs(kit)?;
+    if let Some(making) = &mut making {
+        making.look()?;
+    }
     failpoint("start::mounted")?;
     let mut notices: Vec<String> = rootfs.notice.iter().cloned().collect();
     let user = account(kit, &options.groups, &rootfs.tree, image)?;
     let owner = outside(kit.nested.as_ref(), (user.uid, user.gid));
     let hostname = hostname(kit, &joins);
-    let (mut making, mut networks) = (Some(making), None);
-    let (mut early, mut nested) = (None, None);
+    let (mut networks, mut early, mut nested) = (None, None, None);
     if !options.network.mode.networks().is_empty() {
         // The addresses are in the files that follow; and the role is forked by one thread.
-        let own = match making.take() {
-            Some(making) => making.finish()?,
-            None => None,
-        };
+        let own = making.take().map(Making::finish).transpose()?;
         nested = begun.take().map(nested::Begun::finish).transpose()?;
         let own = match (&nested, own) {
             (Some(nested), _) => of_nested(nested, &settings)?,
@@ -193,7 +271,7 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
     let mut netns = match (early, making) {
         (Some(own), _) => Some(own),
         (None, making) => {
-            let own = making.map_or(Ok(None), Making::finish)?;
+            let own = making.map(Making::finish).transpose()?;
             nested = begun.map(nested::Begun::finish).transpose()?;
             match &nested {
                 Some(nested) => of_nested(nested, &settings)?.or(own),
