@@ -35,6 +35,18 @@ static MAKE: OnceLock<Make> = OnceLock::new();
 /// How long a command waits for an answer: about as long as making one takes.
 const PATIENCE: Duration = Duration::from_millis(1);
 
+/// [`PATIENCE`], or what `CORACLE_HOLDER_PATIENCE` (milliseconds) says where failpoints are built
+/// in: for tests.
+fn patience() -> Duration {
+    if cfg!(debug_assertions)
+        && let Some(given) = std::env::var_os("CORACLE_HOLDER_PATIENCE")
+        && let Some(given) = given.to_str().and_then(|s| s.parse().ok())
+    {
+        return Duration::from_millis(given);
+    }
+    PATIENCE
+}
+
 /// The first one is made so long after the holder began: the command that it comes from has enough
 /// to do.
 const SOON: Duration = Duration::from_millis(20);
@@ -69,7 +81,7 @@ impl Asked {
     /// Takes the answer; `None` when there is none in time, or when it is of another user
     /// namespace than `inode`.
     pub(super) fn take(self, inode: u64) -> Option<Ready> {
-        fd::wait_readable(&self.0, Some(PATIENCE))
+        fd::wait_readable(&self.0, Some(patience()))
             .ok()
             .filter(|answered| *answered)?;
         let (kind, fds) = fd::receive(&self.0, LONGEST).ok()?;
