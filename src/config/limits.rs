@@ -1,5 +1,7 @@
 //! The caller's own resource limits.
 
+use std::sync::OnceLock;
+
 use rustix::process::{Resource, getrlimit};
 
 use crate::spec::runtime::Rlimit;
@@ -24,17 +26,20 @@ pub const KINDS: [(&str, &str, Resource); 16] = [
     ("stack", "RLIMIT_STACK", Resource::Stack),
 ];
 
-/// The limits of this process; `u64::MAX` means unlimited.
-pub fn current() -> Vec<Rlimit> {
-    KINDS
-        .iter()
-        .map(|(_, kind, resource)| {
-            let limit = getrlimit(*resource);
-            Rlimit {
-                kind: (*kind).to_owned(),
-                hard: limit.maximum.unwrap_or(u64::MAX),
-                soft: limit.current.unwrap_or(u64::MAX),
-            }
-        })
-        .collect()
+/// The limits that this process was started with; `u64::MAX` means unlimited.
+pub fn current() -> &'static [Rlimit] {
+    static CURRENT: OnceLock<Vec<Rlimit>> = OnceLock::new();
+    CURRENT.get_or_init(|| {
+        KINDS
+            .iter()
+            .map(|(_, kind, resource)| {
+                let limit = getrlimit(*resource);
+                Rlimit {
+                    kind: (*kind).to_owned(),
+                    hard: limit.maximum.unwrap_or(u64::MAX),
+                    soft: limit.current.unwrap_or(u64::MAX),
+                }
+            })
+            .collect()
+    })
 }

@@ -1,7 +1,7 @@
 //! Both sides of a start: the fork, the child's first steps, and the one answer to the parent.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -49,8 +49,10 @@ impl Answer {
     /// Gives the answer, once; later ones have nobody to go to.
     pub(super) fn send(&mut self, report: &Report) {
         if let Some(mut pipe) = self.0.take() {
+            let mut line = serde_json::to_vec(report).unwrap_or_default();
+            line.push(b'\n');
             // The command may be gone; the container lives on.
-            let _gone = pipe.write_all(&serde_json::to_vec(report).unwrap_or_default());
+            let _gone = pipe.write_all(&line);
         }
     }
 }
@@ -109,9 +111,10 @@ fn receive(pipe: OwnedFd) -> Result<Report> {
         ));
     }
     let mut bytes = Vec::new();
-    File::from(pipe)
-        .take(LIMIT)
-        .read_to_end(&mut bytes)
+    // Up to the line's end, not the pipe's: a process that was forked at the same moment (tests are
+    // threads of one process) may keep the other end for as long as it lives.
+    BufReader::new(File::from(pipe).take(LIMIT))
+        .read_until(b'\n', &mut bytes)
         .what(|| "cannot read its monitor's answer")?;
     if bytes.is_empty() {
         return Err(Error::new(

@@ -255,7 +255,7 @@ mod tests {
         if let Ok(owner) = owner(&net) {
             assert!(is_of_kind(owner, Kind::User).unwrap());
         }
-        assert!(owner(rustix::stdio::stdin()).is_err());
+        assert!(owner(std::io::stdin()).is_err());
     }
 
     #[test]

@@ -130,7 +130,7 @@ pub(super) fn ask(
             cwd: &cwd,
             docker: out.is_docker(),
             stdin_is_tty: std::io::IsTerminal::is_terminal(&std::io::stdin()),
-            limits: &limits::current(),
+            limits: limits::current(),
             conf,
             cdi_dirs,
         },

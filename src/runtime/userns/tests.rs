@@ -115,7 +115,7 @@ fn one_id_is_mapped_without_any_helper() {
     in_child(|| {
         let entered = check("single", create::single())?;
         assert!(entered.single);
-        check("finish", finish(&entered))?;
+        check("finish", finish(&entered, Mounts::Own))?;
         assert_eq!(rustix::process::geteuid().as_raw(), 0);
         assert_eq!(rustix::process::getegid().as_raw(), 0);
         Ok(())

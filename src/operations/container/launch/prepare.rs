@@ -11,7 +11,7 @@ use super::{Kit, OwnGroup, files, outside, root_owner};
 use crate::base::failpoint::failpoint;
 use crate::base::{Context as _, Error, Result};
 use crate::cgroup::{self, Group};
-use crate::config::containers_conf;
+use crate::config::{containers_conf, limits};
 use crate::network::bridge::client::Membership;
 use crate::network::bridge::protocol::Attached;
 use crate::network::facts::{self, HostFacts};
@@ -26,7 +26,6 @@ use crate::runtime::user::{ResolvedUser, resolve_user};
 use crate::runtime::userns::{self, Asked, Entered, Ready};
 use crate::spec::idmap::{IdMaps, to_container};
 use crate::spec::image::ImageConfig;
-use crate::spec::runtime::Rlimit;
 use crate::state::container::Containers;
 use crate::state::options::{ContainerOptions, NamespaceMode, NetworkMode, Resources, UsernsMode};
 use crate::storage::rootfs::{Mode, Rootfs, RootfsRequest, Scratch};
@@ -561,7 +560,7 @@ fn facts_of(
         user,
         maps: kit.entered.maps.clone(),
         nested: kit.nested.clone(),
-        caller_limits: caller_limits(),
+        caller_limits: limits::current().to_vec(),
         caller_oom_score_adj: caller_oom_score_adj(),
         containerenv: Some(put(
             "containerenv",
@@ -585,39 +584,6 @@ fn facts_of(
         host_mqueue: Path::new("/dev/mqueue").is_dir(),
         joined: joins.paths.clone(),
     })
-}
-
-/// What `getrlimit` says, by name.
-fn caller_limits() -> Vec<Rlimit> {
-    use rustix::process::{Resource, getrlimit};
-    [
-        ("RLIMIT_AS", Resource::As),
-        ("RLIMIT_CORE", Resource::Core),
-        ("RLIMIT_CPU", Resource::Cpu),
-        ("RLIMIT_DATA", Resource::Data),
-        ("RLIMIT_FSIZE", Resource::Fsize),
-        ("RLIMIT_LOCKS", Resource::Locks),
-        ("RLIMIT_MEMLOCK", Resource::Memlock),
-        ("RLIMIT_MSGQUEUE", Resource::Msgqueue),
-        ("RLIMIT_NICE", Resource::Nice),
-        ("RLIMIT_NOFILE", Resource::Nofile),
-        ("RLIMIT_NPROC", Resource::Nproc),
-        ("RLIMIT_RSS", Resource::Rss),
-        ("RLIMIT_RTPRIO", Resource::Rtprio),
-        ("RLIMIT_RTTIME", Resource::Rttime),
-        ("RLIMIT_SIGPENDING", Resource::Sigpending),
-        ("RLIMIT_STACK", Resource::Stack),
-    ]
-    .into_iter()
-    .map(|(kind, resource)| {
-        let limit = getrlimit(resource);
-        Rlimit {
-            kind: kind.to_owned(),
-            soft: limit.current.unwrap_or(u64::MAX),
-            hard: limit.maximum.unwrap_or(u64::MAX),
-        }
-    })
-    .collect()
 }
 
 fn caller_oom_score_adj() -> i32 {
