@@ -183,7 +183,9 @@ mod tests {
             assert!(confine::allow_only_here(CALLS).unwrap());
             // Its work.
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let mut out = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let own = listener.local_addr().unwrap();
+            let soon = std::time::Duration::from_secs(5);
+            let mut out = TcpStream::connect_timeout(&own, soon).unwrap();
             let (mut back, _) = listener.accept().unwrap();
             out.set_nonblocking(true).unwrap();
             out.write_all(b"x").unwrap();
