@@ -17,4 +17,4 @@ pub mod store;
 
 pub use list::Member;
 pub use record::{ImageRecord, LayerRecord, StoredManifest};
-pub use store::{Found, Images, NameEntry, Names};
+pub use store::{Found, Images, NameEntry, Names, has_registry};

@@ -1,5 +1,6 @@
 //! The only place where two domains meet: a request comes in, an outcome goes out, nothing is printed.
 
+pub mod auto_update;
 pub mod build;
 pub mod container;
 pub mod doctor;
@@ -13,4 +14,5 @@ pub mod quadlet;
 pub mod secret;
 pub mod session;
 pub mod system;
+mod systemctl;
 pub mod volume;

@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use super::systemctl;
 use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind as ErrorKind, Result};
 use crate::config::env::Env;
@@ -138,7 +139,7 @@ fn states(scope: &Scope<'_>, units: &[String]) -> Vec<String> {
     if units.is_empty() {
         return Vec::new();
     }
-    let mut command = systemctl(scope);
+    let mut command = systemctl::command(scope.for_user);
     command.args(["show", "--property=LoadState,ActiveState,SubState"]);
     let Ok(output) = command.arg("--").args(units).stderr(Stdio::null()).output() else {
         return unknown();
@@ -164,32 +165,14 @@ fn states(scope: &Scope<'_>, units: &[String]) -> Vec<String> {
     }
 }
 
-fn systemctl(scope: &Scope<'_>) -> Command {
-    let mut command = Command::new("systemctl");
-    if scope.for_user {
-        command.arg("--user");
-    }
-    command.stdin(Stdio::null());
-    command
-}
-
 /// Makes systemd read its units again.
 ///
 /// # Errors
 /// `Unavailable` when there is no manager to ask.
 pub fn reload(scope: &Scope<'_>) -> Result<()> {
-    let what = || "cannot make systemd read its units again";
-    let output = systemctl(scope)
-        .arg("daemon-reload")
-        .output()
-        .what_kind(ErrorKind::Unavailable, what)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::new(ErrorKind::Unavailable, what())
-        .because(said)
-        .hint("the files are in place: --reload-systemd=false leaves this step out"))
+    systemctl::run(scope.for_user, &["daemon-reload"])
+        .what(|| "cannot make systemd read its units again")
+        .map_err(|e| e.hint("the files are in place: --reload-systemd=false leaves this step out"))
 }
 
 /// A quadlet by its name, with its extension or without.
@@ -290,8 +273,7 @@ pub fn remove(scope: &Scope<'_>, name: &str, force: bool) -> Result<()> {
             )
             .hint("--force stops it first"));
         }
-        let stopped = systemctl(scope).args(["stop", "--", &unit]).status();
-        stopped.what(|| format!("cannot stop {unit}"))?;
+        systemctl::run(scope.for_user, &["stop", "--", &unit])?;
     }
     fs::remove_file(&source.path).what(|| format!("cannot remove {}", source.path.display()))
 }

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::World;
+use crate::support::peer::Mode;
 use crate::support::world::Outcome;
 
 const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
@@ -424,5 +425,155 @@ fn units_and_quadlets_are_written_for_containers_that_exist() {
         w.ok(&["quadlet", "from", "run", "--rm", "-p", "80:80", "img"])
             .contains("PublishPort=80:80\n")
     );
+    w.ok(&["rm", "-f", "-t", "0", "web"]);
+}
+
+/// Stands for systemd: `restart UNIT` makes the container of the unit anew.
+fn fake_systemctl(w: &World) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = w.path().join("bin");
+    let program = env!("CARGO_BIN_EXE_coracle");
+    let run = "run -d --name web --replace --network none --tls-verify=false";
+    put(
+        &folder.join("systemctl"),
+        &format!(
+            "#!/bin/sh\nunset PODMAN_SYSTEMD_UNIT\necho \"$*\" >>{log}\n\
+             export PODMAN_SYSTEMD_UNIT=web.service\n\
+             exec {program} {run} --label io.containers.autoupdate=$POLICY $IMAGE >/dev/null\n",
+            log = w.path().join("asked").display()
+        ),
+    );
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.join("systemctl"), mode).unwrap();
+    folder
+}
+
+#[test]
+fn a_newer_image_is_started_and_given_up_when_it_is_not_well() {
+    let w = World::with_busybox();
+    let folder = fake_systemctl(&w);
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let image = "localhost/web:latest";
+    let make = |name: &str, check: &str| {
+        w.ok(&["create", "--name", "base", "--network", "none", "busybox"]);
+        let health = format!("HEALTHCHECK --interval=50ms --retries=2 CMD {check}");
+        let label = format!("LABEL version={name}");
+        let cmd = "CMD [\"sleep\", \"1000\"]";
+        w.ok(&[
+            "commit", "-q", "-c", &health, "-c", &label, "-c", cmd, "base", image,
+        ]);
+        w.ok(&["rm", "base"]);
+    };
+    let run = |args: &[&str]| {
+        let mut command = w.command(args);
+        command
+            .env("PATH", &path)
+            .env("POLICY", "local")
+            .env("IMAGE", image);
+        Outcome::of(args, command.stdin(Stdio::null()).output().unwrap())
+    };
+    let update = |flags: &[&str]| {
+        let format = [
+            "auto-update",
+            "--format",
+            "{{.Unit}} {{.ContainerName}} {{.Policy}} {{.Updated}}",
+        ];
+        run(&[&format[..], flags].concat())
+    };
+    make("one", "true");
+    let mut first = Command::new(folder.join("systemctl"));
+    w.settle(first.env("POLICY", "local").env("IMAGE", image));
+    assert!(first.status().unwrap().success());
+    let version = || w.inspect("web", "{{.Config.Labels.version}}");
+    assert_eq!(
+        w.inspect("web", "{{.Config.Labels.PODMAN_SYSTEMD_UNIT}}"),
+        "web.service"
+    );
+    assert_eq!(update(&[]).ok(), "web.service web local false");
+    make("two", "true");
+    assert_eq!(update(&["--dry-run"]).ok(), "web.service web local pending");
+    assert_eq!(version(), "one");
+    assert_eq!(update(&[]).ok(), "web.service web local true");
+    assert_eq!(version(), "two");
+    make("bad", "false");
+    let got = update(&[]).code(125).says("its health check fails");
+    assert_eq!(got.stdout, "web.service web local rolled back\n");
+    assert_eq!(version(), "two");
+    w.ok(&["wait", "--condition", "healthy", "web"]);
+    make("bad", "false");
+    let got = update(&["--rollback=false"]).code(125);
+    assert_eq!(got.stdout, "web.service web local failed\n");
+    assert_eq!(version(), "bad");
+    let asked = std::fs::read_to_string(w.path().join("asked")).unwrap();
+    assert!(
+        asked
+            .lines()
+            .skip(1)
+            .all(|l| l == "--user restart -- web.service"),
+        "{asked}"
+    );
+    // What is no service cannot be started anew.
+    w.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "alone",
+        "--network",
+        "none",
+        "--label",
+        "io.containers.autoupdate=local",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    update(&["--dry-run"])
+        .code(125)
+        .says("no unit of systemd's runs it");
+    w.ok(&["rm", "-f", "-t", "0", "alone", "web"]);
+}
+
+#[test]
+fn a_registry_is_asked_for_newer_images() {
+    requires!("docker-registry");
+    let w = World::with_busybox();
+    let registry = w.registry(Mode::Plain);
+    let image = registry.image("web:latest");
+    let folder = fake_systemctl(&w);
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let push = |version: &str| {
+        w.ok(&["create", "--name", "base", "--network", "none", "busybox"]);
+        let label = format!("LABEL version={version}");
+        let cmd = "CMD [\"sleep\", \"1000\"]";
+        w.ok(&["commit", "-q", "-c", &label, "-c", cmd, "base", "made"]);
+        w.ok(&["rm", "base"]);
+        w.ok(&["push", "-q", "--tls-verify=false", "made", &image]);
+        w.ok(&["rmi", "made"]);
+    };
+    let update = |flags: &[&str]| {
+        let base = [
+            "auto-update",
+            "--tls-verify=false",
+            "--format",
+            "{{.Policy}} {{.Updated}}",
+        ];
+        let args = [&base[..], flags].concat();
+        let mut command = w.command(&args);
+        command
+            .env("PATH", &path)
+            .env("POLICY", "registry")
+            .env("IMAGE", &image);
+        Outcome::of(&args, command.stdin(Stdio::null()).output().unwrap())
+    };
+    push("one");
+    let mut first = Command::new(folder.join("systemctl"));
+    w.settle(first.env("POLICY", "registry").env("IMAGE", &image));
+    assert!(first.status().unwrap().success());
+    assert_eq!(update(&["--dry-run"]).ok(), "registry false");
+    assert_eq!(update(&[]).ok(), "registry false");
+    push("two");
+    assert_eq!(update(&["--dry-run"]).ok(), "registry pending");
+    assert_eq!(w.inspect("web", "{{.Config.Labels.version}}"), "one");
+    assert_eq!(update(&[]).ok(), "registry true");
+    assert_eq!(w.inspect("web", "{{.Config.Labels.version}}"), "two");
     w.ok(&["rm", "-f", "-t", "0", "web"]);
 }

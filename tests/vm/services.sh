@@ -89,6 +89,30 @@ first)
     check 'stopped' 'exited' "$(state plain)"
     check 'and gone' '' "$(coracle ps -aq --filter name=anew)"
   fi
+  # An update that has to be well.
+  if coracle auto-update --help >/dev/null 2>&1; then
+    make() { # name of the container it is made of, file in it
+      coracle run --name "$1" --network none busybox touch "$2" && coracle commit -q "$1" localhost/app:latest >/dev/null
+      coracle rm "$1" >/dev/null
+    }
+    updated() { coracle auto-update --format '{{.Updated}}' 2>/dev/null; }
+    image() { coracle inspect --format '{{.Image}}' systemd-app; }
+    make one /good
+    printf '[Container]\nImage=localhost/app:latest\nNetwork=none\nAutoUpdate=local\nNotify=healthy\nHealthCmd=test -e /good\nHealthInterval=200ms\nExec=sleep 1000\n[Service]\nTimeoutStartSec=15\n' >$units/app.container
+    systemctl --user daemon-reload
+    systemctl --user start app.service
+    check 'nothing is newer' false "$(updated)"
+    first=$(image)
+    make two /good
+    check 'a good one is taken' true "$(updated)"
+    second=$(image)
+    check 'it is another' different "$([ "$first" = "$second" ] && echo same || echo different)"
+    make bad /bad
+    check 'a bad one is given back' 'rolled back' "$(updated)"
+    check 'the old one runs' "$second" "$(image)"
+    check 'and is up' active "$(property ActiveState app.service)"
+    systemctl --user stop app.service
+  fi
   # For the reboot.
   coracle system boot enable >/dev/null
   coracle run -d --name always --restart always --network none busybox sleep 100000 >/dev/null

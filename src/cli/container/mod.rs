@@ -5,6 +5,7 @@ use super::output::Out;
 use crate::command;
 
 pub mod attach;
+pub mod auto_update;
 pub mod clone;
 pub mod commit;
 pub mod cp;
@@ -200,6 +201,12 @@ pub const BOTH: &[Entry] = &[
 
 /// `coracle VERB` only.
 pub const TOP: &[Entry] = &[
+    command!(
+        "auto-update",
+        "Start units anew whose containers have newer images",
+        auto_update::AutoUpdateArgs,
+        auto_update::run
+    ),
     command!(
         "inspect",
         "Show everything about objects of any kind",

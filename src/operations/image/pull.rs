@@ -103,6 +103,41 @@ fn pull_as(session: &Session, name: &str, how: How<'_>) -> Result<Found> {
     })
 }
 
+/// Whether the registry has another image of that name than the one here with that id; nothing is
+/// brought.
+///
+/// # Errors
+/// As [`one`].
+pub fn has_other(
+    session: &Session,
+    name: &str,
+    id: &Digest,
+    options: &RegistryOptions,
+) -> Result<bool> {
+    let reference: Reference = name.parse()?;
+    let remote = Remote::open(session, options)?;
+    remote.policy.check_registry(&reference)?;
+    let names = super::images(session).names()?;
+    let mut last = None;
+    for endpoint in remote.registries.endpoints(&reference)? {
+        let asked = remote.client(&endpoint).and_then(|client| {
+            client.digest_of(
+                &endpoint.repository,
+                Which::Tag(reference.tag().unwrap_or("latest")),
+            )
+        });
+        match asked {
+            Ok(Some(there)) => {
+                return Ok(!names.digests_of(id).any(|r| r.digest() == Some(&there)));
+            }
+            Ok(None) => {}
+            Err(e) => last = Some(e),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::not_found("no registry says what it has")))
+        .what(|| format!("cannot look for a newer {name:?}"))
+}
+
 /// Pulls every tag of a repository.
 ///
 /// # Errors

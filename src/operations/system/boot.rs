@@ -7,7 +7,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::base::fs::{self as files, Durability};
@@ -15,6 +14,7 @@ use crate::base::{Context as _, Error, Result};
 use crate::handoff::ended::wait_ended;
 use crate::operations::container::run;
 use crate::operations::session::Session;
+use crate::operations::systemctl;
 use crate::state::container::{Container, Containers, State};
 use crate::state::options::RestartPolicy;
 use crate::sys::signal;
@@ -136,17 +136,7 @@ pub fn disable(session: &Session) -> Result<bool> {
 
 /// A manager that is not there reads the files when it comes.
 fn reload(session: &Session) {
-    let mut command = Command::new("systemctl");
-    if !session.user.is_root {
-        command.arg("--user");
-    }
-    let streams = || Stdio::null();
-    command.arg("daemon-reload");
-    let _told = command
-        .stdin(streams())
-        .stdout(streams())
-        .stderr(streams())
-        .status();
+    let _told = systemctl::run(!session.user.is_root, &["daemon-reload"]);
 }
 
 /// What is installed, and what follows from it.

@@ -330,6 +330,11 @@ fn options(
         pidfile: general.pidfile.as_ref().map(absolute),
         create_command: Vec::new(),
     };
+    if let Some(unit) = host.env.text("PODMAN_SYSTEMD_UNIT") {
+        // Units say so; `auto-update` restarts it.
+        let label = options.labels.entry("PODMAN_SYSTEMD_UNIT".to_owned());
+        label.or_insert(unit);
+    }
     flags.health.changes()?.apply(&mut options);
     Ok(options)
 }
