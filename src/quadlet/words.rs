@@ -11,7 +11,7 @@ pub fn split(text: &str, unescape: bool) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();
     loop {
-        while chars.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+        while chars.next_if(char::is_ascii_whitespace).is_some() {}
         if chars.peek().is_none() {
             return Ok(words);
         }

@@ -282,7 +282,8 @@ mod tests {
             drop(stream.read_to_end(&mut rest));
             rest
         });
-        let mut stream = TcpStream::connect(address).unwrap();
+        let patience = std::time::Duration::from_secs(5);
+        let mut stream = TcpStream::connect_timeout(&address, patience).unwrap();
         let got = check(&mut stream, &address.to_string(), "db", &|_| Ok(()));
         drop(stream);
         server.join().unwrap();

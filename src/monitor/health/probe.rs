@@ -87,7 +87,6 @@ impl Flight {
         status: &Status,
         exec: &mut Exec<'_>,
         since_start: Duration,
-        askers: Vec<u64>,
     ) -> Result<Self> {
         let (ours, theirs) = fd::pipe()?;
         fd::set_nonblocking(&ours, true)?;
@@ -105,7 +104,7 @@ impl Flight {
             until: Instant::now() + limit + GRACE,
             since_start,
             void: false,
-            askers,
+            askers: Vec::new(),
         })
     }
 

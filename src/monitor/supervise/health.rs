@@ -101,15 +101,22 @@ impl Monitor<'_> {
         let askers = std::mem::take(&mut checking.waiting);
         let (probe, limit) = checking.judge.next();
         let exec = &mut self.plan.exec;
-        let started = Flight::start(probe, limit, &self.status, exec, since_start, askers);
+        let started = Flight::start(probe, limit, &self.status, exec, since_start);
         let added = started.and_then(|flight| {
             self.poller.add(flight.pipe(), HEALTH, Interest::READ)?;
             Ok(flight)
         });
         match added {
-            Ok(flight) => checking.flight = Some(flight),
+            Ok(mut flight) => {
+                flight.askers = askers;
+                checking.flight = Some(flight);
+            }
             // The host is short of something: that says nothing of the container.
-            Err(_) => checking.due = checking.judge.pause(since_start).map(|p| now + p),
+            Err(e) => {
+                checking.due = checking.judge.pause(since_start).map(|p| now + p);
+                let answer = Err(e);
+                askers.iter().for_each(|token| self.answer(*token, &answer));
+            }
         }
     }
 
