@@ -205,9 +205,11 @@ fn changed(session: &Session, candidate: &Candidate, options: &Options) -> Resul
         session,
         &Ensure {
             name,
-            policy: PullPolicy::Newer,
+            // One out of reach is an error: nobody reads what a timer says in passing.
+            policy: PullPolicy::Always,
             platform: candidate.container.record.options.platform.as_ref(),
             registry: &options.registry,
+            keep_tag: false,
         },
     )?;
     Ok(found.record.id != candidate.old)
