@@ -34,21 +34,18 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// The most that one request reads or writes.
 const MOST: u32 = 1 << 20;
 
-/// How many threads answer: a request that waits for the disk shall not keep the next one waiting.
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4))
+/// How many threads answer: a request that waits for the disk, or even for a registry, shall not keep
+/// the next one waiting.
+fn threads(fetches: bool) -> usize {
+    let most = if fetches { 16 } else { 4 };
+    std::thread::available_parallelism().map_or(2, |n| n.get().clamp(most / 2, most))
 }
 
 /// Serves until the file system is gone.
 pub(super) fn run(device: OwnedFd, overlay: Overlay, ready: impl FnOnce()) -> Result<()> {
     let mut config = Config::default();
     config.acl = SessionACL::All;
-    // One that waits for the network shall not keep the others waiting either.
-    config.n_threads = Some(if overlay.content.is_some() {
-        16
-    } else {
-        threads()
-    });
+    config.n_threads = Some(threads(overlay.content.is_some()));
     let session = Session::from_fd(Server(overlay), device, SessionACL::All, config)
         .what(|| "the kernel does not speak our FUSE protocol")?;
     ready();

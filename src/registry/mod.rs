@@ -17,4 +17,5 @@ pub mod ranges;
 pub mod registries_conf;
 pub mod resolver;
 pub mod tls;
+pub mod trust;
 pub mod upload;

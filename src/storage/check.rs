@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::blob::Hasher;
-use super::codec::decoded;
+use super::codec::{Decoder, decoded};
 use super::driver;
 use super::gc::disk_usage;
 use super::layer::{self, LayerInfo, Limits};
 use super::store::Store;
+use super::tar::read::from_io;
 use super::tar::{Kind, Reader};
 use crate::base::{Context as _, Error, Kind as ErrorKind, Result};
 use crate::spec::digest::{Algorithm, Digest};
@@ -112,6 +113,20 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// Puts the archive of a layer that came in parts together, and says when it is another one.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn recipe_flaw(&self, info: &LayerInfo) -> Result<Option<String>> {
+        let archive = self.layers().archive(&info.chain_id)?;
+        let mut plain = Decoder::local(archive, info.diff_id.algorithm())?;
+        Ok(match io::copy(&mut plain, &mut io::sink()) {
+            Err(e) => Some(from_io(e, "its archive cannot be put together").one_line()),
+            Ok(_) if plain.finish() != info.diff_id => Some("its files have changed".to_owned()),
+            Ok(_) => None,
+        })
     }
 
     /// Hashes a blob; what is wrong with it in words.

@@ -60,6 +60,7 @@ mod security;
 mod services;
 mod shells;
 mod streams;
+mod trust;
 mod upkeep;
 mod users;
 mod verbs;

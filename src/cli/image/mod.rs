@@ -21,6 +21,7 @@ pub mod save;
 pub mod search;
 pub mod tag;
 pub mod tree;
+pub mod trust;
 
 /// `coracle VERB` and `coracle image VERB`.
 pub const BOTH: &[Entry] = &[
@@ -141,4 +142,5 @@ pub const NOUN: &[Entry] = &[
         tree::TreeArgs,
         tree::run
     ),
+    crate::noun!("trust", "Say whose images are trusted", trust::VERBS),
 ];

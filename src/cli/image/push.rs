@@ -62,6 +62,15 @@ pub struct PushArgs {
     /// Accepted for podman's sake: signatures are never copied
     #[arg(long, hide = true)]
     pub remove_signatures: bool,
+    /// Sign with this GPG key, into the folder that registries.d names
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub sign_by: Option<String>,
+    /// Sign with this key, as cosign does
+    #[arg(long, value_name = "FILE", conflicts_with = "sign_by")]
+    pub sign_by_sigstore_private_key: Option<PathBuf>,
+    /// File whose first line opens the key to sign with
+    #[arg(long, value_name = "FILE")]
+    pub sign_passphrase_file: Option<PathBuf>,
     /// The image
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -109,6 +118,9 @@ pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         compress: args.compress,
         platform: args.platform.as_deref().map(str::parse).transpose()?,
         registry,
+        sign_by: args.sign_by,
+        sigstore_key: args.sign_by_sigstore_private_key,
+        passphrase_file: args.sign_passphrase_file,
     };
     if args.compress
         && !args

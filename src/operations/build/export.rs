@@ -340,6 +340,7 @@ pub fn push_all(
             compress: false,
             platform: None,
             registry: registry.clone(),
+            ..push::Options::default()
         };
         let text = name.to_string();
         let digest = push::push(session, &text, Some(&text), &options)?;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -12,6 +13,9 @@ use crate::image::{Names, StoredManifest};
 use crate::operations::session::Session;
 use crate::registry::client::Client;
 use crate::registry::registries_conf::Endpoint;
+use crate::registry::trust;
+use crate::registry::trust::key::PrivateKey;
+use crate::registry::trust::lookaside::Lookaside;
 use crate::registry::upload::{Placed, Upload};
 use crate::spec::digest::Digest;
 use crate::spec::reference::Reference;
@@ -93,6 +97,39 @@ impl<'a> Destination<'a> {
             Ok(Some(e)) => Err(e),
             Err(_) => Err(Error::internal("an upload ended badly")),
         }
+    }
+
+    /// Signs a manifest that is there as sigstore does: the signature lies beside it.
+    ///
+    /// # Errors
+    /// What the registry says.
+    pub fn sign(&self, key: &PrivateKey, digest: &Digest) -> Result<()> {
+        self.session
+            .progress
+            .message("Creating signature: Signing image using a sigstore signature");
+        let place = (&self.client, self.endpoint.repository.as_str());
+        trust::sigstore::sign(key, place, self.target, digest)
+            .what(|| "the image is pushed, but not signed")
+    }
+
+    /// Signs a manifest that is there with a GPG key: the signature goes where registries.d says.
+    ///
+    /// # Errors
+    /// What gpg says, and the kernel.
+    pub fn sign_simple(
+        &self,
+        key: &str,
+        passphrase: Option<&Path>,
+        digest: &Digest,
+    ) -> Result<()> {
+        self.session
+            .progress
+            .message("Creating signature: Signing image using simple signing");
+        let lookaside = Lookaside::load(&self.session.env)?;
+        trust::simple::sign(key, passphrase, self.target, digest)
+            .and_then(|message| lookaside.write(self.target, digest, &message))
+            .map(drop)
+            .what(|| "the image is pushed, but not signed")
     }
 
     fn blob(&self, digest: &Digest, size: u64, whole: &AtomicBool) -> Result<()> {

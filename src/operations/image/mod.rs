@@ -29,6 +29,7 @@ pub mod save;
 pub mod search;
 pub mod source;
 pub mod transfer;
+pub mod trust;
 
 pub use ensure::{Ensure, ensure};
 pub use policy::{PullPolicy, RegistryOptions};

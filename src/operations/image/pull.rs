@@ -13,7 +13,10 @@ use crate::image::{Found, ImageRecord, Images, LayerRecord, NameEntry, StoredMan
 use crate::operations::session::Session;
 use crate::registry::client::Client;
 use crate::registry::fetch::{Fetched, Sink, Which};
+use crate::registry::policy::Rule;
 use crate::registry::registries_conf::Endpoint;
+use crate::registry::trust;
+use crate::registry::trust::lookaside::Lookaside;
 use crate::spec::digest::Digest;
 use crate::spec::manifest::{Descriptor, Document, Index, Manifest};
 use crate::spec::platform::Platform;
@@ -209,7 +212,7 @@ fn pull_reference(
     remote
         .progress()
         .message(&format!("Trying to pull {reference}..."));
-    let found = remote.read(reference, |client, endpoint| {
+    let found = remote.read_signed(reference, |client, endpoint, rules| {
         let mut job = Job {
             session,
             store,
@@ -218,6 +221,7 @@ fn pull_reference(
             reference,
             platform: how.platform,
             how,
+            rules,
             parts: None,
             several: AtomicBool::new(true),
         };
@@ -241,6 +245,8 @@ struct Job<'a> {
     reference: &'a Reference,
     platform: Option<&'a Platform>,
     how: How<'a>,
+    /// The signatures that the image must have.
+    rules: &'a [&'a Rule],
     /// The layers that come in parts.
     parts: Option<Parts>,
     /// Whether the registry takes several ranges at once, as far as is known.
@@ -283,10 +289,14 @@ impl Job<'_> {
         };
         let top = self.client.manifest(repository, which)?;
         let images = super::images(self.session);
+        let trusted = self.trusted(&top)?;
         if let Some(found) = self.have(&images, &top.digest)? {
             return Ok(found);
         }
-        let (fetched, manifest) = self.resolve(&top)?;
+        let (fetched, manifest) = match trusted {
+            Some(resolved) => resolved,
+            None => self.resolve(&top)?,
+        };
         manifest.check_image()?;
         let config = self.client.small_blob(repository, &manifest.config)?;
         let raw = String::from_utf8(config)
@@ -317,6 +327,24 @@ impl Job<'_> {
             record,
             name: Some(self.own_name(&top.digest)),
         })
+    }
+
+    /// Verifies the signatures that the policy asks for, before anything else of the image is read;
+    /// answers its manifest, if that was needed.
+    fn trusted(&self, top: &Fetched) -> Result<Option<(Fetched, Manifest)>> {
+        if self.rules.is_empty() {
+            return Ok(None);
+        }
+        let resolved = self.resolve(top)?;
+        let image = trust::Image {
+            reference: self.reference,
+            digests: &[&resolved.0.digest, &top.digest],
+            client: self.client,
+            repository: &self.endpoint.repository,
+            lookaside: &Lookaside::load(&self.session.env)?,
+        };
+        trust::verify(&image, self.rules)?;
+        Ok(Some(resolved))
     }
 
     /// Makes the trees of the layers that have a table of contents, and brings the others; answers

@@ -3,6 +3,8 @@
 //! Blobs go as they came, so digests stay; they are compressed anew only when the command line
 //! asks for it, or when the form of manifest cannot name their compression.
 
+use std::path::{Path, PathBuf};
+
 use super::archive::{Form, Location};
 use super::compress::{Wanted, in_parts, prepare};
 use super::destination::Destination;
@@ -13,6 +15,7 @@ use crate::base::{Context as _, Error, Kind, Result};
 use crate::image::manifest::{self, Format};
 use crate::image::{Found, ImageRecord, NameEntry};
 use crate::operations::session::Session;
+use crate::registry::trust::key::PrivateKey;
 use crate::spec::digest::Digest;
 use crate::spec::platform::Platform;
 use crate::spec::reference::Reference;
@@ -33,6 +36,12 @@ pub struct Options {
     pub platform: Option<Platform>,
     /// How to talk to registries.
     pub registry: RegistryOptions,
+    /// `--sign-by`: the GPG key to sign with.
+    pub sign_by: Option<String>,
+    /// `--sign-by-sigstore-private-key`: the file with the key to sign with.
+    pub sigstore_key: Option<PathBuf>,
+    /// `--sign-passphrase-file`: what opens either.
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// Pushes an image, to its own name or another place. Answers the manifest's digest.
@@ -141,6 +150,9 @@ fn to_location(
     options: &Options,
 ) -> Result<Digest> {
     let form = location.form;
+    if options.sign_by.is_some() || options.sigstore_key.is_some() {
+        return Err(Error::unsupported("only images in registries are signed"));
+    }
     if options.compress && form != Form::DockerDir {
         return Err(Error::invalid("--compress is for dir:PATH only"));
     }
@@ -232,6 +244,7 @@ pub(super) fn to_registry(
     options: &Options,
 ) -> Result<Digest> {
     let destination = Destination::open(session, target, &options.registry)?;
+    let key = sigstore_key(options)?;
     let _growing = growing(session, &found.record, options)?;
     let (manifest, record) = prepare(session, &found.record, options)?;
     destination.blobs(&blobs(&record))?;
@@ -241,6 +254,12 @@ pub(super) fn to_registry(
         &format!("Copying config {}", record.id.short()),
     )?;
     let digest = destination.top(&manifest)?;
+    if let Some(key) = key {
+        destination.sign(&key, &digest)?;
+    }
+    if let Some(by) = &options.sign_by {
+        destination.sign_simple(by, options.passphrase_file.as_deref(), &digest)?;
+    }
     super::events::note(session, "push", &found.record.id, &target.to_string());
     if found.record.has_manifest(&digest) {
         // From now on it is known here by that digest as well.
@@ -258,4 +277,23 @@ pub(super) fn to_registry(
 fn blobs(record: &ImageRecord) -> Vec<(Digest, u64)> {
     let layers = record.layers.iter();
     layers.map(|l| (l.digest.clone(), l.size)).collect()
+}
+
+/// The key of `--sign-by-sigstore-private-key`, read before anything is pushed.
+fn sigstore_key(options: &Options) -> Result<Option<PrivateKey>> {
+    let Some(path) = &options.sigstore_key else {
+        return Ok(None);
+    };
+    let read = |path: &Path| std::fs::read(path).what(|| format!("cannot read {}", path.display()));
+    let passphrase = match &options.passphrase_file {
+        Some(path) => {
+            let text = read(path)?;
+            let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
+            Some(line.to_vec())
+        }
+        None => None,
+    };
+    PrivateKey::parse(&read(path)?, passphrase.as_deref())
+        .what(|| format!("cannot use the key {}", path.display()))
+        .map(Some)
 }

@@ -89,12 +89,33 @@ impl Remote {
         reference: &Reference,
         work: impl Fn(&Client, &Endpoint) -> Result<T>,
     ) -> Result<T> {
-        self.policy.check_registry(reference)?;
+        self.read_signed(reference, |client, endpoint, rules| {
+            if rules.is_empty() {
+                return work(client, endpoint);
+            }
+            Err(Error::new(
+                Kind::Denied,
+                format!("image {reference} must be signed by policy.json, which is not verified here"),
+            )
+            .hint("pull it first"))
+        })
+    }
+
+    /// As [`Remote::read`], for who verifies the signatures that the image must have.
+    ///
+    /// # Errors
+    /// As [`Remote::read`].
+    pub fn read_signed<T>(
+        &self,
+        reference: &Reference,
+        work: impl Fn(&Client, &Endpoint, &[&Rule]) -> Result<T>,
+    ) -> Result<T> {
+        let rules = self.policy.check_registry(reference)?;
         let mut last = None;
         for endpoint in self.registries.endpoints(reference)? {
             let attempt = self
                 .client(&endpoint)
-                .and_then(|client| work(&client, &endpoint));
+                .and_then(|client| work(&client, &endpoint, &rules));
             match attempt {
                 Err(e) if endpoint.mirror => {
                     self.progress().message(&format!(

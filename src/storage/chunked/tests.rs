@@ -1,3 +1,5 @@
+//! Tables of contents: round trips, and what hostile ones get.
+
 use std::io::{Read as _, Write as _};
 
 use super::recipe::Assembly;

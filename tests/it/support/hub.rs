@@ -115,6 +115,18 @@ impl Hub {
         serde_json::from_slice(&self.state().manifests[&format!("{name}@{tag}")].1).unwrap()
     }
 
+    /// The digest of the manifest that a tag has.
+    pub fn manifest_digest(&self, name: &str, tag: &str) -> String {
+        sha256(&self.state().manifests[&format!("{name}@{tag}")].1)
+    }
+
+    /// Gives a manifest another tag.
+    pub fn copy_manifest(&self, name: &str, from: &str, to: &str) {
+        let mut state = self.state();
+        let manifest = state.manifests[&format!("{name}@{from}")].clone();
+        state.manifests.insert(format!("{name}@{to}"), manifest);
+    }
+
     /// A blob's bytes.
     pub fn bytes_of(&self, digest: &str) -> Vec<u8> {
         self.state().blobs[digest].clone()
@@ -202,7 +214,8 @@ impl Hub {
         self.publish(name, tag, INDEX, index.to_string().into_bytes(), sha256)
     }
 
-    fn publish(
+    /// Puts a manifest there under a tag; answers its digest.
+    pub fn publish(
         &self,
         name: &str,
         tag: &str,

@@ -339,6 +339,10 @@ fn judge(
     if let Some(flaw) = store.layer_flaw(info) {
         return Some(flaw);
     }
+    if !quick && store.layers().has_recipe(&info.chain_id) {
+        let flaw = store.recipe_flaw(info);
+        return flaw.unwrap_or_else(|e| Some(e.one_line()));
+    }
     let source = known.sources.get(&info.chain_id)?;
     if quick || !usable(&source.digest) {
         return None;
@@ -365,7 +369,10 @@ fn images(
     for (id, record) in &known.images {
         let flaw = record.layers.iter().find_map(|layer| {
             let blob = store.blobs().has(&layer.digest) && !bad_blobs.contains(&layer.digest);
-            if blob {
+            // One that came in parts has a recipe in place of its blob, one that is lazy not all yet.
+            let parts =
+                good.contains(&layer.chain_id) && store.layers().has_recipe(&layer.chain_id);
+            if blob || parts || store.layers().is_lazy(&layer.chain_id) {
                 return None;
             }
             let name = layer.chain_id.short();
