@@ -194,6 +194,7 @@ impl Policy {
     ///
     /// # Errors
     /// `Denied` when it may not be pulled at all.
+    #[must_use = "the signatures must be verified"]
     pub fn check_registry(&self, reference: &Reference) -> Result<Vec<&Rule>> {
         let mut scopes = vec![reference.to_string()];
         let name = reference.name();

@@ -116,12 +116,7 @@ impl<'a> Destination<'a> {
     ///
     /// # Errors
     /// What gpg says, and the kernel.
-    pub fn sign_simple(
-        &self,
-        key: &str,
-        passphrase: Option<&Path>,
-        digest: &Digest,
-    ) -> Result<()> {
+    pub fn sign_simple(&self, key: &str, passphrase: Option<&Path>, digest: &Digest) -> Result<()> {
         self.session
             .progress
             .message("Creating signature: Signing image using simple signing");

@@ -15,8 +15,6 @@ use crate::registry::client::Client;
 use crate::registry::fetch::{Fetched, Sink, Which};
 use crate::registry::policy::Rule;
 use crate::registry::registries_conf::Endpoint;
-use crate::registry::trust;
-use crate::registry::trust::lookaside::Lookaside;
 use crate::spec::digest::Digest;
 use crate::spec::manifest::{Descriptor, Document, Index, Manifest};
 use crate::spec::platform::Platform;
@@ -215,6 +213,7 @@ fn pull_reference(
     let found = remote.read_signed(reference, |client, endpoint, rules| {
         let mut job = Job {
             session,
+            remote,
             store,
             client,
             endpoint,
@@ -239,6 +238,7 @@ pub(super) fn is_whole(store: &Store, layer: &LayerRecord) -> bool {
 
 struct Job<'a> {
     session: &'a Session,
+    remote: &'a Remote,
     store: &'a Store,
     client: &'a Client,
     endpoint: &'a Endpoint,
@@ -336,14 +336,12 @@ impl Job<'_> {
             return Ok(None);
         }
         let resolved = self.resolve(top)?;
-        let image = trust::Image {
-            reference: self.reference,
-            digests: &[&resolved.0.digest, &top.digest],
-            client: self.client,
-            repository: &self.endpoint.repository,
-            lookaside: &Lookaside::load(&self.session.env)?,
-        };
-        trust::verify(&image, self.rules)?;
+        self.remote.verify(
+            self.rules,
+            self.reference,
+            &[&resolved.0.digest, &top.digest],
+            (self.client, self.endpoint),
+        )?;
         Ok(Some(resolved))
     }
 

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::policy::RegistryOptions;
 use crate::base::progress::Progress;
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use crate::operations::session::Session;
 use crate::registry::client::{Client, Settings};
 use crate::registry::credentials::{AuthFiles, Credentials};
-use crate::registry::policy::Policy;
+use crate::registry::policy::{Policy, Rule};
 use crate::registry::registries_conf::{Endpoint, Registries};
+use crate::registry::trust;
+use crate::registry::trust::lookaside::Lookaside;
+use crate::spec::digest::Digest;
 use crate::spec::reference::Reference;
 
 /// The configuration of registries, read once for a command.
@@ -95,7 +98,9 @@ impl Remote {
             }
             Err(Error::new(
                 Kind::Denied,
-                format!("image {reference} must be signed by policy.json, which is not verified here"),
+                format!(
+                    "image {reference} must be signed by policy.json, which is not verified here"
+                ),
             )
             .hint("pull it first"))
         })
@@ -129,6 +134,31 @@ impl Remote {
             }
         }
         Err(last.unwrap_or_else(|| Error::not_found("no registry to ask")))
+    }
+
+    /// Verifies the signatures that the policy wants: those of `rules`, for an image that has any
+    /// of `digests`.
+    ///
+    /// # Errors
+    /// `Denied` when the image may not be used.
+    pub fn verify(
+        &self,
+        rules: &[&Rule],
+        reference: &Reference,
+        digests: &[&Digest],
+        (client, endpoint): (&Client, &Endpoint),
+    ) -> Result<()> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let image = trust::Image {
+            reference,
+            digests,
+            client,
+            repository: &endpoint.repository,
+            lookaside: &Lookaside::load(&self.settings.env)?,
+        };
+        trust::verify(&image, rules)
     }
 
     /// The credentials given on the command line.

@@ -142,6 +142,8 @@ pub fn sign(
         config: Descriptor::new(media::OCI_CONFIG, config_digest, config.len() as u64),
         layers,
         annotations: BTreeMap::new(),
+        artifact_type: None,
+        subject: None,
     };
     let bytes = serde_json::to_vec(&manifest)
         .what_kind(Kind::Internal, || "cannot write the signatures")?;

@@ -104,7 +104,7 @@ pub(in crate::operations::image) fn fetch(
     let remote = Remote::open(session, registry)?;
     let mut failure = None;
     for reference in remote.registries.candidates(name)? {
-        remote.policy.check_registry(&reference)?;
+        let rules = remote.policy.check_registry(&reference)?;
         for endpoint in remote.registries.endpoints(&reference)? {
             let which = match (reference.digest(), reference.tag()) {
                 (Some(digest), _) => Which::Digest(digest),
@@ -115,7 +115,11 @@ pub(in crate::operations::image) fn fetch(
                 Ok((client, top))
             });
             match answer {
-                Ok((client, top)) => return Ok((reference, (client, endpoint), top)),
+                Ok((client, top)) => {
+                    let place = (&client, &endpoint);
+                    remote.verify(&rules, &reference, &[&top.digest], place)?;
+                    return Ok((reference, (client, endpoint), top));
+                }
                 Err(e) => failure = failure.or(Some(e)),
             }
         }
