@@ -273,6 +273,7 @@ fn a_pull_takes_from_other_layers_what_they_have() {
     hub.sent();
     world.ok(&["pull", "-q", &hub.image("b")]);
     assert!(hub.sent() < 10_000);
+    world.run(&["system", "check"]).code(0);
     let archive = world.path().join("b.tar");
     world.ok(&[
         "save",

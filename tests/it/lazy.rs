@@ -83,6 +83,7 @@ fn a_container_starts_long_before_its_image_is_here() {
             "{lazy_time:?} of {whole_time:?}"
         );
         assert_eq!((layers(&world, "lazy"), layers(&world, "layers")), (1, 0));
+        world.run(&["system", "check"]).code(0);
         // Everything else shows what is there, and says what is not.
         assert!(world.ok(&["images"]).contains("big"));
         world

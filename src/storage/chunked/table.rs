@@ -15,6 +15,7 @@ use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Kind as Failure, Result};
 use crate::spec::digest::{Algorithm, Digest};
 use crate::storage::blob::Hasher;
+use crate::storage::layer::Limits;
 use crate::storage::tar::read::clean;
 use crate::storage::tar::{Entry, Kind, PATH_MAX, Reader, show};
 
@@ -26,6 +27,8 @@ const PLAIN: u64 = 256 << 20;
 const LINES: usize = 2_000_000;
 /// Most bytes of all files together.
 const BYTES: u64 = 1 << 40;
+/// So many bytes may come out of a layer however small it is.
+const GRACE: u64 = 1 << 30;
 /// Most bytes of an extended attribute, as the kernel has it.
 const XATTR: usize = 64 << 10;
 
@@ -381,6 +384,10 @@ impl Table {
                 return Err(bad("has too many bytes"));
             }
             items.push(item);
+        }
+        // As for any stream: beyond the first GiB so many bytes for each of the blob.
+        if total > GRACE + end.saturating_mul(Limits::default().ratio) {
+            return Err(bad("describes a decompression bomb"));
         }
         if form == Form::Stargz {
             items.retain(|item| !super::write::is_own(&item.entry.path));

@@ -233,6 +233,8 @@ fn hostile_tables_are_refused() {
         file(r#""size":18446744073709551615,"offset":10,"endOffset":20"#),
         file(r#""size":5,"offset":10,"endOffset":20,"chunkType":"magic""#),
         file(r#""size":-1"#),
+        // A bomb: terabytes out of a kilobyte.
+        file(r#""size":900000000000,"offset":10,"endOffset":20"#),
         good.replace(&format!(r#""digest":"{digest}","#), ""),
         good.replace(&digest.to_string(), "sha256:../../x"),
         good.replace(r#""name":"f""#, r#""name":"../f""#),
