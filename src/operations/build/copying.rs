@@ -20,6 +20,7 @@ use crate::build::mode::Mode;
 use crate::build::plan::From;
 use crate::runtime::user::resolve_user;
 use crate::spec::digest::{Algorithm, Digest};
+use crate::storage::Store;
 use crate::storage::codec::Decoder;
 use crate::storage::copy::{CopyIn, Owner as TarOwner, copy_in};
 use crate::storage::draft::Draft;
@@ -151,13 +152,23 @@ pub fn whole_context(name: &str, line: u32) -> Step {
     }
 }
 
-/// What a step is mounted on: the stage's layers, or an empty one.
-pub fn lower(at: &At<'_>) -> Result<Vec<Digest>> {
-    let chain = at.state.chain();
+/// Layers to mount: an empty one where there are none.
+///
+/// # Errors
+/// What the kernel says.
+pub fn ground(store: &Store, chain: Vec<Digest>) -> Result<Vec<Digest>> {
     Ok(match chain.is_empty() {
-        true => vec![at.schedule.store.empty_layer()?],
+        true => vec![store.empty_layer()?],
         false => chain,
     })
+}
+
+/// What a step is mounted on: the stage's layers, or an empty one.
+///
+/// # Errors
+/// What the kernel says.
+pub fn lower(at: &At<'_>) -> Result<Vec<Digest>> {
+    ground(at.schedule.store, at.state.chain())
 }
 
 /// Which input differs from the last time that this instruction ran, for `--why`.
@@ -238,10 +249,7 @@ pub fn tree_of(schedule: &Schedule<'_>, stage: usize, from: Option<&str>) -> Res
             .ok_or_else(|| Error::internal("a context that is none"))?;
         return context.tree();
     };
-    let layers = match layers.is_empty() {
-        true => vec![schedule.store.empty_layer()?],
-        false => layers,
-    };
+    let layers = ground(schedule.store, layers)?;
     let rootfs = schedule.store.mount_image(&layers, &View::Same, None)?;
     Ok(Tree {
         root: rootfs.tree,

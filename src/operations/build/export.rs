@@ -7,9 +7,9 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use super::copy::{self, Owner, Tree};
+use super::copying;
 use super::several::Outcome;
 use crate::base::{Context as _, Error, Result};
-use crate::build::ignore::Ignore;
 use crate::build::words::fields;
 use crate::image::ImageRecord;
 use crate::operations::image::archive::Form;
@@ -270,10 +270,7 @@ pub(super) fn root(
     record: &ImageRecord,
 ) -> Result<(crate::storage::Store, crate::storage::Rootfs)> {
     let store = crate::operations::image::enter_store(session)?;
-    let chain = match record.layers.is_empty() {
-        true => vec![store.empty_layer()?],
-        false => record.chain(),
-    };
+    let chain = copying::ground(&store, record.chain())?;
     let rootfs = store.mount_image(&chain, &View::Same, None)?;
     Ok((store, rootfs))
 }
@@ -299,23 +296,7 @@ fn local(session: &Session, record: &ImageRecord, folder: &std::path::Path) -> R
         is_image: false,
         held: rootfs.lock,
     };
-    let selected = copy::select(
-        &tree,
-        &["/".to_owned()],
-        false,
-        &Ignore::default(),
-        copy::Limits::default(),
-    )?;
-    let target = copy::Target {
-        path: "/".to_owned(),
-        workdir: String::new(),
-        owner: Owner::Fixed(0, 0),
-        parents_owner: (0, 0),
-        mode: None,
-        now: 0,
-        parents: false,
-    };
-    copy::write(into.as_fd(), &tree, &selected, &target)
+    copy::into_folder(into.as_fd(), &tree, "/", Owner::Fixed(0, 0))
 }
 
 /// Pushes the image under each of its names; the digests.

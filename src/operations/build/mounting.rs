@@ -179,10 +179,7 @@ fn bind(
     };
     let root = match layers {
         Some(layers) => {
-            let layers = match layers.is_empty() {
-                true => vec![store.empty_layer()?],
-                false => layers,
-            };
+            let layers = copying::ground(store, layers)?;
             let view = View::Same;
             let rootfs =
                 store.mount_image(&layers, &view, writable.then_some(scratch.as_path()))?;
@@ -350,26 +347,10 @@ fn cache_folder(
 fn fill(at: &At<'_>, plan: &Plan, from: &str, source: &str, into: BorrowedFd<'_>) -> Result<()> {
     let tree = copying::tree_of(at.schedule, plan.stage, Some(from))?;
     let word = match source {
-        "" => "/".to_owned(),
-        source => source.to_owned(),
+        "" => "/",
+        source => source,
     };
-    let selected = copy::select(
-        &tree,
-        &[word],
-        false,
-        &Ignore::default(),
-        copy::Limits::default(),
-    )?;
-    let target = copy::Target {
-        path: "/".to_owned(),
-        workdir: String::new(),
-        owner: Owner::Keep,
-        parents_owner: (0, 0),
-        mode: None,
-        now: 0,
-        parents: false,
-    };
-    copy::write(into, &tree, &selected, &target)
+    copy::into_folder(into, &tree, word, Owner::Keep)
 }
 
 /// A secret as a file, as a variable, or both.

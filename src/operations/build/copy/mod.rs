@@ -132,3 +132,22 @@ pub fn open_item(tree: &Tree, item: &Item) -> Result<OwnedFd> {
     }
     Ok(fd)
 }
+
+/// Copies what `word` names in a tree into a folder.
+///
+/// # Errors
+/// `NotFound` for a word that names nothing; what the kernel says.
+pub fn into_folder(into: BorrowedFd<'_>, tree: &Tree, word: &str, owner: Owner) -> Result<()> {
+    let words = [word.to_owned()];
+    let selected = select(tree, &words, false, &Ignore::default(), Limits::default())?;
+    let target = Target {
+        path: "/".to_owned(),
+        workdir: String::new(),
+        owner,
+        parents_owner: (0, 0),
+        mode: None,
+        now: 0,
+        parents: false,
+    };
+    write(into, tree, &selected, &target)
+}
