@@ -17,7 +17,7 @@ use crate::base::{Context as _, Error, Result, journald, size};
 use crate::config::containers_conf;
 use crate::config::dirs::Dirs;
 use crate::config::env::Env;
-use crate::config::user;
+use crate::config::{storage_conf, user};
 use crate::operations::container::launch;
 use crate::operations::session::{Events, GlobalOptions, Session};
 use crate::runtime::userns;
@@ -300,14 +300,53 @@ fn check_storage(what: &str, options: &[String]) -> Result<()> {
     for option in options {
         let key = option.split('=').next().unwrap_or_default();
         let key = key.rsplit('.').next().unwrap_or_default();
-        if !["ignore_chown_errors", "mount_program", "mountopt"].contains(&key) {
+        let known = ["ignore_chown_errors", "mount_program", "mountopt"];
+        if !known.contains(&key) && !ADDITIONAL.contains(&key) && key != "force_mask" {
             return refuse(
                 &format!("{what} {option:?}"),
-                "the storage drivers have no options",
+                "of storage options there are additionalimagestore=PATH and force_mask=shared",
             );
         }
     }
     Ok(())
+}
+
+/// podman's words for a store of others.
+const ADDITIONAL: [&str; 3] = [
+    "additionalimagestore",
+    "additionalimagestores",
+    "imagestore",
+];
+
+/// Stores of others to read from, and whether this one is for others, too: the options, else
+/// storage.conf.
+fn stores(options: &[String], env: &Env, user: &user::User) -> Result<(Vec<PathBuf>, bool)> {
+    let mut others = Vec::new();
+    let mut mask = None;
+    for option in options {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        match key.rsplit('.').next().unwrap_or_default() {
+            key if ADDITIONAL.contains(&key) => others.push(PathBuf::from(value)),
+            "force_mask" => mask = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    // A damaged file is told by whoever needs the folders of it.
+    let conf = storage_conf::load_from(env, user, std::path::Path::new("/")).unwrap_or_default();
+    if others.is_empty() {
+        others = conf.additional_stores(user, env);
+    }
+    let shared = match mask.as_deref().or(conf.force_mask()) {
+        None | Some("private") => false,
+        Some("shared") => true,
+        Some(other) => {
+            return Err(
+                Error::unsupported(format!("force_mask {other:?} is not supported"))
+                    .because("it is shared or private: the files' own modes stay"),
+            );
+        }
+    };
+    Ok((others, shared))
 }
 
 /// Where events go: the flag, else containers.conf, else a file.
@@ -417,6 +456,12 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
             .or_else(|| network_folder.map(|p| p.join("coracle")))
             .as_deref(),
     )?;
+    let storage = match given.has("storage-opt") {
+        true => given.all("storage-opt"),
+        false => env.storage_opts(),
+    };
+    let (others, shared) = stores(&storage, &env, user)?;
+    let dirs = dirs.with_others(&others, shared)?;
     userns::keep_ready(launch::spare);
     Ok(Session {
         dirs,

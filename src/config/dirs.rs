@@ -28,6 +28,10 @@ pub struct Dirs {
     volumes: Option<PathBuf>,
     /// `--network-config-dir`: in place of `data/networks`.
     networks: Option<PathBuf>,
+    /// Stores of others, to read images from: each holds `layers`, `images` and `names.json`.
+    pub others: Vec<PathBuf>,
+    /// What is stored here is for other users, too: owners are kept beside the files.
+    pub shared: bool,
 }
 
 impl Dirs {
@@ -39,6 +43,8 @@ impl Dirs {
             images: None,
             volumes: None,
             networks: None,
+            others: Vec::new(),
+            shared: false,
         }
     }
 
@@ -63,6 +69,25 @@ impl Dirs {
             networks: networks.map(absolute).transpose()?.or(self.networks),
             ..self
         })
+    }
+
+    /// The same with stores of others to read from, in the order of `roots`. A root is a persistent
+    /// tree of coracle's, or its `store`. One that is not there is passed over: it may be a share
+    /// that is not mounted now.
+    ///
+    /// # Errors
+    /// When a relative path cannot be made absolute.
+    pub fn with_others(mut self, roots: &[PathBuf], shared: bool) -> Result<Self> {
+        for root in roots {
+            let root = absolute(root)?;
+            let below = root.join("store");
+            let store = if below.is_dir() { below } else { root };
+            if store != self.store() && store.join("layers").is_dir() {
+                self.others.push(store);
+            }
+        }
+        self.shared = shared;
+        Ok(self)
     }
 
     /// `data/store`: blobs, layers, images, staging.

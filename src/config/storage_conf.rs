@@ -33,12 +33,44 @@ struct Storage {
     rootless_storage_path: Option<String>,
     #[serde(skip)]
     graphroot_is_the_users: bool,
+    options: Options,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Options {
+    additionalimagestores: Vec<String>,
+    force_mask: Option<String>,
+    overlay: Overlay,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Overlay {
+    force_mask: Option<String>,
 }
 
 impl StorageConf {
     /// `storage.driver`: `overlay`, `vfs`, …
     pub fn driver(&self) -> Option<&str> {
         self.storage.driver.as_deref().filter(|d| !d.is_empty())
+    }
+
+    /// `storage.options.additionalimagestores`: stores of others, to read images from.
+    pub fn additional_stores(&self, user: &User, env: &Env) -> Vec<PathBuf> {
+        let listed = self.storage.options.additionalimagestores.iter();
+        listed
+            .filter(|path| !path.is_empty())
+            .map(|path| PathBuf::from(expand(path, user, env)))
+            .collect()
+    }
+
+    /// `storage.options.force_mask`: `shared`, or a mode.
+    pub fn force_mask(&self) -> Option<&str> {
+        let options = &self.storage.options;
+        let mask = options.force_mask.as_deref();
+        mask.or(options.overlay.force_mask.as_deref())
+            .filter(|mask| !mask.is_empty())
     }
 
     /// The folder of the persistent tree that the files ask for, if any.

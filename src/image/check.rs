@@ -40,7 +40,7 @@ impl Images {
     /// What the kernel says of the folder.
     pub fn examine(&self) -> Result<Vec<(Digest, Result<ImageRecord>)>> {
         let mut found = Vec::new();
-        for id in self.ids()? {
+        for id in self.own_ids()? {
             let record = self.get(&id).and_then(|record| {
                 let flaw = match record.id == id {
                     true => record.flaw(),

@@ -40,6 +40,8 @@ pub struct Listed {
     pub containers: usize,
     /// Whether another image here was made from it, or a list here names it.
     pub has_children: bool,
+    /// Whether it is in a store of others only.
+    pub read_only: bool,
 }
 
 impl Listed {
@@ -79,8 +81,8 @@ pub fn holds(
             "external" => false,
             _ => boolean(key, value)? == (image.containers > 0),
         },
-        // No image here is read-only, and none is a manifest list.
-        "readonly" | "manifest" => !boolean(key, value)?,
+        "readonly" => boolean(key, value)? == image.read_only,
+        "manifest" => boolean(key, value)? == record.list.is_some(),
         "label" => label_matches(&record.config.config.labels, value),
         "label!" => !label_matches(&record.config.config.labels, value),
         "before" => record.created() < find(value)?,
@@ -166,6 +168,7 @@ mod tests {
             digests: vec![],
             containers: 0,
             has_children: false,
+            read_only: false,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,8 @@ pub struct Found {
 pub struct Images {
     dir: PathBuf,
     pub(super) names: PathBuf,
+    /// Stores of others, only read.
+    others: Vec<PathBuf>,
 }
 
 /// The lock over records and names; gone when dropped, or with the process.
@@ -90,23 +92,42 @@ impl Images {
         Self {
             dir: store.join("images"),
             names: store.join("names.json"),
+            others: dirs.others.clone(),
         }
     }
 
-    /// Reads the name index.
+    /// Reads the name index; names of other stores' images are among it, ours go before.
     ///
     /// # Errors
     /// `Corrupt`, or `Unsupported` when a newer coracle wrote it.
     pub fn names(&self) -> Result<Names> {
-        let Some(bytes) = files::read_if_exists(&self.names, NAMES_LIMIT)? else {
+        let mut names = self.own_names()?;
+        for store in &self.others {
+            for (name, entry) in Self::read_names(&store.join("names.json"))?.0 {
+                names.0.entry(name).or_insert(entry);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The names that we gave ourselves.
+    ///
+    /// # Errors
+    /// As [`Images::names`].
+    pub fn own_names(&self) -> Result<Names> {
+        Self::read_names(&self.names)
+    }
+
+    fn read_names(path: &Path) -> Result<Names> {
+        let Some(bytes) = files::read_if_exists(path, NAMES_LIMIT)? else {
             return Ok(Names::default());
         };
-        let damaged = || format!("{} is damaged", self.names.display());
+        let damaged = || format!("{} is damaged", path.display());
         let file: NamesFile = serde_json::from_slice(&bytes).what_kind(Kind::Corrupt, damaged)?;
         if file.version > VERSION {
             return Err(Error::unsupported(format!(
                 "{} was written by a newer coracle",
-                self.names.display()
+                path.display()
             )));
         }
         let mut names = BTreeMap::new();
@@ -124,10 +145,34 @@ impl Images {
     /// # Errors
     /// `NotFound`, `Corrupt` or `Unsupported`.
     pub fn get(&self, id: &Digest) -> Result<ImageRecord> {
-        let path = self.record_path(id);
-        let bytes = files::read_if_exists(&path, RECORD_LIMIT)?
-            .ok_or_else(|| Error::not_found(format!("no such image: {}", id.short())))?;
-        ImageRecord::from_json(&bytes, id.short())
+        for path in self.record_paths(id) {
+            if let Some(bytes) = files::read_if_exists(&path, RECORD_LIMIT)? {
+                return ImageRecord::from_json(&bytes, id.short());
+            }
+        }
+        Err(Error::not_found(format!("no such image: {}", id.short())))
+    }
+
+    /// Whether there is an image with this id.
+    pub fn has(&self, id: &Digest) -> bool {
+        self.record_paths(id).any(|path| path.exists())
+    }
+
+    /// Whether an image is in a store of others only: it is never changed or removed.
+    pub fn is_read_only(&self, id: &Digest) -> bool {
+        let mut paths = self.record_paths(id);
+        !self.others.is_empty()
+            && !paths.next().is_some_and(|own| own.exists())
+            && paths.any(|path| path.exists())
+    }
+
+    /// Where its record may be, our own place first.
+    fn record_paths(&self, id: &Digest) -> impl Iterator<Item = PathBuf> {
+        let name = format!("{}.json", id.hex());
+        let others = self.others.iter().map(|store| store.join("images"));
+        std::iter::once(self.dir.clone())
+            .chain(others)
+            .map(move |dir| dir.join(&name))
     }
 
     /// Finds by name, `name@digest`, id, or unique id prefix.
@@ -226,13 +271,31 @@ impl Images {
         }
     }
 
-    /// The ids of all images.
+    /// The ids of all images, those of other stores as well.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn ids(&self) -> Result<Vec<Digest>> {
-        let what = || format!("cannot list {}", self.dir.display());
-        let entries = match std::fs::read_dir(&self.dir) {
+        let mut ids = self.own_ids()?;
+        for store in &self.others {
+            ids.extend(Self::ids_in(&store.join("images"))?);
+        }
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// The ids of the images in our own store.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn own_ids(&self) -> Result<Vec<Digest>> {
+        Self::ids_in(&self.dir)
+    }
+
+    fn ids_in(dir: &Path) -> Result<Vec<Digest>> {
+        let what = || format!("cannot list {}", dir.display());
+        let entries = match std::fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e).what(what),
@@ -314,7 +377,7 @@ impl Images {
             return Ok(());
         }
         failpoint("image::names")?;
-        let mut index = self.names()?;
+        let mut index = self.own_names()?;
         let before = index.clone();
         for (name, entry) in names {
             index.0.insert(name.clone(), entry.clone());
@@ -335,6 +398,9 @@ impl Images {
         how: impl FnOnce(&mut ImageRecord) -> Result<()>,
     ) -> Result<()> {
         let _lock = self.lock()?;
+        if self.is_read_only(id) {
+            return Err(read_only(id));
+        }
         let mut record = self.get(id)?;
         how(&mut record)?;
         self.write_record(&record)
@@ -347,7 +413,7 @@ impl Images {
     pub fn tag(&self, id: &Digest, name: &Reference) -> Result<()> {
         let _lock = self.lock()?;
         let record = self.get(id)?;
-        let mut index = self.names()?;
+        let mut index = self.own_names()?;
         let digest = record.manifest_digest().cloned();
         index.0.insert(
             name.clone(),
@@ -365,7 +431,7 @@ impl Images {
     /// What the kernel says.
     pub fn untag(&self, names: &[Reference]) -> Result<Vec<Reference>> {
         let _lock = self.lock()?;
-        let mut index = self.names()?;
+        let mut index = self.own_names()?;
         let removed: Vec<Reference> = names
             .iter()
             .filter(|name| index.0.remove(name).is_some())
@@ -388,7 +454,7 @@ impl Images {
         if !path.exists() {
             return Ok(None);
         }
-        let mut index = self.names()?;
+        let mut index = self.own_names()?;
         let names: Vec<Reference> = index.of(id).cloned().collect();
         if !names.is_empty() {
             index.0.retain(|_, entry| entry.id != *id);
@@ -447,6 +513,15 @@ impl Images {
             .what_kind(Kind::Internal, || "cannot write the image names")?;
         files::replace(&self.names, &bytes, 0o600, Durability::Durable)
     }
+}
+
+/// The error for changing an image of a store of others.
+pub fn read_only(id: &Digest) -> Error {
+    Error::new(
+        Kind::Denied,
+        format!("image {} is in a read-only store", id.short()),
+    )
+    .hint("whoever owns that store can remove it there (additionalimagestores)")
 }
 
 /// The error for a name that is nowhere on this machine.

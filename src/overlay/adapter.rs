@@ -11,22 +11,23 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
+    Config, CopyFileRangeFlags, Errno, FileHandle, FileType, Filesystem, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 
 use super::attributes::Change;
 use super::make::{Caller, What};
 use super::node::{Node, ROOT};
 use super::rename::Target;
+use super::reply::{NOTHING, asked, device_of, empty, errno, kind, send, shown, sized};
 use super::{Overlay, lock};
 use crate::base::{Context as _, Result};
-use crate::sys::bare::{Code, NAME_MAX, Stat, Time};
+use crate::sys::bare::{Code, NAME_MAX, Stat};
 
 /// For ever: nobody but this server changes the tree.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -61,10 +62,6 @@ fn answer(with: impl FnOnce()) {
     }
 }
 
-fn errno(code: Code) -> Errno {
-    Errno::from_i32(code.0)
-}
-
 impl Server {
     fn node(&self, ino: INodeNo) -> std::result::Result<Arc<Node>, Code> {
         self.0.node(ino.0)
@@ -82,109 +79,6 @@ impl Server {
         }
     }
 }
-
-fn empty(reply: ReplyEmpty, done: std::result::Result<(), Code>) {
-    match done {
-        Ok(()) => reply.ok(),
-        Err(code) => reply.error(errno(code)),
-    }
-}
-
-fn time((seconds, nanoseconds): (i64, u32)) -> SystemTime {
-    let distance = Duration::from_secs(seconds.unsigned_abs());
-    let rest = Duration::from_nanos(nanoseconds.into());
-    let whole = if seconds < 0 {
-        UNIX_EPOCH.checked_sub(distance)
-    } else {
-        UNIX_EPOCH.checked_add(distance)
-    };
-    whole
-        .and_then(|whole| whole.checked_add(rest))
-        .unwrap_or(UNIX_EPOCH)
-}
-
-fn asked(wanted: Option<TimeOrNow>) -> Time {
-    match wanted {
-        None => Time::Keep,
-        Some(TimeOrNow::Now) => Time::Now,
-        Some(TimeOrNow::SpecificTime(time)) => match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => Time::At(
-                i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-                after.subsec_nanos(),
-            ),
-            Err(before) => {
-                // The crate takes the nanoseconds off as well, where the kernel adds them.
-                let before = before.duration();
-                let seconds = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
-                match before.subsec_nanos() {
-                    0 => Time::At(-seconds, 0),
-                    nanoseconds => Time::At(-seconds, nanoseconds),
-                }
-            }
-        },
-    }
-}
-
-fn kind(mode: u32) -> FileType {
-    match mode & libc::S_IFMT {
-        libc::S_IFDIR => FileType::Directory,
-        libc::S_IFLNK => FileType::Symlink,
-        libc::S_IFIFO => FileType::NamedPipe,
-        libc::S_IFSOCK => FileType::Socket,
-        libc::S_IFCHR => FileType::CharDevice,
-        libc::S_IFBLK => FileType::BlockDevice,
-        _ => FileType::RegularFile,
-    }
-}
-
-fn shown(id: u64, stat: &Stat) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(id),
-        size: stat.size,
-        blocks: stat.blocks,
-        atime: time(stat.atime),
-        mtime: time(stat.mtime),
-        ctime: time(stat.ctime),
-        crtime: UNIX_EPOCH,
-        kind: kind(stat.mode),
-        perm: u16::try_from(stat.mode & 0o7777).unwrap_or(0),
-        nlink: stat.nlink,
-        uid: stat.uid,
-        gid: stat.gid,
-        rdev: device_number(stat.device),
-        blksize: stat.block_size,
-        flags: 0,
-    }
-}
-
-/// A device as the protocol has it (`new_encode_dev`).
-fn device_number((major, minor): (u32, u32)) -> u32 {
-    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
-}
-
-/// As the kernel counts it.
-fn device_of(number: u32) -> u64 {
-    let major = (number & 0xfff00) >> 8;
-    let minor = (number & 0xff) | ((number >> 12) & 0xfff00);
-    rustix::fs::makedev(major, minor)
-}
-
-/// Says that a name is not there, and that the kernel may keep that.
-const NOTHING: Stat = Stat {
-    dev: 0,
-    ino: 0,
-    mode: libc::S_IFREG,
-    nlink: 0,
-    uid: 0,
-    gid: 0,
-    size: 0,
-    blocks: 0,
-    block_size: 0,
-    device: (0, 0),
-    atime: (0, 0),
-    mtime: (0, 0),
-    ctime: (0, 0),
-};
 
 thread_local! {
     /// What is read goes through it: one a thread, as large as a request.
@@ -255,12 +149,13 @@ impl Filesystem for Server {
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        answer(
-            || match self.node(ino).and_then(|node| self.0.attributes(&node)) {
-                Ok(stat) => reply.attr(&FOREVER, &shown(ino.0, &stat)),
-                Err(code) => reply.error(errno(code)),
-            },
-        );
+        answer(|| {
+            send(
+                reply,
+                self.node(ino).and_then(|node| self.0.attributes(&node)),
+                |reply, stat| reply.attr(&FOREVER, &shown(ino.0, &stat)),
+            )
+        });
     }
 
     fn setattr(
@@ -294,10 +189,9 @@ impl Filesystem for Server {
             let changed = self
                 .node(ino)
                 .and_then(|node| self.0.change(&node, &change));
-            match changed {
-                Ok(stat) => reply.attr(&FOREVER, &shown(ino.0, &stat)),
-                Err(code) => reply.error(errno(code)),
-            }
+            send(reply, changed, |reply, stat| {
+                reply.attr(&FOREVER, &shown(ino.0, &stat))
+            });
         });
     }
 
@@ -307,10 +201,7 @@ impl Filesystem for Server {
                 let place = lock(&node.place);
                 self.0.at(&node, &place, crate::sys::bare::readlink)
             });
-            match text {
-                Ok(text) => reply.data(&text),
-                Err(code) => reply.error(errno(code)),
-            }
+            send(reply, text, |reply, text| reply.data(&text));
         });
     }
 
@@ -495,10 +386,7 @@ impl Filesystem for Server {
                 let read = self
                     .node(ino)
                     .and_then(|node| self.0.read(&node, offset, &mut buffer[..size]));
-                match read {
-                    Ok(n) => reply.data(&buffer[..n]),
-                    Err(code) => reply.error(errno(code)),
-                }
+                send(reply, read, |reply, n| reply.data(&buffer[..n]));
             });
         });
     }
@@ -520,10 +408,9 @@ impl Filesystem for Server {
             let written = self
                 .node(ino)
                 .and_then(|node| self.0.write(&node, offset, data, harmless));
-            match written {
-                Ok(n) => reply.written(u32::try_from(n).unwrap_or(u32::MAX)),
-                Err(code) => reply.error(errno(code)),
-            }
+            send(reply, written, |reply, n| {
+                reply.written(u32::try_from(n).unwrap_or(u32::MAX))
+            });
         });
     }
 
@@ -562,10 +449,9 @@ impl Filesystem for Server {
                 // The kernel does all others itself.
                 _ => Err(Code(libc::EINVAL)),
             };
-            match found {
-                Ok(place) => reply.offset(i64::try_from(place).unwrap_or(i64::MAX)),
-                Err(code) => reply.error(errno(code)),
-            }
+            send(reply, found, |reply, place| {
+                reply.offset(i64::try_from(place).unwrap_or(i64::MAX))
+            });
         });
     }
 
@@ -587,10 +473,9 @@ impl Filesystem for Server {
                 self.0
                     .copy_range((&from, offset_in), (&to, offset_out), length)
             });
-            match copied {
-                Ok(n) => reply.written(u32::try_from(n).unwrap_or(u32::MAX)),
-                Err(code) => reply.error(errno(code)),
-            }
+            send(reply, copied, |reply, n| {
+                reply.written(u32::try_from(n).unwrap_or(u32::MAX))
+            });
         });
     }
 
@@ -659,10 +544,7 @@ impl Filesystem for Server {
                 }
                 Ok(())
             });
-            match done {
-                Ok(()) => reply.ok(),
-                Err(code) => reply.error(errno(code)),
-            }
+            send(reply, done, |reply, ()| reply.ok());
         });
     }
 
@@ -724,26 +606,24 @@ impl Filesystem for Server {
                 }
                 Ok(())
             });
-            match done {
-                Ok(()) => reply.ok(),
-                Err(code) => reply.error(errno(code)),
-            }
+            send(reply, done, |reply, ()| reply.ok());
         });
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        answer(|| match self.0.space() {
-            Ok(space) => reply.statfs(
-                space.blocks.0,
-                space.blocks.1,
-                space.blocks.2,
-                space.files.0,
-                space.files.1,
-                space.block,
-                255,
-                space.fragment,
-            ),
-            Err(code) => reply.error(errno(code)),
+        answer(|| {
+            send(reply, self.0.space(), |reply, space| {
+                reply.statfs(
+                    space.blocks.0,
+                    space.blocks.1,
+                    space.blocks.2,
+                    space.files.0,
+                    space.files.1,
+                    space.block,
+                    255,
+                    space.fragment,
+                )
+            })
         });
     }
 
@@ -806,21 +686,5 @@ fn caller(request: &Request, umask: u32) -> Caller {
         uid: request.uid(),
         gid: request.gid(),
         umask,
-    }
-}
-
-fn sized(reply: ReplyXattr, size: u32, value: std::result::Result<Vec<u8>, Code>) {
-    match value {
-        Ok(value) => {
-            let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
-            if size == 0 {
-                reply.size(length);
-            } else if length > size {
-                reply.error(Errno::ERANGE);
-            } else {
-                reply.data(&value);
-            }
-        }
-        Err(code) => reply.error(errno(code)),
     }
 }

@@ -120,17 +120,7 @@ impl Overlay {
             }]);
             *lock(&node.list) = Some(Listing::default());
         }
-        listing.put(
-            &name,
-            Slot {
-                position: 0,
-                kind: stat.kind(),
-                ino: stat.ino,
-                level: UPPER,
-                node: node.id,
-                beneath: old.is_some_and(|old| old.beneath),
-            },
-        );
+        listing.put(&name, Slot::made(&stat, node.id, old));
         drop(listed);
         if let Some(file) = file {
             *lock(&node.data) = Some(Data {
@@ -275,17 +265,7 @@ impl Overlay {
         node.add_name(parent, &name);
         drop(place);
         self.table.link(node, (stat.dev, stat.ino));
-        listing.put(
-            &name,
-            Slot {
-                position: 0,
-                kind: stat.kind(),
-                ino: stat.ino,
-                level: UPPER,
-                node: node.id,
-                beneath: old.is_some_and(|old| old.beneath),
-            },
-        );
+        listing.put(&name, Slot::made(&stat, node.id, old));
         drop(listed);
         let shown = self.present(node, stat)?;
         let node = self.table.told(node.id).ok_or(Code(libc::ESTALE))?;

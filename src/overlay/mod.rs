@@ -23,6 +23,7 @@ mod make;
 mod node;
 mod remove;
 mod rename;
+mod reply;
 #[cfg(test)]
 pub(crate) mod tests;
 mod xattrs;

@@ -110,6 +110,19 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// What was just made in the upper for `node`, in place of `old`.
+    pub(super) fn made(stat: &Stat, node: u64, old: Option<Self>) -> Self {
+        Self {
+            // Chosen when it is put into its listing.
+            position: 0,
+            kind: stat.kind(),
+            ino: stat.ino,
+            level: UPPER,
+            node,
+            beneath: old.is_some_and(|old| old.beneath),
+        }
+    }
+
     /// Whether the name is only there to hide what lies beneath.
     pub(super) fn is_whiteout(&self) -> bool {
         self.kind == 0

@@ -18,6 +18,7 @@ use super::staging::Staging;
 use crate::base::failpoint::failpoint;
 use crate::base::fs as files;
 use crate::base::{Context as _, Error, Hint as _, Kind, Result};
+use crate::config::dirs::Dirs;
 use crate::spec::digest::{Algorithm, Digest};
 
 const CHUNK: usize = 256 << 10;
@@ -26,6 +27,8 @@ const CHUNK: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub struct Blobs {
     dir: PathBuf,
+    /// Blob folders of others, only read.
+    others: Vec<PathBuf>,
     staging: Staging,
 }
 
@@ -91,16 +94,23 @@ impl Hasher {
 }
 
 impl Blobs {
-    pub(super) fn new(store: &Path, staging: Staging) -> Self {
+    pub(super) fn new(dirs: &Dirs, staging: Staging) -> Self {
         Self {
-            dir: store.join("blobs"),
+            dir: dirs.store().join("blobs"),
+            others: dirs.others.iter().map(|s| s.join("blobs")).collect(),
             staging,
         }
     }
 
-    /// Where the blob is or would be.
+    /// Where the blob is or would be: in our own store, else in the first other one that has it.
     pub fn path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(digest.algorithm().name()).join(digest.hex())
+        let below = Path::new(digest.algorithm().name()).join(digest.hex());
+        let own = self.dir.join(&below);
+        if self.others.is_empty() || own.exists() {
+            return own;
+        }
+        let mut others = self.others.iter().map(|dir| dir.join(&below));
+        others.find(|path| path.exists()).unwrap_or(own)
     }
 
     /// Its size in bytes, if it is there.
@@ -507,7 +517,8 @@ mod tests {
     use super::*;
 
     fn blobs(dir: &Path) -> Blobs {
-        Blobs::new(dir, Staging::new(dir))
+        let dirs = Dirs::new(dir.to_owned(), dir.to_owned());
+        Blobs::new(&dirs, Staging::new(dir))
     }
 
     fn claim(blobs: &Blobs, digest: &Digest, size: u64) -> BlobWriter {

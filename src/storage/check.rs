@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ impl Store {
         for path in self.layers().folders()? {
             // `None`: it was removed meanwhile, or has no record.
             let info = match layer::read_record(&path.join("layer.json")) {
-                Ok(Some(info)) if self.layers().path(&info.chain_id) == path => Ok(info),
+                Ok(Some(info)) if self.layers().own_path(&info.chain_id) == path => Ok(info),
                 Ok(Some(info)) => Err(Error::new(
                     ErrorKind::Corrupt,
                     format!("its record is that of layer {}", info.chain_id.short()),
@@ -222,7 +222,7 @@ impl Store {
         diff_id: &Digest,
         blob: &Digest,
     ) -> Result<LayerInfo> {
-        let path = self.layers().path(&layer::chain_id(parent, diff_id));
+        let path = self.layers().own_path(&layer::chain_id(parent, diff_id));
         let aside = self.staging.dir()?;
         let old = aside.path().join("old");
         let had = match fs::rename(&path, &old) {
@@ -312,7 +312,7 @@ fn file_flaw(root: BorrowedFd<'_>, path: &[u8], content: &Content) -> Result<Opt
     }
 }
 
-fn hash(file: &mut File, algorithm: Algorithm) -> io::Result<Content> {
+fn hash(file: &mut dyn io::Read, algorithm: Algorithm) -> io::Result<Content> {
     let mut hasher = Hasher::new(algorithm);
     let mut buffer = vec![0; 256 << 10];
     let mut size = 0;

@@ -49,8 +49,8 @@ impl Store {
         let dir = dirs.store();
         let staging = Staging::new(&dir);
         Ok(Self {
-            blobs: Blobs::new(&dir, staging.clone()),
-            layers: Layers::new(&dir, staging.clone()),
+            blobs: Blobs::new(dirs, staging.clone()),
+            layers: Layers::new(dirs, staging.clone()),
             staging,
             choice,
             dir,

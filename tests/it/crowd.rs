@@ -1,6 +1,8 @@
 //! Many commands at once on one store.
 
-use crate::support::World;
+use std::time::{Duration, Instant};
+
+use crate::support::{World, peer};
 
 #[test]
 fn fifty_runs_at_once_on_a_cold_store_all_work() {
@@ -146,4 +148,99 @@ fn fifty_commands_that_make_and_remove_the_same_things_all_end_well() {
         ]),
         "well"
     );
+}
+
+/// Pulls, removals, prunes and runs by eight at once; `CROWD=120` for two minutes of it.
+#[test]
+fn pulls_removals_and_prunes_at_once_break_nothing_and_leave_nothing() {
+    requires!("docker-registry");
+    let w = World::with_busybox();
+    let registry = w.registry(peer::Mode::Plain);
+    let plain = "--tls-verify=false";
+    let mut names = Vec::new();
+    for n in 0..4 {
+        // Two share a layer, two have another.
+        let base = format!("base{}", n % 2);
+        let script = format!("dd if=/dev/urandom of=/f{n} bs=64k count=8 2>/dev/null");
+        let from = if n < 2 { "busybox" } else { &base };
+        let run = [
+            "run",
+            "--name",
+            "m",
+            "--network",
+            "none",
+            from,
+            "sh",
+            "-c",
+            &script,
+        ];
+        w.ok(&run);
+        w.ok(&["commit", "-q", "m", &base]);
+        w.ok(&["rm", "m"]);
+        names.push(registry.image(&format!("crowd:{n}")));
+        w.ok(&["push", "-q", plain, &base, &names[n]]);
+    }
+    let seconds = std::env::var("CROWD").map_or(15, |s| s.parse().unwrap());
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let work = |worker: usize| {
+        let mut done = 0;
+        for turn in worker.. {
+            if Instant::now() >= until {
+                return done;
+            }
+            let name = &names[(turn * 7 + worker) % names.len()];
+            let out = match (turn + worker) % 6 {
+                0 | 1 => w.run(&["pull", "-q", plain, name]).code(0),
+                2 => {
+                    let run = ["run", "--rm", "--network", "none", plain, "-q"];
+                    // Removed between the pull and the start, it is told so, in these words.
+                    let out = w.run(&[&run[..], &[name, "echo", "fine"]].concat());
+                    assert!(
+                        out.code == 0 || out.stderr.contains("no such image"),
+                        "{out:?}"
+                    );
+                    out
+                }
+                3 => {
+                    let out = w.run(&["rmi", "-f", name]);
+                    let gone = out.code == 1 && out.stderr.contains("no such image");
+                    let used = out.code == 2 && out.stderr.contains("is used by container");
+                    assert!(out.code == 0 || gone || used, "{out:?}");
+                    out
+                }
+                4 => w.run(&["image", "prune", "-af"]).code(0),
+                _ => w.run(&["system", "prune", "-f"]).code(0),
+            };
+            for ours in [
+                "damaged",
+                "not in the store",
+                "panicked",
+                "internal",
+                "No such file",
+            ] {
+                assert!(!out.stderr.contains(ours), "{out:?}");
+            }
+            done += 1;
+        }
+        done
+    };
+    let done: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..8).map(|n| scope.spawn(move || work(n))).collect();
+        workers.into_iter().map(|w| w.join().unwrap()).sum()
+    });
+    eprintln!("{done} commands in {seconds} s");
+    assert!(done > 16);
+    w.ok(&["rmi", "-af"]);
+    w.ok(&["system", "prune", "-af", "--volumes"]);
+    let left = w.run(&["system", "check", "--max", "0"]).code(0);
+    assert_eq!(left.stdout, "");
+    for part in ["layers", "blobs/sha256", "images", "staging", "trash"] {
+        let dir = w.data().join("store").join(part);
+        let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let left: Vec<_> = names
+            .map(|e| e.file_name().into_string().unwrap())
+            .filter(|n| !n.starts_with('.'))
+            .collect();
+        assert!(left.is_empty(), "{part}: {left:?}");
+    }
 }

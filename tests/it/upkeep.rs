@@ -465,3 +465,134 @@ fn bytes(text: &str) -> u64 {
     };
     (number * unit) as u64
 }
+
+/// Runs with the store of another world beside its own.
+fn with<'a>(other: &'a World, args: &[&'a str]) -> Vec<String> {
+    let option = format!("additionalimagestore={}", other.data().display());
+    let mut all = vec!["--storage-opt".to_owned(), option];
+    all.extend(args.iter().map(|a| (*a).to_owned()));
+    all
+}
+
+#[test]
+fn images_of_another_store_are_used_and_never_written() {
+    let shared = World::with_busybox();
+    let before = du(&shared, &[&shared.data().join("store")]);
+    // Nothing in it may be written, by the kernel's word.
+    let set = |mode: &str| {
+        let data = shared.data();
+        shared.ok(&["unshare", "chmod", "-R", mode, data.to_str().unwrap()]);
+    };
+    set("a-w");
+    let w = World::new();
+    let list = w.ok(&with(
+        &shared,
+        &["images", "--format", "{{.Repository}} {{.ReadOnly}}"],
+    ));
+    assert_eq!(list, "localhost/busybox true");
+    assert_eq!(w.ok(&["images", "-q"]), "");
+    let json = w.ok(&with(&shared, &["images", "--format", "json"]));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["ReadOnly"], true);
+    let filter = |value: &str| {
+        let filter = format!("readonly={value}");
+        w.ok(&with(&shared, &["images", "-q", "--filter", &filter]))
+    };
+    assert_eq!((filter("true").len(), filter("false").len()), (12, 0));
+    let run = [
+        "run",
+        "--name",
+        "c",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x >/f; cat /f",
+    ];
+    assert_eq!(w.ok(&with(&shared, &run)), "x");
+    w.run(&with(&shared, &["rmi", "-f", "busybox"]))
+        .code(125)
+        .says("read-only store");
+    w.ok(&with(&shared, &["image", "prune", "-af"]));
+    // A name of our own for it, and an image of our own on top of it.
+    w.ok(&with(&shared, &["tag", "busybox", "mine"]));
+    w.ok(&with(&shared, &["commit", "-q", "c", "built"]));
+    let list = w.ok(&with(
+        &shared,
+        &["images", "--format", "{{.Repository}} {{.ReadOnly}}"],
+    ));
+    assert!(list.contains("localhost/built false"), "{list}");
+    let run = ["run", "--rm", "--network", "none", "built", "cat", "/f"];
+    assert_eq!(w.ok(&with(&shared, &run)), "x");
+    let save = ["save", "-q", "-o", "both.tar", "built", "busybox"];
+    w.ok(&with(&shared, &save));
+    let outcome = w.run(&with(&shared, &["system", "check", "--max", "0"]));
+    assert_eq!(outcome.stdout, "");
+    w.ok(&with(&shared, &["untag", "mine"]));
+    w.ok(&with(&shared, &["rm", "c"]));
+    w.ok(&with(&shared, &["rmi", "built"]));
+    w.ok(&with(&shared, &["system", "prune", "-af"]));
+    assert_eq!(w.ok(&["images", "-aq"]), "");
+    // storage.conf says the same.
+    let conf = w.path().join("storage.conf");
+    let text = format!(
+        "[storage]\ndriver = \"overlay\"\n[storage.options]\nadditionalimagestores = [\"{}\"]\n",
+        shared.data().join("store").display()
+    );
+    fs::write(&conf, text).unwrap();
+    let mut command = w.command(&["images", "-q"]);
+    let out = command
+        .env("CONTAINERS_STORAGE_CONF", &conf)
+        .output()
+        .unwrap();
+    assert_eq!(out.stdout.len(), 13, "{out:?}");
+    // A share that is away is passed over.
+    w.ok(&["--storage-opt", "additionalimagestore=/nowhere", "images"]);
+    w.run(&["--storage-opt", "size=1g", "images"])
+        .code(125)
+        .says("additionalimagestore");
+    set("u+w");
+    assert_eq!(du(&shared, &[&shared.data().join("store")]), before);
+    works(&shared);
+}
+
+#[test]
+fn layers_for_others_keep_every_owner_beside_the_files() {
+    requires_subids!();
+    let w = World::new();
+    let mask = ["--storage-opt", "force_mask=shared"];
+    let file = crate::support::fixture::busybox_file(w.path());
+    let import = ["import", "-q", file.to_str().unwrap(), "busybox"];
+    w.ok(&[&mask[..], &import].concat());
+    let record = layer(&w).join("layer.json");
+    assert!(
+        fs::read_to_string(record)
+            .unwrap()
+            .contains("\"squashed\":true")
+    );
+    // Every owner comes from its attribute: also for whoever sees another one on the disk.
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "stat",
+        "-c",
+        "%u:%g",
+        "/",
+        "/bin/busybox",
+    ];
+    assert_eq!(w.ok(&run), "0:0\n0:0");
+    let out = Command::new("getfattr")
+        .args(["-n", "user.coracle.owner", "--only-values"])
+        .arg(layer(&w).join("diff/bin/busybox"))
+        .output();
+    if let Ok(out) = out {
+        assert!(out.stdout.starts_with(b"0:0:"), "{out:?}");
+    }
+    w.run(&["--storage-opt", "force_mask=0700", "images"])
+        .code(125)
+        .says("force_mask");
+}

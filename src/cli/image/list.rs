@@ -260,7 +260,8 @@ fn value(row: &Row<'_>, args: &ImagesArgs, is_docker: bool) -> Value {
         },
         "Labels": record.config.config.labels,
         "Dangling": row.listed.is_dangling(),
-        "ReadOnly": false,
+        "ReadOnly": row.listed.read_only,
+        "IsManifestList": record.list.is_some(),
         "ParentId": record.parent.as_ref().map(|p| p.hex().to_owned()).unwrap_or_default(),
         "Arch": record.config.architecture,
         "Os": record.config.os,
@@ -270,7 +271,7 @@ fn value(row: &Row<'_>, args: &ImagesArgs, is_docker: bool) -> Value {
 /// podman's `--format json`.
 fn machine(listed: &Listed) -> Value {
     let record = &listed.record;
-    json!({
+    let mut value = json!({
         "Id": record.id.hex(),
         "ParentId": record.parent.as_ref().map(|p| p.hex().to_owned()).unwrap_or_default(),
         "RepoTags": names(listed),
@@ -288,5 +289,15 @@ fn machine(listed: &Listed) -> Value {
         "Dangling": listed.is_dangling(),
         "Created": record.created().seconds(),
         "CreatedAt": record.created().rfc3339(),
-    })
+    });
+    // podman leaves them out where they are false.
+    for (key, holds) in [
+        ("ReadOnly", listed.read_only),
+        ("IsManifestList", record.list.is_some()),
+    ] {
+        if holds {
+            value[key] = true.into();
+        }
+    }
+    value
 }

@@ -13,7 +13,7 @@ use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::config::containers_conf;
 use crate::image::ImageRecord;
-use crate::operations::image::{Ensure, ensure};
+use crate::operations::image::{self, Ensure, ensure};
 use crate::operations::session::Session;
 use crate::runtime::userns::{self, Entered, Want};
 use crate::runtime::{capabilities, generate};
@@ -174,6 +174,16 @@ pub fn create(
         }
     };
     failpoint("create::recorded")?;
+    if let Some(found) = &found
+        && !image::is_kept(session, &found.record)?
+    {
+        drop(containers.remove(&container));
+        return Err(Error::not_found(format!(
+            "no such image: {:?} was removed meanwhile",
+            container.record.options.image
+        ))
+        .hint("try again"));
+    }
     made.keep();
     if let Some(file) = &container.record.options.cidfile
         && let Err(e) = write_cidfile(file, &container)

@@ -40,6 +40,7 @@ pub fn list(session: &Session) -> Result<Vec<Listed>> {
                 containers: users.get(&record.id).map_or(0, Vec::len),
                 has_children: parents.contains(&record.id)
                     || record.manifests.iter().any(|m| members.contains(&m.digest)),
+                read_only: images.is_read_only(&record.id),
                 tags,
                 digests,
                 record,

@@ -115,6 +115,20 @@ pub fn lookup_any(session: &Session, text: &str) -> Result<Found> {
     }
 }
 
+/// Whether an image that was found is here still. Asked when a container with it is on record: from
+/// then on whoever removes images sees that it is in use, and looks again after the removal.
+///
+/// # Errors
+/// `Invalid` for an unknown driver.
+pub fn is_kept(session: &Session, record: &crate::image::ImageRecord) -> Result<bool> {
+    let store = store(session)?;
+    let here = |layer: &crate::image::LayerRecord| {
+        let layers = store.layers();
+        layers.has(&layer.chain_id) || layers.is_lazy(&layer.chain_id)
+    };
+    Ok(images(session).has(&record.id) && record.layers.last().is_none_or(here))
+}
+
 /// Sees that a found image is for the platform that `--platform` names.
 ///
 /// # Errors

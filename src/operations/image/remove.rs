@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use crate::base::fs as files;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::image::filter::Listed;
+use crate::image::store::read_only;
 use crate::image::{Found, Images, Names};
 use crate::operations::session::Session;
 use crate::spec::digest::Digest;
@@ -63,6 +64,18 @@ pub fn remove(session: &Session, text: &str, options: Options) -> Result<Vec<Rem
     })?;
     let names = images.names()?;
     let mut gone = Vec::new();
+    if images.is_read_only(&found.record.id) {
+        // A name that was given here can go.
+        let own = found.name.iter().cloned().collect::<Vec<_>>();
+        let own = images.untag(&own)?;
+        if own.is_empty() {
+            return Err(read_only(&found.record.id));
+        }
+        return Ok(own
+            .iter()
+            .map(|name| Removed::Untagged(name.to_string()))
+            .collect());
+    }
     if let Some(name) = &found.name
         && keeps_other_names(&names, &found, name)
     {
@@ -123,6 +136,10 @@ pub fn remove(session: &Session, text: &str, options: Options) -> Result<Vec<Rem
 pub fn remove_all_names(session: &Session, id: &str, options: Options) -> Result<Vec<Removed>> {
     let images = super::images(session);
     let found = images.find_named(id, &[])?;
+    if images.is_read_only(&found.record.id) {
+        // Not ours: `rmi --all` is about our own.
+        return Ok(Vec::new());
+    }
     let own: Vec<Reference> = images.names()?.of(&found.record.id).cloned().collect();
     release_users(session, &found, id, options)?;
     let mut gone: Vec<Removed> = images
@@ -179,7 +196,28 @@ fn untag(
 }
 
 fn delete(session: &Session, id: &Digest, gone: &mut Vec<Removed>) -> Result<()> {
-    if let Some(names) = super::images(session).remove(id)? {
+    let images = super::images(session);
+    let Ok(record) = images.get(id) else {
+        return Ok(());
+    };
+    let index = images.own_names()?;
+    if let Some(names) = images.remove(id)? {
+        // A container may have been made since somebody looked; one made from now on finds nothing.
+        if let Some(user) = super::list::users(session)?
+            .remove(id)
+            .and_then(|u| u.into_iter().next())
+        {
+            let entries: Vec<_> = names
+                .into_iter()
+                .filter_map(|name| Some((name.clone(), index.0.get(&name)?.clone())))
+                .collect();
+            images.add(&record, &entries)?;
+            return Err(Error::new(
+                Kind::InUse,
+                format!("image {} is used by container {}", id.short(), user.name()),
+            )
+            .exit_code(IN_USE));
+        }
         let first = names.first().map(ToString::to_string).unwrap_or_default();
         super::events::note(session, "remove", id, &first);
         gone.extend(names.iter().map(|n| Removed::Untagged(n.to_string())));
@@ -257,6 +295,7 @@ pub fn prune(
     all: bool,
     wanted: &dyn Fn(&Listed) -> Result<bool>,
 ) -> Result<Pruned> {
+    let images = super::images(session);
     let mut pruned = Pruned::default();
     super::enter_store(session)?;
     // Removing an image may leave the one below it dangling: until nothing changes.
@@ -268,8 +307,13 @@ pub fn prune(
             } else {
                 image.is_dangling()
             };
-            if candidate && image.containers == 0 && wanted(&image)? {
-                delete(session, &image.record.id, &mut pruned.lines)?;
+            let own = !images.is_read_only(&image.record.id);
+            if own && candidate && image.containers == 0 && wanted(&image)? {
+                match delete(session, &image.record.id, &mut pruned.lines) {
+                    // A container was just made of it.
+                    Err(e) if e.kind() == Kind::InUse => continue,
+                    other => other?,
+                }
                 pruned.images.push(image.record.id);
                 progress = true;
             }

@@ -44,7 +44,7 @@ const ORIGIN: &str = "origin.json";
 impl Layers {
     /// The folder of a layer that is not all here, there or not.
     fn lazy_path(&self, chain: &Digest) -> PathBuf {
-        let name = self.path(chain);
+        let name = self.own_path(chain);
         let root = self.dir.with_file_name("lazy");
         root.join(name.file_name().unwrap_or_default())
     }

@@ -26,6 +26,7 @@ use crate::base::failpoint::failpoint;
 use crate::base::fs as files;
 use crate::base::time::Timestamp;
 use crate::base::{Context as _, Error, Hint as _, Kind, Result, parallel};
+use crate::config::dirs::Dirs;
 use crate::spec::digest::{Algorithm, Digest};
 use crate::spec::idmap::IdMaps;
 use crate::sys::at;
@@ -43,6 +44,10 @@ const MAX_CHAIN: usize = 500;
 #[derive(Clone, Debug)]
 pub struct Layers {
     dir: PathBuf,
+    /// Layer folders of others, only read.
+    others: Vec<PathBuf>,
+    /// Owners are kept beside the files, for users who do not have our ids.
+    shared: bool,
     staging: Staging,
 }
 
@@ -123,15 +128,33 @@ pub fn chain_id(parent: Option<&Digest>, diff_id: &Digest) -> Digest {
 }
 
 impl Layers {
-    pub(super) fn new(store: &Path, staging: Staging) -> Self {
+    pub(super) fn new(dirs: &Dirs, staging: Staging) -> Self {
         Self {
-            dir: store.join("layers"),
+            dir: dirs.store().join("layers"),
+            others: dirs.others.iter().map(|s| s.join("layers")).collect(),
+            shared: dirs.shared,
             staging,
         }
     }
 
-    /// The layer's folder, there or not.
+    /// The layer's folder, there or not: our own, else that of the first other store that has it.
     pub fn path(&self, chain: &Digest) -> PathBuf {
+        let own = self.own_path(chain);
+        if self.others.is_empty() || own.exists() {
+            return own;
+        }
+        let name = own.file_name().unwrap_or_default();
+        let mut others = self.others.iter().map(|dir| dir.join(name));
+        others.find(|path| path.exists()).unwrap_or(own)
+    }
+
+    /// Whether only a store of others has it.
+    pub fn is_foreign(&self, chain: &Digest) -> bool {
+        !self.others.is_empty() && !self.own_path(chain).exists() && self.has(chain)
+    }
+
+    /// The layer's folder in our own store, there or not.
+    pub(super) fn own_path(&self, chain: &Digest) -> PathBuf {
         // A chain of SHA-512 diff ids may begin with one: the name tells which.
         match chain.algorithm() {
             crate::spec::digest::Algorithm::Sha256 => self.dir.join(chain.hex()),
@@ -276,16 +299,16 @@ impl Layers {
             None => Vec::new(),
         };
         let algorithm = what.diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
-        let squashed = is_single();
+        let squashed = self.shared || is_single();
         let staged = self.staging.dir()?;
         failpoint("layer::staged")?;
         at::mkdir(staged.as_fd(), b"diff", 0o700)?;
         let policy = Policy {
             layer: true,
-            owners: if squashed {
-                Owners::Squash
-            } else {
-                Owners::Keep
+            owners: match (self.shared, squashed) {
+                (true, _) => Owners::Shared,
+                (false, true) => Owners::Squash,
+                (false, false) => Owners::Keep,
             },
             overwrite: true,
             root: true,
@@ -344,7 +367,8 @@ impl Layers {
 
     /// Whether some layer here may have been unpacked with one id.
     pub(super) fn has_squashed(&self) -> bool {
-        self.dir.join(SQUASHED).exists()
+        let mut all = std::iter::once(&self.dir).chain(&self.others);
+        all.any(|dir| dir.join(SQUASHED).exists())
     }
 
     /// Whether owners must be restored from attributes: a layer was unpacked with one id, and now
@@ -358,7 +382,7 @@ impl Layers {
     }
 
     fn publish(&self, staged: StagedDir, info: LayerInfo) -> Result<LayerInfo> {
-        let path = self.path(&info.chain_id);
+        let path = self.own_path(&info.chain_id);
         self.publish_as(staged, info, &path)
     }
 
@@ -386,7 +410,7 @@ impl Layers {
     /// Says that this process makes the layer; waits while another does.
     fn claim(&self, chain: &Digest) -> Result<File> {
         let dir = self.dir.join(".claims");
-        let name = self.path(chain);
+        let name = self.own_path(chain);
         let path = dir.join(name.file_name().unwrap_or_default());
         let what = || format!("cannot lock {}", path.display());
         loop {
@@ -427,7 +451,7 @@ impl Layers {
     /// What the kernel says.
     pub fn remove(&self, chain: &Digest) -> Result<()> {
         failpoint("layer::remove")?;
-        self.staging.discard(&self.path(chain))
+        self.staging.discard(&self.own_path(chain))
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) enum Owners<'a> {
     Fixed(u32, u32),
     /// The one id that we have; the true one is kept in an attribute.
     Squash,
+    /// As above, and root's is kept as well: for users who see our id as nobody's.
+    Shared,
 }
 
 /// How to unpack.
@@ -199,6 +201,7 @@ impl Extractor<'_> {
         at::removexattr(self.dirs.root(), c"system.posix_acl_default")?;
         at::removexattr(self.dirs.root(), c"system.posix_acl_access")?;
         at::fchmod(self.dirs.root(), 0o755)?;
+        self.keep_owner(self.dirs.root(), &Entry::new(b"", Kind::Dir))?;
         if let Some(top) = self.lower.first() {
             let meta = at::fstat(top.as_fd())?;
             dirs::take_after(self.dirs.root(), top.as_fd(), &meta)?;
@@ -529,7 +532,7 @@ impl Extractor<'_> {
         match self.policy.owners {
             Owners::Keep => Ok((entry.uid, entry.gid)),
             Owners::Fixed(uid, gid) => Ok((uid, gid)),
-            Owners::Squash => Ok((0, 0)),
+            Owners::Squash | Owners::Shared => Ok((0, 0)),
             Owners::Mapped(maps) => {
                 let pair = (
                     idmap::to_host(&maps.uids, entry.uid),
@@ -545,13 +548,17 @@ impl Extractor<'_> {
 
     /// New files are root's; in a tree in use, a set-gid folder may have given the group away.
     fn must_chown(&self, uid: u32, gid: u32) -> bool {
-        !matches!(self.policy.owners, Owners::Squash)
+        !matches!(self.policy.owners, Owners::Squash | Owners::Shared)
             && (!self.policy.layer || (uid, gid) != (0, 0))
     }
 
     fn true_owner(&self, entry: &Entry) -> Option<TrueOwner> {
-        let squash = matches!(self.policy.owners, Owners::Squash);
-        (squash && (entry.uid, entry.gid) != (0, 0)).then_some(TrueOwner {
+        let keep = match self.policy.owners {
+            Owners::Squash => (entry.uid, entry.gid) != (0, 0),
+            Owners::Shared => true,
+            _ => false,
+        };
+        keep.then_some(TrueOwner {
             uid: entry.uid,
             gid: entry.gid,
             mode: entry.mode,

@@ -40,7 +40,7 @@ pub(super) fn all(session: &Session, store: &Store, request: &Request) -> Result
     let bad_blobs = blobs(store, request, &known, &mut found)?;
     let (good, bad) = layers(store, request, &known, &bad_blobs, &mut found)?;
     images(store, &known, &bad_blobs, &good, &bad, &mut found);
-    containers(&known, &mut found)?;
+    containers(session, &known, &mut found)?;
     others(session, &mut found)?;
     Ok(found)
 }
@@ -121,13 +121,15 @@ fn unreadable(kind: Kind, remedy: Remedy) -> Remedy {
 }
 
 fn names(session: &Session, known: &Known, found: &mut Vec<Finding>) -> Result<()> {
-    match image::images(session).names() {
+    match image::images(session).own_names() {
         Ok(names) => {
+            let images = image::images(session);
             for (name, entry) in names.0 {
                 let damaged = found
                     .iter()
                     .any(|f| matches!(&f.remedy, Remedy::RemoveImage(id) if *id == entry.id));
-                if !known.images.contains_key(&entry.id) && !damaged {
+                let there = known.images.contains_key(&entry.id) || images.is_read_only(&entry.id);
+                if !there && !damaged {
                     found.push(Finding::new(
                         "name",
                         name.to_string(),
@@ -290,7 +292,7 @@ fn layers(
         }
     }
     for (chain, source) in &known.sources {
-        let missing = !good.contains(chain) && !bad.contains_key(chain);
+        let missing = !good.contains(chain) && !bad.contains_key(chain) && !elsewhere(store, chain);
         let by_image = known
             .images
             .values()
@@ -305,6 +307,11 @@ fn layers(
         }
     }
     Ok((good, bad))
+}
+
+/// Whether a layer is not ours to judge: in a store of others, or fetched file by file.
+fn elsewhere(store: &Store, chain: &Digest) -> bool {
+    store.layers().is_foreign(chain) || store.layers().is_lazy(chain)
 }
 
 fn renew(known: &Known, source: &LayerRecord, chain: &Digest) -> Remedy {
@@ -339,15 +346,14 @@ fn judge(
     if let Some(flaw) = store.layer_flaw(info) {
         return Some(flaw);
     }
-    if !quick && store.layers().has_recipe(&info.chain_id) {
-        let flaw = store.recipe_flaw(info);
-        return flaw.unwrap_or_else(|e| Some(e.one_line()));
-    }
-    let source = known.sources.get(&info.chain_id)?;
-    if quick || !usable(&source.digest) {
+    if quick {
         return None;
     }
-    let flaw = store.content_flaw(info, &source.digest);
+    let flaw = match known.sources.get(&info.chain_id) {
+        _ if store.layers().has_recipe(&info.chain_id) => store.recipe_flaw(info),
+        Some(source) if usable(&source.digest) => store.content_flaw(info, &source.digest),
+        _ => Ok(None),
+    };
     flaw.unwrap_or_else(|e| Some(e.one_line()))
 }
 
@@ -372,7 +378,7 @@ fn images(
             // One that came in parts has a recipe in place of its blob, one that is lazy not all yet.
             let parts =
                 good.contains(&layer.chain_id) && store.layers().has_recipe(&layer.chain_id);
-            if blob || parts || store.layers().is_lazy(&layer.chain_id) {
+            if blob || parts || elsewhere(store, &layer.chain_id) {
                 return None;
             }
             let name = layer.chain_id.short();
@@ -404,10 +410,12 @@ fn images(
     }
 }
 
-fn containers(known: &Known, found: &mut Vec<Finding>) -> Result<()> {
+fn containers(session: &Session, known: &Known, found: &mut Vec<Finding>) -> Result<()> {
+    let images = image::images(session);
     for container in &known.containers {
         if let Some(image) = &container.record.image
             && !known.images.contains_key(&image.id)
+            && !images.is_read_only(&image.id)
             && !known.blind
         {
             found.push(Finding::new(
