@@ -154,7 +154,7 @@ impl Filesystem for Server {
                 reply,
                 self.node(ino).and_then(|node| self.0.attributes(&node)),
                 |reply, stat| reply.attr(&FOREVER, &shown(ino.0, &stat)),
-            )
+            );
         });
     }
 

@@ -74,7 +74,7 @@ pub fn run(args: AddArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         };
         vec![Addition::Files(
             args.what.iter().map(PathBuf::from).collect(),
-            spec,
+            Box::new(spec),
         )]
     } else {
         args.what.into_iter().map(Addition::Image).collect()

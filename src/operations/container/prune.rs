@@ -1,7 +1,7 @@
 //! `container prune`: containers that do not run.
 
 use super::reap;
-use super::remove::{RemoveOptions, remove};
+use super::remove::{RemoveOptions, remove, remove_with, used_by_any};
 use super::select;
 use super::summary::Summary;
 use crate::base::{Error, Kind, Result};
@@ -45,6 +45,8 @@ pub fn prune(session: &Session, filters: &[String]) -> Result<Pruned> {
         failures: bad,
         ..Pruned::default()
     };
+    // Those that nobody uses, which is nearly all, are not looked up one by one.
+    let used = used_by_any(&list);
     for mut container in list {
         let id = container.id().to_string();
         let outcome = (|| -> Result<bool> {
@@ -58,7 +60,11 @@ pub fn prune(session: &Session, filters: &[String]) -> Result<Pruned> {
             }
             enter(&session.dirs, Want::Default)?;
             let bytes = disk_usage(container.dir());
-            remove(session, container, &RemoveOptions::default())?;
+            let options = RemoveOptions::default();
+            match used.contains(&id) {
+                true => remove(session, container, &options)?,
+                false => remove_with(session, container, Vec::new(), &options)?,
+            };
             pruned.bytes += bytes;
             Ok(true)
         })();

@@ -1,5 +1,6 @@
 //! `rm`: a container with everything that is its own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::summary::Summary;
@@ -30,12 +31,27 @@ pub struct RemoveOptions {
 /// `InUse` when it runs and no force is used (exit code 2, as podman's), or when others use it.
 pub fn remove(
     session: &Session,
+    container: Container,
+    options: &RemoveOptions,
+) -> Result<Vec<String>> {
+    let others = dependents(session, &container)?;
+    remove_with(session, container, others, options)
+}
+
+/// As [`remove`], for a caller who knows which containers use this one: looking for them means to
+/// read every record.
+///
+/// # Errors
+/// As [`remove`].
+pub(super) fn remove_with(
+    session: &Session,
     mut container: Container,
+    others: Vec<Container>,
     options: &RemoveOptions,
 ) -> Result<Vec<String>> {
     let name = container.name().to_owned();
     let mut gone = Vec::new();
-    for other in dependents(session, &container)? {
+    for other in others {
         if !options.depend {
             return Err(Error::new(
                 Kind::InUse,
@@ -151,6 +167,24 @@ pub(super) fn remove_locked(session: &Session, container: &Container, volumes: b
         }
     }
     Ok(())
+}
+
+/// The ids of the containers that any of `all` uses.
+pub(super) fn used_by_any(all: &[Container]) -> BTreeSet<String> {
+    let ids = all.iter().flat_map(|container| {
+        let summary = Summary {
+            container: container.clone(),
+            state: State::Created,
+            status: None,
+            exit: None,
+            health: None,
+        };
+        let ids: Vec<String> = inspect::namespace_dependencies(&summary)
+            .map(ToString::to_string)
+            .collect();
+        ids
+    });
+    ids.collect()
 }
 
 /// Containers that use this one's namespaces.

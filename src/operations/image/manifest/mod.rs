@@ -63,7 +63,7 @@ pub enum Addition {
     /// An image, by name, `docker://NAME` or id.
     Image(String),
     /// Files, as an artifact.
-    Files(Vec<PathBuf>, ArtifactSpec),
+    Files(Vec<PathBuf>, Box<ArtifactSpec>),
 }
 
 /// Finds a list here.

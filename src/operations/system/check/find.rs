@@ -18,6 +18,7 @@ use crate::state::network::Networks;
 use crate::storage::layer::chain_of;
 use crate::storage::volume::Volumes;
 use crate::storage::{LayerInfo, Store};
+use crate::sys::process::Identity;
 
 /// What is needed, and what is here.
 struct Known {
@@ -446,7 +447,7 @@ fn containers(session: &Session, known: &Known, found: &mut Vec<Finding>) -> Res
                 Remedy::SetAside(container.dir().join("exit.json")),
             ));
         }
-        let init = status.and_then(|s| s.init).filter(|i| i.is_alive());
+        let init = status.and_then(|s| s.init).filter(Identity::is_alive);
         let root = init.map(|i| format!("/proc/{}/root/.", i.pid));
         if root.is_some_and(|root| mounts::is_dead(Path::new(&root))) {
             found.push(Finding::new(

@@ -11,7 +11,7 @@ use crate::operations::container::stop::{StopOptions, stop};
 use crate::operations::image;
 use crate::operations::session::Session;
 use crate::spec::digest::Digest;
-use crate::state::container::{Containers, Status, read_json, remove_tree};
+use crate::state::container::{Container, Containers, Status, read_json, remove_tree};
 use crate::storage::Store;
 use crate::storage::volume::Volumes;
 
@@ -101,7 +101,7 @@ fn in_use(why: impl Into<String>) -> Error {
 fn remove_image(session: &Session, request: &Request, id: &Digest) -> Result<String> {
     let users = find::users(session, id)?;
     if !users.is_empty() && !request.force {
-        let names: Vec<&str> = users.iter().map(|c| c.name()).collect();
+        let names: Vec<&str> = users.iter().map(Container::name).collect();
         return Err(in_use(format!("containers use it: {}", names.join(", ")))
             .hint("--force removes them, too; or bring it back with `coracle pull`"));
     }
