@@ -190,7 +190,7 @@ impl Filesystem for Server {
                 .node(ino)
                 .and_then(|node| self.0.change(&node, &change));
             send(reply, changed, |reply, stat| {
-                reply.attr(&FOREVER, &shown(ino.0, &stat))
+                reply.attr(&FOREVER, &shown(ino.0, &stat));
             });
         });
     }
@@ -409,7 +409,7 @@ impl Filesystem for Server {
                 .node(ino)
                 .and_then(|node| self.0.write(&node, offset, data, harmless));
             send(reply, written, |reply, n| {
-                reply.written(u32::try_from(n).unwrap_or(u32::MAX))
+                reply.written(u32::try_from(n).unwrap_or(u32::MAX));
             });
         });
     }
@@ -450,7 +450,7 @@ impl Filesystem for Server {
                 _ => Err(Code(libc::EINVAL)),
             };
             send(reply, found, |reply, place| {
-                reply.offset(i64::try_from(place).unwrap_or(i64::MAX))
+                reply.offset(i64::try_from(place).unwrap_or(i64::MAX));
             });
         });
     }
@@ -474,7 +474,7 @@ impl Filesystem for Server {
                     .copy_range((&from, offset_in), (&to, offset_out), length)
             });
             send(reply, copied, |reply, n| {
-                reply.written(u32::try_from(n).unwrap_or(u32::MAX))
+                reply.written(u32::try_from(n).unwrap_or(u32::MAX));
             });
         });
     }
@@ -622,8 +622,8 @@ impl Filesystem for Server {
                     space.block,
                     255,
                     space.fragment,
-                )
-            })
+                );
+            });
         });
     }
 

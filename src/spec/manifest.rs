@@ -201,6 +201,10 @@ pub struct Index {
 
 /// What a manifest address answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a document; a box would have to be opened everywhere"
+)]
 pub enum Document {
     /// An image.
     Manifest(Manifest),
