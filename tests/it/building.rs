@@ -99,6 +99,29 @@ fn independent_stages_run_side_by_side() {
 }
 
 #[test]
+fn the_same_step_of_two_stages_runs_once_even_without_the_cache() {
+    let world = World::with_busybox();
+    let run = "RUN --mount=type=cache,id=log,target=/l echo ran >> /l/log; sleep 1";
+    let text = format!(
+        "FROM busybox AS a\n{run}\nFROM busybox AS b\n{run}\nFROM busybox\n\
+         COPY --from=a /etc/group /1\nCOPY --from=b /etc/group /2\n"
+    );
+    let dir = context(&world, "c", &[("Dockerfile", &text)]);
+    let ran = || -> usize {
+        let mounts = std::fs::read_dir(world.data().join("store/build/mounts")).unwrap();
+        let mut logs = mounts.map(|e| e.unwrap().path().join("log"));
+        let log = logs.find(|p| p.exists()).unwrap();
+        std::fs::read_to_string(log).unwrap().lines().count()
+    };
+    build(&world, &dir, &["--jobs=2"]).code(0);
+    assert_eq!(ran(), 1);
+    build(&world, &dir, &["--jobs=2", "--no-cache"]).code(0);
+    assert_eq!(ran(), 2);
+    build(&world, &dir, &["--jobs=2"]).code(0);
+    assert_eq!(ran(), 2);
+}
+
+#[test]
 fn builds_at_the_same_time_run_a_step_once() {
     let world = World::with_busybox();
     let text = "FROM busybox\nRUN --mount=type=cache,id=log,target=/l echo ran >> /l/log; sleep 1; echo x > /x\n\

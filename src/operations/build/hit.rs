@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::cache::{Cache, Claim};
+use super::cache::{Cache, Claim, StepRecord};
 use super::copying::why;
 use super::job::Answer;
 use super::schedule::At;
 use crate::base::Result;
+use crate::base::time::Timestamp;
 use crate::image::LayerRecord;
 use crate::spec::digest::Digest;
 
@@ -34,12 +35,14 @@ pub struct Todo {
 /// # Errors
 /// What the kernel says. A cache elsewhere that fails is only worth a word.
 pub(super) fn known(at: &At<'_>, key: Key) -> Result<Known> {
-    if let Some(answer) = here(at, &key.0)? {
+    if let Some(answer) = here(at, &key.0, None)? {
         return Ok(Known::Answer(answer));
     }
+    let asked = Timestamp::now();
     let claim = at.schedule.cache.claim(&key.0)?;
-    // Another build may have made it while we waited.
-    if let Some(answer) = here(at, &key.0)? {
+    // Another stage or build may have made it while we waited: what is that new counts even where
+    // the cache does not.
+    if let Some(answer) = here(at, &key.0, Some(asked))? {
         return Ok(Known::Answer(answer));
     }
     if let Some(answer) = elsewhere(at, &key)? {
@@ -52,20 +55,23 @@ pub(super) fn known(at: &At<'_>, key: Key) -> Result<Known> {
     }))
 }
 
-/// The answer that the store's cache has.
-fn here(at: &At<'_>, key: &Digest) -> Result<Option<Answer>> {
-    if at.fresh {
+/// The answer that the store's cache has. Where the cache does not count, only what was made after
+/// `asked` is one.
+fn here(at: &At<'_>, key: &Digest, asked: Option<Timestamp>) -> Result<Option<Answer>> {
+    if at.fresh && asked.is_none() {
         return Ok(None);
     }
     let schedule = at.schedule;
     let found = schedule.cache.get(schedule.store, key, at.state.top())?;
-    Ok(found
-        .filter(|record| schedule.is_young(record))
-        .map(|record| Answer::Step {
-            record: Box::new(record),
-            cached: true,
-            why: Vec::new(),
-        }))
+    let counts = |record: &StepRecord| match at.fresh {
+        true => asked.is_some_and(|asked| record.created >= asked),
+        false => schedule.is_young(record),
+    };
+    Ok(found.filter(counts).map(|record| Answer::Step {
+        record: Box::new(record),
+        cached: true,
+        why: Vec::new(),
+    }))
 }
 
 /// The answer that a cache elsewhere has: its layer comes here.
