@@ -455,7 +455,7 @@ impl Lazy {
                     }
                 }
             }
-            std::thread::sleep(pause);
+            crate::sys::process::pause(pause);
             pause = (pause * 2).min(PAUSE.1);
         }
     }

@@ -318,8 +318,7 @@ fn decrypt(document: &[u8], passphrase: &[u8]) -> Result<Vec<u8>> {
     let Scrypt { n, r, p } = document.kdf.params;
     // 128 · N · r bytes of memory: 32 MiB as cosign makes them.
     if !n.is_power_of_two()
-        || n < 2
-        || n > 1 << 18
+        || !(2..=1 << 18).contains(&n)
         || !(1..=16).contains(&r)
         || !(1..=16).contains(&p)
     {
