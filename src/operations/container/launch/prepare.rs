@@ -86,7 +86,10 @@ pub fn spare(maps: &IdMaps) -> Result<Ready> {
 /// The settings of a network that nobody gave any for: those of containers.conf.
 fn plain(maps: &IdMaps) -> namespace::Settings {
     // A damaged file is told by whoever reads more of it.
-    let sysctls = containers_conf::load().map_or_else(|_| BTreeMap::new(), |c| c.sysctls());
+    let sysctls = containers_conf::load().map_or_else(
+        |_| BTreeMap::new(),
+        containers_conf::ContainersConf::sysctls,
+    );
     namespace::Settings::new(&sysctls, last_id(maps))
 }
 
