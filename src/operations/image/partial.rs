@@ -186,7 +186,7 @@ impl Parts {
     /// # Errors
     /// `Corrupt` when the archive is another than the image says; what the registry says.
     pub fn unpack<'a>(
-        &'a self,
+        &self,
         store: &Store,
         (layer, parent): (&LayerRecord, Option<&Digest>),
         blob: &mut dyn FnMut(Vec<(u64, u64)>) -> Box<dyn Read + Send + 'a>,

@@ -159,10 +159,13 @@ impl Crc {
     }
 }
 
+/// Opens the content of the file with that path.
+type Opener<'a> = Box<dyn FnMut(&[u8]) -> Result<std::fs::File> + Send + 'a>;
+
 /// An archive put together from its recipe and the content of its files.
 pub struct Assembly<'a> {
     lines: io::BufReader<Box<dyn Read + Send + 'a>>,
-    open: Box<dyn FnMut(&[u8]) -> Result<std::fs::File> + Send + 'a>,
+    open: Opener<'a>,
     now: Now,
 }
 

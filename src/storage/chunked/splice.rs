@@ -126,13 +126,16 @@ impl Item {
     }
 }
 
+/// Opens a file that is here already and has an entry's content.
+type Opener<'a> = Box<dyn FnMut(&Item) -> Result<File> + Send + 'a>;
+
 /// Reads the archive that a [`Plan`] describes.
 pub struct Splice<'a, R> {
     table: &'a Table,
     parts: VecDeque<Part>,
     /// The planned ranges, one behind the other.
     blob: R,
-    open: Box<dyn FnMut(&Item) -> Result<File> + Send + 'a>,
+    open: Opener<'a>,
     now: Now,
     recipe: Recipe,
     crc: Crc,

@@ -418,7 +418,7 @@ impl<W: Write> Packer<W> {
             ZSTD_POSITION.to_owned(),
             format!("{position}:{}:{}:{KIND}", table.len(), plain.len()),
         );
-        let mut footer = vec![
+        let mut footer = [
             position,
             table.len() as u64,
             plain.len() as u64,

@@ -105,14 +105,20 @@ pub struct Unpack<'a> {
     pub limits: Limits,
 }
 
+/// Finds a file with the content of the entry with that clean path.
+pub type Reuse<'a> = &'a dyn Fn(&[u8]) -> Option<File>;
+
+/// Puts files beside the tree in that folder.
+pub type Finishing<'a> = &'a dyn Fn(&Path) -> Result<()>;
+
 /// What is known of a layer besides its stream.
 #[derive(Clone, Copy, Default)]
 pub struct Beside<'a> {
     /// Finds a file of this file system that has the content of the entry with that clean path:
     /// then the blocks are shared where that can be.
-    pub reuse: Option<&'a dyn Fn(&[u8]) -> Option<File>>,
+    pub reuse: Option<Reuse<'a>>,
     /// Puts more files beside the tree, before the layer gets its name.
-    pub finish: Option<&'a dyn Fn(&Path) -> Result<()>>,
+    pub finish: Option<Finishing<'a>>,
 }
 
 /// The chain id of `diff_id` on `parent`.
