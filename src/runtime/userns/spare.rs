@@ -5,11 +5,12 @@
 //! Nobody depends on it: a command whom nobody answers within [`PATIENCE`] makes its own.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::base::Result;
+use crate::base::{Context as _, Result};
 use crate::config::dirs::Dirs;
 use crate::spec::idmap::IdMaps;
 use crate::sys::process::pause;
@@ -95,6 +96,14 @@ fn path(runtime: &Path) -> PathBuf {
     runtime.join("userns.sock")
 }
 
+/// Listens for the owner of the folder alone, whatever the mask of the command was.
+fn listen(path: &Path) -> Result<OwnedFd> {
+    let listener = fd::listen_packets(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .what(|| format!("cannot keep {} from others", path.display()))?;
+    Ok(listener)
+}
+
 /// The holder's side.
 pub(super) struct Shelf {
     /// `None` when nothing is kept, or nobody could ask.
@@ -112,7 +121,7 @@ impl Shelf {
         // One of a holder before this one, whose record was replaced.
         drop(std::fs::remove_file(&path));
         Self {
-            listener: MAKE.get().and_then(|_| fd::listen_packets(&path).ok()),
+            listener: MAKE.get().and_then(|_| listen(&path).ok()),
             maps,
             ready: None,
             rest: 0,

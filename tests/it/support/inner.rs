@@ -11,7 +11,13 @@ pub fn run(name: &str, more: &[&str]) {
         .tempdir_in("/var/tmp")
         .unwrap();
     let copy = temp.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // By a process of its own: one that another thread forks meanwhile would keep the file open for
+    // writing, and what is open for writing is not executed.
+    let copied = Command::new("cp")
+        .arg(std::env::current_exe().unwrap())
+        .arg(&copy)
+        .status();
+    assert!(copied.unwrap().success());
     let outer = |program: &str| {
         let mut command = if rustix::process::geteuid().is_root() {
             let mut command = Command::new("setpriv");
