@@ -42,7 +42,7 @@ pub(super) fn all(session: &Session, store: &Store, request: &Request) -> Result
     let (good, bad) = layers(store, request, &known, &bad_blobs, &mut found)?;
     images(store, &known, &bad_blobs, &good, &bad, &mut found);
     containers(session, &known, &mut found)?;
-    others(session, &mut found)?;
+    others(session, request, &mut found)?;
     Ok(found)
 }
 
@@ -462,7 +462,7 @@ fn containers(session: &Session, known: &Known, found: &mut Vec<Finding>) -> Res
 }
 
 /// Volumes, networks, secrets, and what the build cache notes.
-fn others(session: &Session, found: &mut Vec<Finding>) -> Result<()> {
+fn others(session: &Session, request: &Request, found: &mut Vec<Finding>) -> Result<()> {
     let volumes = Volumes::new(&session.dirs);
     for (name, record) in volumes.examine()? {
         let (flaw, kind) = match record {
@@ -489,12 +489,13 @@ fn others(session: &Session, found: &mut Vec<Finding>) -> Result<()> {
         }
     }
     for path in json_files(&session.dirs.store().join("build/steps")) {
-        if !is_json(&path) {
+        // What a build has not flushed when the power goes counts as no entry: the step runs again.
+        if !is_json(&path) && is_older(&path, request.max) {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             found.push(Finding::new(
                 "build step",
                 name.get(..12).unwrap_or(&name),
-                "its record is damaged",
+                "its record was cut short",
                 Remedy::ClearAway(path.clone()),
             ));
         }
