@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use crate::own_host::sees;
 use crate::support::World;
 use crate::support::peer::{free_port, wait_for};
 
@@ -287,23 +288,6 @@ fn own_address() -> Option<IpAddr> {
     socket.connect("198.51.100.1:9").ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_loopback()).then_some(address)
-}
-
-/// Whether a container has a connection from an address.
-fn sees(world: &World, name: &str, address: IpAddr) -> bool {
-    let IpAddr::V4(v4) = address else {
-        return false;
-    };
-    let mut octets = v4.octets();
-    octets.reverse();
-    let hex = octets.map(|b| format!("{b:02X}")).concat();
-    let table = sh(world, name, "cat /proc/net/tcp /proc/net/tcp6");
-    // Remote address and port; IPv4 in IPv6's clothes ends alike. 01: established.
-    table.lines().any(|l| {
-        let words: Vec<&str> = l.split_ascii_whitespace().collect();
-        let remote = words.get(2).and_then(|w| w.split(':').next());
-        remote.is_some_and(|r| r.ends_with(&hex)) && words.get(3) == Some(&"01")
-    })
 }
 
 #[test]

@@ -452,7 +452,7 @@ fn clients_from_elsewhere_keep_their_address_by_both_families() {
 }
 
 /// Whether a container has an established connection from an address.
-fn sees(world: &World, name: &str, address: IpAddr) -> bool {
+pub fn sees(world: &World, name: &str, address: IpAddr) -> bool {
     let octets = match address {
         IpAddr::V4(a) => a.octets().to_vec(),
         IpAddr::V6(a) => a.octets().to_vec(),

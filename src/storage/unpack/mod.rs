@@ -105,17 +105,7 @@ pub(super) fn unpack<R: BufRead>(
     lower: &[OwnedFd],
     policy: &Policy<'_>,
 ) -> Result<Summary> {
-    let mut extractor = Extractor {
-        policy,
-        dirs: Dirs::new(root),
-        lower,
-        late: HashMap::new(),
-        marked: Vec::new(),
-        umask: umask(),
-        summary: Summary::default(),
-        mark: None,
-    };
-    extractor.begin()?;
+    let mut extractor = Extractor::new(root, lower, policy)?;
     let mut entries = 0;
     while let Some(entry) = reader.next()? {
         failpoint("unpack::entry")?;
@@ -142,17 +132,7 @@ pub(super) fn skeleton<'e>(
     lower: &[OwnedFd],
     policy: &Policy<'_>,
 ) -> Result<Summary> {
-    let mut extractor = Extractor {
-        policy,
-        dirs: Dirs::new(root),
-        lower,
-        late: HashMap::new(),
-        marked: Vec::new(),
-        umask: umask(),
-        summary: Summary::default(),
-        mark: None,
-    };
-    extractor.begin()?;
+    let mut extractor = Extractor::new(root, lower, policy)?;
     for (number, entry) in (0_u64..).zip(entries) {
         extractor.mark = (entry.kind == Kind::File && entry.size > 0).then_some(number);
         let mut entry = entry.clone();
@@ -192,7 +172,23 @@ fn umask() -> u32 {
         .unwrap_or(0o777)
 }
 
-impl Extractor<'_> {
+impl<'a> Extractor<'a> {
+    /// At the top of a tree in which nothing is yet.
+    fn new(root: OwnedFd, lower: &'a [OwnedFd], policy: &'a Policy<'a>) -> Result<Self> {
+        let mut extractor = Self {
+            policy,
+            dirs: Dirs::new(root),
+            lower,
+            late: HashMap::new(),
+            marked: Vec::new(),
+            umask: umask(),
+            summary: Summary::default(),
+            mark: None,
+        };
+        extractor.begin()?;
+        Ok(extractor)
+    }
+
     fn begin(&mut self) -> Result<()> {
         if !self.policy.layer {
             return Ok(());
