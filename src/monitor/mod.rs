@@ -120,6 +120,8 @@ pub struct MonitorPlan<'a> {
     pub health_events: bool,
     /// Runs their programs.
     pub exec: Exec<'a>,
+    /// It is started by its first connection, and again by the first one after it ended.
+    pub demand: Option<Box<dyn Demand + 'a>>,
     /// Whom to tell that it is up. The monitor then ends with the container's exit code.
     pub notify: Option<NotifyPlan>,
     /// Descriptors of this process that the monitor must not keep, above all the container's lock.
@@ -269,12 +271,28 @@ pub trait Networks {
     fn bridges(&self) -> Option<u64>;
 }
 
+/// The ports of a container that runs on demand. Their sockets are open as long as this is.
+pub trait Demand {
+    /// Readable when somebody waits.
+    fn sockets(&self) -> Vec<BorrowedFd<'_>>;
+    /// What is published.
+    fn ports(&self) -> &[PortMapping];
+    /// Closes the connections that wait: the container cannot be started.
+    fn refuse(&self);
+    /// Carries connections to the container that `status` tells of, in whose network the calling
+    /// process is, until there was none for long enough.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn carry(&self, status: &Status) -> Result<()>;
+}
+
 /// What the command learns.
 #[derive(Debug)]
 pub struct Started {
     /// The monitor, a child of this process.
     pub monitor: Identity,
-    /// The container's first process. It may have ended already.
+    /// The container's first process. It may have ended already; 0 while it waits for a connection.
     pub pid: i32,
     /// The command's end of the attach stream, for `handoff::relay::attached`.
     pub client: Option<UnixStream>,

@@ -102,6 +102,11 @@ impl Restarts {
         self.count = self.count.saturating_add(1);
         Some(self.delay.next(ran))
     }
+
+    /// How long a container on demand rests after a run of `ran`.
+    pub fn pause(&mut self, ran: Duration) -> Duration {
+        self.delay.next(ran)
+    }
 }
 
 #[cfg(test)]

@@ -145,10 +145,11 @@ fn prepare(mut plan: MonitorPlan<'_>, owner: Option<UnixStream>) -> Result<Monit
     // after the status says so.
     let status = Status::begun(monitor, Timestamp::now());
     // The container's process sets itself up meanwhile; it dies with this one.
-    let begun = plan
-        .container
-        .mark_start(&status)
-        .and_then(|()| supervise::begin(&mut plan, 0));
+    let marked = plan.container.mark_start(&status);
+    let begun = match (marked, &plan.demand) {
+        (Ok(()), Some(_)) => None,
+        (marked, _) => Some(marked.and_then(|()| supervise::begin(&mut plan, 0))),
+    };
     plan.container.write_status(&status)?;
     daemon::close_foreign(&plan.foreign);
     plan.foreign.clear();

@@ -132,6 +132,7 @@ impl World {
             health: None,
             health_events: true,
             exec: Box::new(|_, words| check(words)),
+            demand: None,
             notify: None,
             foreign: Vec::new(),
         }

@@ -16,10 +16,14 @@
 //! Networks with a name are served by one process for all containers: [`bridge`]; [`ipam`] chooses
 //! subnets and addresses.
 //!
+//! A container that runs on demand has its ports held by its monitor: [`demand`].
+//!
 //! Trust (security.md I): the host's loopback is out of reach, and a client's address is kept
 //! where the tool can.
 
 pub mod bridge;
+mod carry;
+pub mod demand;
 pub mod facts;
 pub mod files;
 pub mod ipam;

@@ -175,7 +175,7 @@ pub fn plan(
     conf: &ContainersConf,
 ) -> Result<NetworkPlan> {
     let mode = effective_mode(&request.options.mode, conf)?;
-    let published = ports::requested(request.options, request.image_ports, conf)?;
+    let published = ports::served(request.options, request.image_ports, conf)?;
     let mut notices = Vec::new();
     let (kind, uplinks, addresses) = match mode {
         NetworkMode::None => (Kind::None, Vec::new(), None),

@@ -62,6 +62,23 @@ pub fn requested(
     Ok(list)
 }
 
+/// The ports that the network serves: those of [`requested`], but for a container that runs on demand,
+/// whose ports are held for it ([`super::demand`]).
+///
+/// # Errors
+/// As [`requested`].
+pub fn served(
+    options: &NetworkOptions,
+    image_ports: &[String],
+    conf: &ContainersConf,
+) -> Result<Vec<PortMapping>> {
+    let list = requested(options, image_ports, conf)?;
+    Ok(match options.on_demand {
+        Some(_) => Vec::new(),
+        None => list,
+    })
+}
+
 /// `default_host_ips` of containers.conf, for mappings without an address.
 fn with_default_addresses(
     list: Vec<PortMapping>,

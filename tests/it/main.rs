@@ -25,6 +25,7 @@ mod container;
 mod copying;
 mod crowd;
 mod debian;
+mod demand;
 mod devices;
 mod diskfull;
 mod distribution;

@@ -38,7 +38,15 @@ pub fn run(args: RestartArgs, session: &mut Session, out: &mut Out) -> Result<u8
     };
     let mut found = args.named.find(session, choice, &[])?;
     if args.running {
-        found = targets::in_states(found, &[State::Running, State::Paused, State::Restarting])?;
+        found = targets::in_states(
+            found,
+            &[
+                State::Running,
+                State::Paused,
+                State::Restarting,
+                State::Waiting,
+            ],
+        )?;
     }
     targets::each(out, found, &mut |container, out| {
         restart(session, container, &options, &mut |text| out.warn(text))

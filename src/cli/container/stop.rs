@@ -41,7 +41,12 @@ pub fn run(args: StopArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     let found = args.named.find(
         session,
         choice,
-        &[State::Running, State::Paused, State::Restarting],
+        &[
+            State::Running,
+            State::Paused,
+            State::Restarting,
+            State::Waiting,
+        ],
     )?;
     targets::each(out, found, &mut |container, _| {
         stop(session, container, &options).map(drop)

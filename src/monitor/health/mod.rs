@@ -9,4 +9,4 @@ mod judge;
 mod probe;
 
 pub(super) use judge::{Action, Judge};
-pub(super) use probe::{Flight, Landed};
+pub(super) use probe::{Flight, Landed, enter_network};

@@ -270,7 +270,10 @@ fn drain(output: &OwnedFd, text: &mut Vec<u8>) -> bool {
 }
 
 /// Joins the container's network namespace.
-fn enter_network(status: &Status) -> Result<()> {
+///
+/// # Errors
+/// `NotFound` when it does not run; what the kernel says.
+pub(in crate::monitor) fn enter_network(status: &Status) -> Result<()> {
     let ended = || "the container is not running";
     let init = status
         .init

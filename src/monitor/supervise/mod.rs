@@ -1,5 +1,6 @@
 //! The monitor's loop: one container from its first start to its last exit.
 
+mod demand;
 mod flow;
 mod health;
 mod link;
@@ -42,6 +43,8 @@ const MEMORY: u64 = 8;
 const NETWORKS: u64 = 9;
 const HEALTH: u64 = 10;
 const NOTIFY: u64 = 11;
+const DEMAND: u64 = 12;
+const CARRIER: u64 = 13;
 /// Clients count from here.
 pub(super) const CLIENTS: u64 = 16;
 
@@ -70,6 +73,8 @@ enum Phase {
     Running(Box<Current>),
     /// It will be started again then.
     Restarting(Instant),
+    /// The first connection starts it. `Some`: connections are looked at from then on.
+    Waiting(Option<Instant>),
     /// It is over.
     Over,
 }
@@ -98,6 +103,10 @@ struct Current {
     /// The same of the process that serves its networks.
     networks_at: Option<Instant>,
     networks_restarts: UplinkRestarts,
+    /// What carries connections to a container on demand.
+    carrier: Option<demand::Carrier>,
+    /// When it is started again.
+    carrier_at: Option<Instant>,
 }
 
 impl Current {
@@ -120,6 +129,9 @@ impl Current {
         if let Some(memory) = &self.running.memory {
             let _known = poller.remove(&memory.changed);
         }
+        if let Some(carrier) = self.carrier.take() {
+            let _known = poller.remove(carrier.pidfd());
+        }
         (self.reading, self.writing) = ([false; 2], false);
     }
 }
@@ -138,6 +150,8 @@ pub(super) struct Monitor<'a> {
     ending: bool,
     /// It is started again whatever the policy: it was stopped for that.
     start_anew: bool,
+    /// It is stopped for want of connections.
+    idle: bool,
     health: Option<health::Checking>,
     pub(super) notify: Option<Notify>,
     phase: Phase,
@@ -167,7 +181,7 @@ impl<'a> Monitor<'a> {
         status: Status,
         listener: UnixListener,
         owner: Option<UnixStream>,
-        first: Result<Begun>,
+        first: Option<Result<Begun>>,
     ) -> Result<Self> {
         let poller = Poller::new()?;
         // Everything that would end it: hang-ups and keyboards are not its business, and the rest
@@ -202,19 +216,24 @@ impl<'a> Monitor<'a> {
             stopping: false,
             ending: false,
             start_anew: false,
+            idle: false,
             health: None,
             notify,
             phase: Phase::Over,
             last: None,
             buffer: Buffer::new(CHUNK),
-            first: Some(first),
+            first,
         })
     }
 
     /// Starts the container, answers, and stays until everything is done. Answers the exit code of
     /// the monitor: the container's where it is a service's main process.
     pub(super) fn run(mut self, answer: &mut Answer) -> u8 {
-        match self.start(0) {
+        let started = match &self.plan.demand {
+            Some(_) => self.wait_for_connection(None).map(|()| 0),
+            None => self.start(0),
+        };
+        match started {
             Ok(pid) => answer.send(&Report::Ready {
                 monitor: self.status.monitor.clone(),
                 pid,
@@ -274,9 +293,13 @@ impl<'a> Monitor<'a> {
         self.status.started = Timestamp::now();
         self.status.restarts = self.restarts.count();
         self.status.paused = false;
+        self.status.waiting = false;
         self.status.init = Identity::of(running.pid).ok();
         self.status.uplink = running.uplink.as_ref().map(|u| u.identity.clone());
         self.status.ports.clone_from(&running.ports);
+        if let Some(demand) = &self.plan.demand {
+            self.status.ports = demand.ports().to_vec();
+        }
         self.status.network.clone_from(&running.network);
         self.status.ip_address.clone_from(&running.ip_address);
         self.status.cgroup.clone_from(&running.cgroup);
@@ -297,6 +320,8 @@ impl<'a> Monitor<'a> {
             uplink_restarts: UplinkRestarts::default(),
             networks_at: None,
             networks_restarts: UplinkRestarts::default(),
+            carrier: None,
+            carrier_at: self.plan.demand.as_ref().map(|_| now),
         }));
         // Before the status: whoever sees that it runs, sees how it is.
         self.begin_health();
@@ -366,10 +391,12 @@ impl<'a> Monitor<'a> {
                     current.settle_at,
                     current.uplink_at,
                     current.networks_at,
+                    current.carrier_at,
                     self.health.as_ref().and_then(health::Checking::deadline),
                 ]);
             }
             Phase::Restarting(when) => deadlines.push(Some(*when)),
+            Phase::Waiting(from) => deadlines.push(*from),
             Phase::Over => {}
         }
         deadlines.push(self.notify.as_ref().and_then(|n| n.beat));
@@ -388,6 +415,8 @@ impl<'a> Monitor<'a> {
             MEMORY => self.memory_changed(),
             NETWORKS => self.networks_ended(),
             HEALTH => self.health_landed(),
+            DEMAND => self.demanded(),
+            CARRIER => self.carrier_ended(),
             NOTIFY => {
                 if let Some(notify) = &mut self.notify {
                     notify.relay();
@@ -422,10 +451,15 @@ impl<'a> Monitor<'a> {
                     self.start_uplink();
                 }
                 self.see_to_networks(now);
+                self.see_to_carrier(now);
                 self.see_to_health(now);
             }
             Phase::Restarting(when) if *when <= now => self.restart(),
-            Phase::Restarting(_) | Phase::Over => {}
+            Phase::Waiting(from) if due(*from) => {
+                *from = None;
+                self.look_at_connections();
+            }
+            Phase::Restarting(_) | Phase::Waiting(_) | Phase::Over => {}
         }
     }
 
@@ -444,9 +478,13 @@ impl<'a> Monitor<'a> {
         let keep = match &self.phase {
             Phase::Running(c) => {
                 let uplink = c.running.uplink.as_ref();
-                [c.running.pid, uplink.map_or(0, |u| u.identity.pid)]
+                [
+                    c.running.pid,
+                    uplink.map_or(0, |u| u.identity.pid),
+                    c.carrier.as_ref().map_or(0, demand::Carrier::pid),
+                ]
             }
-            _ => [0, 0],
+            _ => [0; 3],
         };
         crate::sys::daemon::reap_orphans(&keep);
     }
@@ -456,7 +494,7 @@ impl<'a> Monitor<'a> {
         self.ending = true;
         match &self.phase {
             Phase::Running(_) => self.ask_to_end(),
-            Phase::Restarting(_) => self.give_up_restart(),
+            Phase::Restarting(_) | Phase::Waiting(_) => self.give_up_restart(),
             Phase::Over => {}
         }
     }
@@ -473,17 +511,17 @@ impl<'a> Monitor<'a> {
 
     /// Somebody stops it: `stopping` was set.
     pub(super) fn was_stopped(&mut self) {
-        if matches!(self.phase, Phase::Restarting(_)) {
+        if matches!(self.phase, Phase::Restarting(_) | Phase::Waiting(_)) {
             self.give_up_restart();
         }
     }
 
     fn give_up_restart(&mut self) {
-        if let Some(mut record) = self.last.take() {
-            record.stopped_by_user = self.stopping;
-            self.finish(&record, Vec::new());
-            self.last = Some(record);
-        }
+        // One on demand may never have run.
+        let mut record = self.last.take().unwrap_or_else(|| self.exited(0));
+        record.stopped_by_user = self.stopping;
+        self.finish(&record, Vec::new());
+        self.last = Some(record);
         self.phase = Phase::Over;
     }
 
@@ -586,6 +624,13 @@ impl<'a> Monitor<'a> {
             .collect();
         let stopped = self.stopping || self.ending;
         let anew = std::mem::take(&mut self.start_anew) && !stopped;
+        if self.plan.demand.is_some() && !anew && !stopped {
+            self.tell(&events);
+            let _lost = self.plan.container.write_exit(&record);
+            self.clients.exited(record.code, &self.poller);
+            self.wait_again(record, ran);
+            return;
+        }
         let again = match anew {
             true => Some(Duration::ZERO),
             false => self.restarts.after(record.code, ran, stopped),
@@ -617,15 +662,23 @@ impl<'a> Monitor<'a> {
 
     /// The record of a start that failed.
     fn failed(&self, error: &Error) -> ExitRecord {
+        ExitRecord {
+            error: Some(error.one_line()),
+            ..self.exited(error.asked_exit_code().unwrap_or(125).into())
+        }
+    }
+
+    /// The record of an end now.
+    fn exited(&self, code: i32) -> ExitRecord {
         let now = Timestamp::now();
         ExitRecord {
             version: 1,
-            code: error.asked_exit_code().unwrap_or(125).into(),
+            code,
             unknown: false,
             oom_killed: false,
             started: now,
             finished: now,
-            error: Some(error.one_line()),
+            error: None,
             stopped_by_user: self.stopping,
             restarts: self.restarts.count(),
         }

@@ -147,6 +147,7 @@ fn parse_test(
                 "exited",
                 "stopped",
                 "restarting",
+                "waiting",
                 "removing",
                 "stopping",
                 "dead",

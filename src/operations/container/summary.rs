@@ -169,6 +169,7 @@ impl Summary {
                 Some(e) => format!("Restarting ({}) {} ago", e.code, ago(Some(e.finished))),
                 None => "Restarting".to_owned(),
             },
+            State::Waiting => "Waiting for a connection".to_owned(),
             State::Running => {
                 let up = format!("Up {}", ago(self.started()));
                 match self.health() {

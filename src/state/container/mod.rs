@@ -223,6 +223,8 @@ impl Container {
             } else {
                 State::Running
             }
+        } else if status.waiting {
+            State::Waiting
         } else {
             State::Restarting
         };

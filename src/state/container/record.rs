@@ -87,6 +87,9 @@ pub struct Status {
     /// Whether it is frozen.
     #[serde(default)]
     pub paused: bool,
+    /// Whether it waits for a connection (`--on-demand`), without a process.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
     /// Whether one of its processes was killed for want of memory, in this run.
     #[serde(default)]
     pub out_of_memory: bool,
@@ -123,6 +126,7 @@ impl Status {
             started,
             restarts: 0,
             paused: false,
+            waiting: false,
             out_of_memory: false,
             uplink: None,
             ports: Vec::new(),
@@ -170,6 +174,8 @@ pub enum State {
     Created,
     /// The monitor is there, the process not yet or not again.
     Restarting,
+    /// It has no process: the next connection to one of its ports starts it.
+    Waiting,
     /// Its process runs.
     Running,
     /// Its processes are frozen.
@@ -186,6 +192,7 @@ impl State {
         match self {
             Self::Created => "created",
             Self::Restarting => "restarting",
+            Self::Waiting => "waiting",
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Exited | Self::Lost => "exited",
@@ -194,6 +201,9 @@ impl State {
 
     /// Whether a process or a monitor of it lives.
     pub fn is_active(self) -> bool {
-        matches!(self, Self::Restarting | Self::Running | Self::Paused)
+        matches!(
+            self,
+            Self::Restarting | Self::Waiting | Self::Running | Self::Paused
+        )
     }
 }

@@ -549,6 +549,9 @@ pub struct NetworkOptions {
     /// `-P`.
     #[serde(skip_serializing_if = "is_default")]
     pub publish_all: bool,
+    /// `--on-demand`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_demand: Option<OnDemand>,
     /// `--expose`, `port[-port][/proto]`.
     #[serde(skip_serializing_if = "is_default")]
     pub expose: Vec<String>,
@@ -573,6 +576,13 @@ pub struct NetworkOptions {
     /// `--hosts-file`: `none`, `image`, or a path.
     #[serde(skip_serializing_if = "is_default")]
     pub hosts_file: Option<String>,
+}
+
+/// `--on-demand`: the first connection to a published port starts the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnDemand {
+    /// `--idle`: it is stopped after so many seconds without a connection; 0 is never.
+    pub idle: u64,
 }
 
 /// `--network`.

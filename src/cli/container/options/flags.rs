@@ -226,6 +226,12 @@ pub(super) struct Network {
     /// Publish all ports that the image exposes to random ones
     #[arg(short = 'P', long)]
     pub publish_all: bool,
+    /// Start the container at the first connection to a published port
+    #[arg(long)]
+    pub on_demand: bool,
+    /// Stop it again after so long without a connection, 0 for never (default 10m)
+    #[arg(long, value_name = "TIME", requires = "on_demand")]
+    pub idle: Option<String>,
     /// Ports that the container listens on
     #[arg(long, value_name = "PORT")]
     pub expose: Vec<String>,

@@ -110,6 +110,12 @@ pub fn request(
         registry: registry(&flags.image)?,
         notices,
     };
+    if options.network.on_demand.is_some() && !manner.detach && !manner.create {
+        return Err(Error::invalid(
+            "--on-demand leaves the container to the first connection: nobody can be attached to it",
+        )
+        .hint("give -d as well"));
+    }
     if run.replace && options.name.is_none() {
         return Err(Error::invalid("--replace needs --name"));
     }

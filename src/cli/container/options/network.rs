@@ -3,13 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::flags;
+use crate::base::time::parse_duration;
 use crate::base::{Error, Result};
 use crate::spec::id::ObjectName;
 use crate::state::network as state;
-use crate::state::options::{NetworkMode, NetworkOptions, NetworkWish, PortMapping, Protocol};
+use crate::state::options::{
+    NetworkMode, NetworkOptions, NetworkWish, OnDemand, PortMapping, Protocol,
+};
 
 /// Names that mean "the default network": one of the container's own.
 const DEFAULT_NAMES: [&str; 3] = ["", "default", "private"];
+
+/// A container on demand is stopped after so many seconds without a connection.
+const IDLE: u64 = 600;
 
 /// All of them together.
 ///
@@ -76,6 +82,7 @@ pub(super) fn network(flags: &flags::Network, notices: &mut Vec<String>) -> Resu
         _ => {}
     }
     Ok(NetworkOptions {
+        on_demand: on_demand(flags, &mode, publishes)?,
         mode,
         publish,
         publish_all: flags.publish_all,
@@ -88,6 +95,41 @@ pub(super) fn network(flags: &flags::Network, notices: &mut Vec<String>) -> Resu
         no_hosts: flags.no_hosts.unwrap_or(false),
         hosts_file: flags.hosts_file.clone(),
     })
+}
+
+/// `--on-demand`, `--idle`.
+fn on_demand(
+    flags: &flags::Network,
+    mode: &NetworkMode,
+    publishes: bool,
+) -> Result<Option<OnDemand>> {
+    if !flags.on_demand {
+        return Ok(None);
+    }
+    if !publishes {
+        return Err(Error::invalid("--on-demand needs a port to wait at")
+            .hint("publish one: `-p 8080:80 --on-demand`"));
+    }
+    if matches!(mode, NetworkMode::None) || !mode.is_own() {
+        return Err(Error::invalid(
+            "--on-demand needs a network of the container's own: its ports are not held otherwise",
+        )
+        .hint("leave out --network, or name a network"));
+    }
+    let idle = match flags.idle.as_deref() {
+        None => IDLE,
+        Some("0") => 0,
+        Some(text) => match parse_duration(text)?.as_secs() {
+            0 => {
+                return Err(Error::invalid(format!(
+                    "--idle {text} is less than a second, the shortest time"
+                ))
+                .hint("0 stands for never"));
+            }
+            seconds => seconds,
+        },
+    };
+    Ok(Some(OnDemand { idle }))
 }
 
 /// `--network` as often as it was given; `--network a,b` names two.

@@ -9,18 +9,13 @@
 //! Bounds: connections and flows, those of one port; what is buffered; idle flows of UDP.
 
 mod proxy;
-mod tcp;
 mod udp;
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd as _, OwnedFd};
-
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 
 pub(super) use proxy::Handle;
 
 use crate::spec::cidr::Cidr;
-use crate::sys::interface;
 
 /// A socket of the host.
 #[derive(Debug)]
@@ -71,30 +66,6 @@ impl Target {
         let keeps = reach.routed && !is_local && !reach.subnet.contains(client);
         Some((reach.address, keeps.then_some(client)))
     }
-}
-
-/// A socket for `target`, bound to `source` where the kernel lets it be. In the namespace of bridges.
-fn socket_towards(
-    target: SocketAddr,
-    source: Option<IpAddr>,
-    kind: SocketType,
-) -> std::io::Result<OwnedFd> {
-    let family = match target {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let open = || rustix::net::socket_with(family, kind, flags, None);
-    let mut socket = open()?;
-    if let Some(source) = source {
-        let bound = interface::set_transparent(&socket, target.is_ipv6()).is_ok()
-            && rustix::net::bind(socket.as_fd(), &SocketAddr::new(source, 0)).is_ok();
-        if !bound {
-            // Better known by the gateway's address than not served.
-            socket = open()?;
-        }
-    }
-    Ok(socket)
 }
 
 #[cfg(test)]

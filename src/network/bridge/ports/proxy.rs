@@ -7,11 +7,11 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Instant;
 
-use super::tcp::{self, End, Pair};
 use super::udp;
 use super::{Front, Target};
 use crate::base::{Context as _, Error, Result};
 use crate::network::bridge::confine;
+use crate::network::carry::{Pair, reach};
 use crate::sys::event::{Interest, Poller};
 use crate::sys::namespace::{self, Kind};
 
@@ -152,11 +152,7 @@ enum Slot {
         port: u16,
     },
     /// The client's end of a connection; the other has the next number.
-    Pair {
-        member: u64,
-        pair: Box<Pair>,
-        known: [Interest; 2],
-    },
+    Pair { member: u64, pair: Box<Pair> },
     /// The container's end: its pair.
     Far(u64),
     Packets {
@@ -362,7 +358,7 @@ impl Proxy {
             let Some((address, source)) = target.filter(|_| self.has_room(member)) else {
                 continue;
             };
-            let back = tcp::reach(SocketAddr::new(address, port), source);
+            let back = reach(SocketAddr::new(address, port), source);
             if let (Ok(back), Ok(())) = (back, front.set_nonblocking(true)) {
                 self.join(member, Pair::new(front, back));
             }
@@ -376,49 +372,22 @@ impl Proxy {
         all < self.bounds.connections && own < self.bounds.connections_of_one
     }
 
-    fn join(&mut self, member: u64, pair: Pair) {
+    fn join(&mut self, member: u64, mut pair: Pair) {
         let (near, far) = (self.number(), self.number());
-        // Nothing is wanted of the client until the container is reached.
-        let known = [Interest::default(), pair.interest(End::Back)];
-        if self
-            .poller
-            .add(pair.socket(End::Back), far, known[1])
-            .is_ok()
-        {
+        if pair.watch(&self.poller, near).is_ok() {
             *self.connections.entry(member).or_default() += 1;
             let pair = Box::new(pair);
-            self.slots.insert(
-                near,
-                Slot::Pair {
-                    member,
-                    pair,
-                    known,
-                },
-            );
+            self.slots.insert(near, Slot::Pair { member, pair });
             self.slots.insert(far, Slot::Far(near));
         }
     }
 
     fn carry(&mut self, token: u64) {
-        let Some(Slot::Pair { pair, known, .. }) = self.slots.get_mut(&token) else {
+        let Some(Slot::Pair { pair, .. }) = self.slots.get_mut(&token) else {
             return;
         };
-        if !pair.turn(&mut self.buffer) {
+        if !pair.carry(&self.poller, token, &mut self.buffer) {
             self.end_pair(token);
-            return;
-        }
-        for (place, end) in [End::Front, End::Back].into_iter().enumerate() {
-            let (wanted, known) = (pair.interest(end), &mut known[place]);
-            let (socket, number) = (pair.socket(end), token + place as u64);
-            // One that nothing is wanted of would be told of again and again once it hung up.
-            let changed = match (*known == Interest::default(), wanted == Interest::default()) {
-                _ if *known == wanted => Ok(()),
-                (true, _) => self.poller.add(socket, number, wanted),
-                (false, true) => self.poller.remove(socket),
-                (false, false) => self.poller.change(socket, number, wanted),
-            };
-            drop(changed);
-            *known = wanted;
         }
     }
 

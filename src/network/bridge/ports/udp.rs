@@ -14,7 +14,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(90);
 /// # Errors
 /// What the kernel says.
 pub(super) fn reach(target: SocketAddr, source: Option<IpAddr>) -> std::io::Result<UdpSocket> {
-    let socket = super::socket_towards(target, source, SocketType::DGRAM)?;
+    let socket = crate::network::carry::socket_towards(target, source, SocketType::DGRAM)?;
     rustix::net::connect(socket.as_fd(), &target)?;
     Ok(UdpSocket::from(socket))
 }

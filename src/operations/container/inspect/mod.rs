@@ -135,7 +135,7 @@ fn state(s: &Summary) -> Value {
         "Pid": s.pid(),
         "ConmonPid": status.filter(|_| live).map_or(0, |st| st.monitor.pid),
         "ExitCode": s.exit_code(),
-        "Error": if live { String::new() } else { error_text(s) },
+        "Error": if matches!(s.state, State::Running | State::Paused) { String::new() } else { error_text(s) },
         "StartedAt": time(s.started()),
         "FinishedAt": time(s.finished()),
         "Health": health(s),

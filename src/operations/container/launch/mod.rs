@@ -9,6 +9,7 @@
 mod cdi;
 mod chown;
 mod copyup;
+mod demand;
 mod files;
 mod hooks;
 pub(super) mod idmaps;
@@ -40,7 +41,7 @@ use crate::events::Event;
 use crate::handoff::control::AttachRequest;
 use crate::image::ImageRecord;
 use crate::monitor::{
-    Again, Attempt, AttemptStdio, Finish, Memory, MonitorPlan, Running, Started, StdioPlan,
+    Again, Attempt, AttemptStdio, Demand, Finish, Memory, MonitorPlan, Running, Started, StdioPlan,
     Uplink as Connection, spawn as spawn_monitor,
 };
 use crate::network::namespace::Namespace;
@@ -125,9 +126,19 @@ pub(super) fn start(
             kit.container.write_record_soon()?;
         }
     }
+    let demand = demand::hold(&kit.container, kit.image.as_ref())?;
     let log = crate::logs::open(&kit.container)?;
     failpoint("start::log")?;
-    run_monitor(kit, prepared, lock, log, how)
+    // One on demand has shown that it can be started; until then it holds nothing but its ports.
+    let prepared = match &demand {
+        Some(_) => {
+            drop(prepared);
+            forget_run(&kit.container);
+            None
+        }
+        None => Some(prepared),
+    };
+    run_monitor(kit, prepared, demand, lock, log, how)
 }
 
 /// Prepares a start as far as it goes without a process, and lets it be: whatever is missing is
@@ -195,7 +206,8 @@ fn equip(session: &Session, container: Container, image: Option<ImageRecord>) ->
 
 fn run_monitor(
     mut kit: Kit<'_>,
-    prepared: Prepared,
+    prepared: Option<Prepared>,
+    demand: Option<Box<dyn Demand>>,
     lock: &ContainerLock,
     log: Box<dyn crate::handoff::output::Sink>,
     how: How,
@@ -253,7 +265,7 @@ fn run_monitor(
         move |status: &Status, words: &[String]| exec::check(session, &container, status, words)
     };
     let foreign: Vec<BorrowedFd<'_>> = vec![lock.as_fd()];
-    let mut first = Some(prepared);
+    let mut first = prepared;
     let launch = move |attempt: Attempt| -> Result<Finish> {
         let prepared = match first.take() {
             Some(prepared) => prepared,
@@ -292,6 +304,7 @@ fn run_monitor(
         health,
         health_events: !session.options.no_health_events,
         exec: Box::new(exec),
+        demand,
         notify,
         foreign,
         container,

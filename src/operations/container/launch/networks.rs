@@ -38,7 +38,7 @@ pub(super) fn join(
         name: kit.container.name().to_owned(),
         endpoints: client::endpoints(&options.network, &|name| records.find(name))?,
         dns: options.network.dns.clone(),
-        ports: ports::requested(&options.network, &image_ports, conf)?,
+        ports: ports::served(&options.network, &image_ports, conf)?,
         taken: Vec::new(),
     };
     let outlet = client::outlet(&host, conf)?;
