@@ -23,6 +23,7 @@ pub mod image;
 pub mod manifest;
 pub mod network;
 pub mod output;
+pub mod pod;
 pub mod prompt;
 pub mod quadlet;
 pub mod run_words;
@@ -77,6 +78,11 @@ const NOUNS: &[Entry] = &[
         artifact::NOUN
     ),
     noun!("manifest", "Manage lists of images", manifest::NOUN),
+    noun!(
+        "pod",
+        "Manage pods: containers that share namespaces",
+        pod::NOUN
+    ),
     noun!("volume", "Manage volumes", volume::NOUN),
     noun!(
         "quadlet",

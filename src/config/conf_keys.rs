@@ -75,8 +75,8 @@ const KEYS: &[(&str, &str, &str)] = &[
         "image_default_transport",
         "names without a transport mean docker://",
     ),
-    ("engine", "infra_command", "pods have no infra container"),
-    ("engine", "infra_image", "pods have no infra container"),
+    ("engine", "infra_command", "pods are held by coracle itself"),
+    ("engine", "infra_image", "pods are held by coracle itself"),
     ("engine", "kube_generate_type", NO_DAEMON),
     ("engine", "lock_type", "locks are the kernel's, on files"),
     (

@@ -117,6 +117,10 @@ impl Dirs {
     pub fn secrets(&self) -> PathBuf {
         self.data.join("secrets")
     }
+    /// `data/pods`: one folder a pod.
+    pub fn pods(&self) -> PathBuf {
+        self.data.join("pods")
+    }
     /// `data/events`: the journal.
     pub fn events(&self) -> PathBuf {
         self.data.join("events")

@@ -10,6 +10,7 @@ pub mod image;
 mod journalctl;
 pub mod network;
 pub mod ociruntime;
+pub mod pod;
 pub mod quadlet;
 pub mod secret;
 pub mod session;

@@ -3,7 +3,8 @@
 //! Contract. Started by: a first process's execve of our own binary from a read-only clone
 //! (CVE-2019-5736), with the container's ids, capabilities and filter. Arguments:
 //! `coracle-init LINE -- COMMAND…`, where LINE is the number of the descriptor for failures. Holds:
-//! the standard descriptors only. Ends: with its child, with the child's exit code.
+//! the standard descriptors only. Ends: with its child, with the child's exit code. Without a
+//! command it holds the namespaces of a pod and ends at SIGTERM.
 
 use std::os::fd::OwnedFd;
 
@@ -32,7 +33,27 @@ pub fn run(words: &[String]) -> u8 {
         return 125;
     }
     attributes::set_name(c"coracle-init");
+    if command.is_empty() {
+        return pause(line);
+    }
     supervise(line, command)
+}
+
+/// Holds a pod's namespaces: reaps whoever is left to it, ends when it is told to.
+fn pause(line: OwnedFd) -> u8 {
+    let all = signal::Set::full();
+    if let Err(e) = signal::block(&all) {
+        status::send_failure(&line, &e.into());
+        return 125;
+    }
+    drop(line);
+    loop {
+        match signal::wait(&all) {
+            libc::SIGCHLD => while signal::reap_any(false).is_some() {},
+            libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => return 0,
+            _ => {}
+        }
+    }
 }
 
 fn supervise(line: OwnedFd, command: &[String]) -> u8 {

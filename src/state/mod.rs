@@ -8,4 +8,5 @@ pub mod container;
 pub mod health;
 pub mod network;
 pub mod options;
+pub mod pod;
 pub mod request;

@@ -1,7 +1,5 @@
 //! `kill -9` at any moment: nothing lost, nothing leaked, the next command works.
 
-use std::time::{Duration, Instant};
-
 use crate::support::{World, peer};
 
 /// Processes that still use this world's folders, ours but the idle holder.
@@ -38,12 +36,7 @@ pub fn leftovers(world: &World) -> Vec<String> {
 fn walk(world: &World, args: &[&str], delays: impl Iterator<Item = u64>) {
     for micros in delays {
         let mut child = world.spawn(args);
-        let until = Instant::now() + Duration::from_micros(micros);
-        while Instant::now() < until {
-            std::hint::spin_loop();
-        }
-        drop(child.kill());
-        drop(child.wait());
+        peer::kill_after(&mut child, micros);
         let after = world.run(&["run", "--rm", "busybox", "echo", "well"]);
         assert_eq!(
             (after.code, after.stdout.as_str()),

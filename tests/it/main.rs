@@ -53,6 +53,7 @@ mod oci_linux;
 mod oci_runtime;
 mod overlay;
 mod own_host;
+mod pods;
 mod progress;
 mod registry;
 mod registry_config;

@@ -1,5 +1,6 @@
 //! `ps`.
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::operations::container::list::{self, ListOptions};
 use crate::operations::container::summary::{Summary, ports_text};
 use crate::operations::session::Session;
 use crate::state::options::MountSource;
+use crate::state::pod::Pods;
 use crate::storage::snapshot::Sizes;
 
 /// List containers
@@ -51,7 +53,7 @@ pub struct PsArgs {
     /// Leave out the headings
     #[arg(long)]
     pub noheading: bool,
-    /// Show the pods (there are none)
+    /// Show the pods
     #[arg(short, long)]
     pub pod: bool,
     /// Print ids only
@@ -125,15 +127,16 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
         return Ok(());
     }
     let docker = out.is_docker();
+    let pods = PodNames::of(session, &shown)?;
     let numbered: Vec<(usize, &Summary)> = shown.iter().enumerate().collect();
     let rows = ManuallyDrop::new(parallel::map(numbered, |(i, s)| {
         let sizes = sizes.get(i);
         if docker {
-            as_docker(row(s, sizes, args), s, sizes, args.no_trunc)
+            as_docker(row(s, sizes, args, &pods), s, sizes, args.no_trunc)
         } else if args.format.is_none() && !args.ns {
-            table_row(s, sizes, args)
+            table_row(s, sizes, args, &pods)
         } else {
-            row(s, sizes, args)
+            row(s, sizes, args, &pods)
         }
     }));
     let mut default = if args.ns {
@@ -183,7 +186,7 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
             shown
                 .iter()
                 .enumerate()
-                .map(|(i, s)| machine(s, sizes.get(i)))
+                .map(|(i, s)| machine(s, sizes.get(i), &pods))
                 .collect(),
         )
     })?;
@@ -194,6 +197,43 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Names of pods by their ids.
+struct PodNames(BTreeMap<String, String>);
+
+impl PodNames {
+    /// Reads them where a container is in a pod.
+    fn of(session: &Session, shown: &[Summary]) -> Result<Self> {
+        let in_pods = |s: &Summary| s.container.record.options.pod.is_some();
+        if !shown.iter().any(in_pods) {
+            return Ok(Self(BTreeMap::new()));
+        }
+        let (pods, _) = Pods::new(&session.dirs).list()?;
+        let names = pods
+            .into_iter()
+            .map(|p| (p.id.to_string(), p.name.to_string()));
+        Ok(Self(names.collect()))
+    }
+
+    fn name(&self, s: &Summary) -> &str {
+        let id = s.container.record.options.pod.as_ref();
+        id.and_then(|id| self.0.get(id)).map_or("", String::as_str)
+    }
+}
+
+fn pod(s: &Summary, full: bool) -> &str {
+    let id = s
+        .container
+        .record
+        .options
+        .pod
+        .as_deref()
+        .unwrap_or_default();
+    match full {
+        true => id,
+        false => id.get(..12).unwrap_or(id),
+    }
 }
 
 fn id(s: &Summary, full: bool) -> &str {
@@ -295,7 +335,7 @@ fn network(s: &Summary) -> String {
 }
 
 /// The columns of the table: thousands of containers need no more.
-fn table_row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs) -> Value {
+fn table_row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs, pods: &PodNames) -> Value {
     let record = &s.container.record;
     json!({
         "ID": id(s, args.no_trunc),
@@ -306,13 +346,13 @@ fn table_row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs) -> Value {
         "Status": s.status_text(),
         "Ports": ports_text(s.ports()),
         "Size": size_text(sizes),
-        "Pod": "",
-        "PodName": "",
+        "Pod": pod(s, args.no_trunc),
+        "PodName": pods.name(s),
     })
 }
 
 /// The fields that templates may name.
-fn row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs) -> Value {
+fn row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs, pods: &PodNames) -> Value {
     let record = &s.container.record;
     let image_id = record
         .image
@@ -336,8 +376,8 @@ fn row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs) -> Value {
         "Mounts": mounts(s).join(","),
         "Networks": network(s),
         "Size": size_text(sizes),
-        "Pod": "",
-        "PodName": "",
+        "Pod": pod(s, args.no_trunc),
+        "PodName": pods.name(s),
         "Pid": s.pid(),
         "ExitCode": s.exit_code(),
         "Exited": s.ended(),
@@ -346,7 +386,7 @@ fn row(s: &Summary, sizes: Option<&Sizes>, args: &PsArgs) -> Value {
         "Restarts": s.restarts(),
         "AutoRemove": record.options.remove,
         "CIDFile": record.options.cidfile,
-        "IsInfra": false,
+        "IsInfra": record.options.infra,
         "LocalVolumes": record.volumes.len().to_string(),
         "Platform": "linux",
     });
@@ -435,7 +475,7 @@ fn namespaces(pid: i32) -> Map<String, Value> {
 }
 
 /// One object of `--format json`, with podman's names and types.
-fn machine(s: &Summary, sizes: Option<&Sizes>) -> Value {
+fn machine(s: &Summary, sizes: Option<&Sizes>, pods: &PodNames) -> Value {
     let record = &s.container.record;
     let ports: Vec<Value> = s
         .ports()
@@ -462,15 +502,15 @@ fn machine(s: &Summary, sizes: Option<&Sizes>) -> Value {
         "Id": record.id,
         "Image": image(s),
         "ImageID": record.image.as_ref().map_or("", |i| i.id.hex()),
-        "IsInfra": false,
+        "IsInfra": record.options.infra,
         "Labels": record.options.labels,
         "Mounts": mounts(s),
         "Names": [record.name],
         "Namespaces": {},
         "Networks": [network(s)],
         "Pid": s.pid(),
-        "Pod": "",
-        "PodName": "",
+        "Pod": pod(s, true),
+        "PodName": pods.name(s),
         "Ports": ports,
         "Restarts": s.restarts(),
         "Size": sizes.map(|z| json!({"rwSize": z.upper, "rootFsSize": z.virtual_size})),

@@ -61,6 +61,7 @@ pub fn run(args: RmArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         volumes: args.volumes,
         time: args.force_time.get(),
         depend: args.depend,
+        infra: false,
     };
     let found = args
         .named

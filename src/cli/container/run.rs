@@ -108,7 +108,7 @@ pub fn run(args: RunArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
 }
 
 /// What `run` and `create` do alike: flags and caller to a request.
-pub(super) fn ask(
+pub(in crate::cli) fn ask(
     flags: CreateFlags,
     manner: &Manner,
     words: &[String],

@@ -55,13 +55,55 @@ pub struct StatsArgs {
 /// # Errors
 /// As the operation.
 pub fn run(args: StatsArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
+    let looking = Looking {
+        format: args.format.clone(),
+        default: match out.is_docker() {
+            true => DOCKER,
+            false => DEFAULT,
+        },
+        interval: args.interval,
+        reset: !args.no_reset,
+        stream: !args.no_stream,
+        full: args.no_trunc,
+    };
+    watch(&looking, session, out, &mut |session| {
+        selected(&args, session)
+    })
+}
+
+/// How containers are watched.
+#[derive(Debug)]
+pub(in crate::cli) struct Looking {
+    /// `--format`.
+    pub format: Option<String>,
+    /// The table without it.
+    pub default: &'static str,
+    /// Seconds between two looks.
+    pub interval: u64,
+    /// Clear the screen in between.
+    pub reset: bool,
+    /// More than one look.
+    pub stream: bool,
+    /// Ids in full.
+    pub full: bool,
+}
+
+/// Shows what containers use, again and again.
+///
+/// # Errors
+/// As the operation, and as `containers`.
+pub(in crate::cli) fn watch(
+    looking: &Looking,
+    session: &Session,
+    out: &mut Out,
+    containers: &mut dyn FnMut(&Session) -> Result<Vec<Container>>,
+) -> Result<u8> {
     let mut before: BTreeMap<String, Sample> = BTreeMap::new();
     let mut warned = false;
     loop {
-        let containers = selected(&args, session)?;
         let mut rows = Vec::new();
         let mut after = BTreeMap::new();
-        for container in &containers {
+        for container in &containers(session)? {
             let now = match sample(session, container) {
                 // It ended while we looked.
                 Err(e) if e.kind() == Kind::NotFound => continue,
@@ -72,18 +114,15 @@ pub fn run(args: StatsArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
                 out.warn("no control group: processor time and memory are summed over the processes, disk traffic is unknown");
             }
             let id = container.id().to_string();
-            rows.push(row(container, &now, before.get(&id), args.no_trunc));
+            rows.push(row(container, &now, before.get(&id), looking.full));
             after.insert(id, now);
         }
         before = after;
-        if !args.no_stream && !args.no_reset && out.is_terminal() && args.format.is_none() {
+        if looking.stream && looking.reset && out.is_terminal() && looking.format.is_none() {
             out.bytes(b"\x1b[2J\x1b[H")?;
         }
         Listing {
-            default: match out.is_docker() {
-                true => DOCKER,
-                false => DEFAULT,
-            },
+            default: looking.default,
             headers: &[
                 ("CPUPerc", "CPU %"),
                 ("MemUsage", "MEM USAGE / LIMIT"),
@@ -104,7 +143,7 @@ pub fn run(args: StatsArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
                 ("AvgCPU", "AVG CPU %"),
                 ("MemUsageBytes", "MEM USAGE / LIMIT"),
             ],
-            format: args.format.as_deref(),
+            format: looking.format.as_deref(),
             no_heading: false,
             docker: &[
                 "BlockIO",
@@ -122,10 +161,10 @@ pub fn run(args: StatsArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
             Value::Array(rows.iter().map(machine).collect())
         })?;
         out.flush()?;
-        if args.no_stream {
+        if !looking.stream {
             return Ok(0);
         }
-        crate::sys::process::pause(Duration::from_secs(args.interval.max(1)));
+        crate::sys::process::pause(Duration::from_secs(looking.interval.max(1)));
     }
 }
 
@@ -168,6 +207,8 @@ fn row(container: &Container, now: &Sample, before: Option<&Sample>, full: bool)
         "ID": id,
         "Container": id,
         "ContainerID": id,
+        "CID": id,
+        "Pod": container.record.options.pod.as_deref().map_or("", |p| if full { p } else { p.get(..12).unwrap_or(p) }),
         "Name": container.name(),
         "CPUPerc": format!("{:.2}%", now.cpu_percent(before)),
         "CPU": now.cpu_percent(before),

@@ -80,7 +80,7 @@ pub fn run(args: TopArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
 }
 
 /// A table with columns of at least so many characters, so many blanks apart.
-fn print(
+pub(in crate::cli) fn print(
     headers: &[&str],
     rows: &[Vec<String>],
     (width, padding): (usize, usize),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::names::{random_id, random_name};
 use super::request::RunOptions;
 use super::select;
-use super::{events, launch, reap};
+use super::{events, launch, member, reap};
 use crate::base::failpoint::failpoint;
 use crate::base::fs::{self as files, Durability};
 use crate::base::time::Timestamp;
@@ -25,6 +25,7 @@ use crate::state::network::Networks;
 use crate::state::options::{
     CgroupManager, ContainerOptions, ImageVolume, MountOption, MountSource,
 };
+use crate::state::pod::Pods;
 use crate::storage::volume::{VolumeSpec, Volumes};
 use crate::sys::namespace;
 
@@ -76,8 +77,10 @@ pub fn create(
         )
         .hint("remove it, or make sure that the other container is gone"));
     }
+    let pod = member::join(session, &mut options)?;
     let found = match options.rootfs {
         Some(_) => None,
+        None if options.infra => None,
         None => Some(ensure(
             session,
             &Ensure {
@@ -140,7 +143,10 @@ pub fn create(
     })?;
     let mut record = ContainerRecord {
         version: 1,
-        id: random_id()?,
+        id: match &run.id {
+            Some(id) => id.clone(),
+            None => random_id()?,
+        },
         name: match &name {
             Some(name) => name.clone(),
             None => random_name(0)?,
@@ -156,6 +162,10 @@ pub fn create(
         by_run: durability == Durability::Volatile,
     };
     let mut attempt = 0;
+    // A pod that is removed meanwhile takes all its containers along.
+    let locked = pod
+        .map(|pod| Pods::new(&session.dirs).lock(&pod))
+        .transpose()?;
     let (container, lock) = loop {
         match containers.create_locked(record.clone(), durability) {
             Ok(made) => break made,
@@ -173,6 +183,7 @@ pub fn create(
             Err(e) => return Err(e),
         }
     };
+    drop(locked);
     failpoint("create::recorded")?;
     if let Some(found) = &found
         && !image::is_kept(session, &found.record)?

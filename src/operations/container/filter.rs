@@ -54,7 +54,8 @@ enum Test {
     CreatedAfter(Timestamp),
     Volume(String),
     Health(String),
-    Pod,
+    /// A pod's id, or its beginning; names were looked up before.
+    Pod(String),
     Network(String),
     RestartPolicy(String),
     Command(String),
@@ -170,7 +171,7 @@ fn parse_test(
             }
             Test::Health(value.to_owned())
         }
-        "pod" => Test::Pod,
+        "pod" => Test::Pod(value.to_owned()),
         "network" => Test::Network(value.to_owned()),
         "restart-policy" => Test::RestartPolicy(value.to_owned()),
         "command" => Test::Command(value.to_owned()),
@@ -221,8 +222,10 @@ impl Test {
                     || s.bind_sources().any(|p| p == value.as_str())
             }
             Self::Health(value) => s.health() == value,
-            // There are no pods, so nothing is in one.
-            Self::Pod => false,
+            Self::Pod(id) => {
+                let own = record.options.pod.as_deref();
+                own.is_some_and(|own| !id.is_empty() && own.starts_with(id.as_str()))
+            }
             Self::Network(value) => {
                 network_name(&record.options.network.mode) == *value
                     || s.status.as_ref().is_some_and(|st| st.network == *value)

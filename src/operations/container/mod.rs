@@ -18,6 +18,7 @@ pub mod launch;
 pub mod list;
 pub mod logs;
 pub mod look;
+pub mod member;
 pub mod mounted;
 pub mod names;
 pub mod pattern;

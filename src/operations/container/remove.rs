@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::summary::Summary;
-use super::{events, inspect, reap, stop};
+use super::{events, inspect, member, reap, stop};
 use crate::base::failpoint::failpoint;
 use crate::base::{Error, Kind, Result};
 use crate::operations::session::Session;
@@ -23,6 +23,8 @@ pub struct RemoveOptions {
     pub time: Option<Duration>,
     /// `--depend`: containers that use it, too.
     pub depend: bool,
+    /// It may be one that holds a pod's namespaces: the pod goes, too.
+    pub infra: bool,
 }
 
 /// Removes a container. Answers the names of everything that went, this one last.
@@ -50,6 +52,15 @@ pub(super) fn remove_with(
     options: &RemoveOptions,
 ) -> Result<Vec<String>> {
     let name = container.name().to_owned();
+    if !options.infra
+        && let Some(pod) = member::held_by(session, &container)?
+    {
+        return Err(Error::new(
+            Kind::InUse,
+            format!("cannot remove container {name:?}: it holds the namespaces of pod {pod:?}"),
+        )
+        .hint(format!("coracle pod rm {pod}")));
+    }
     let mut gone = Vec::new();
     for other in others {
         if !options.depend {

@@ -1,6 +1,7 @@
 //! What `run` and `create` ask for beyond the container's own options. Never stored.
 
 use crate::operations::image::policy::{PullPolicy, RegistryOptions};
+use crate::spec::id::ContainerId;
 use crate::state::request::AttachStreams;
 
 /// The part of `run` and `create` that is not kept in the container's record.
@@ -16,6 +17,8 @@ pub struct RunOptions {
     pub pull: PullPolicy,
     /// `--quiet`: no pull progress.
     pub quiet: bool,
+    /// The id that it gets; absent means a random one.
+    pub id: Option<ContainerId>,
     /// `--replace`: remove a container of the same name first.
     pub replace: bool,
     /// How to reach the registry of the implied pull.

@@ -2,8 +2,8 @@
 
 use super::create::{Created, create, image_of};
 use super::launch::{self, How};
-use super::reap;
 use super::request::RunOptions;
+use super::{member, reap};
 use crate::base::fs::Durability;
 use crate::base::{Error, Kind, Result};
 use crate::handoff::control::{AttachRequest, Control};
@@ -49,10 +49,11 @@ pub struct Relay {
 /// As `create` and `start`; 126 and 127 for the program's own.
 pub fn run(
     session: &Session,
-    options: ContainerOptions,
+    mut options: ContainerOptions,
     run: &RunOptions,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Ran> {
+    member::ready(session, &mut options, warn)?;
     let detach_keys = options.detach_keys.clone();
     let mut network = None;
     let Created {
@@ -173,6 +174,7 @@ pub fn start(
     warn: &mut dyn FnMut(&str),
 ) -> Result<Ran> {
     let mut container = container.clone();
+    member::ready_for(session, &container, warn)?;
     enter_early(session, &container)?;
     let Some(lock) = reap::lock(session, &mut container)? else {
         return Err(Error::not_found(format!(

@@ -160,7 +160,15 @@ impl Selection {
 /// # Errors
 /// As [`Filters::parse`].
 pub fn parse_filters(words: &[String], containers: &Containers) -> Result<Filters> {
-    Filters::parse(words, Timestamp::now(), &|name| {
+    let mut words = words.to_vec();
+    for word in &mut words {
+        if let Some(name) = word.strip_prefix("pod=")
+            && let Ok(pod) = containers.pods().find(name)
+        {
+            *word = format!("pod={}", pod.id);
+        }
+    }
+    Filters::parse(&words, Timestamp::now(), &|name| {
         containers.find(name).map(|c| c.record.created)
     })
 }

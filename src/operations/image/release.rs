@@ -18,6 +18,7 @@ pub fn remove_container(
         force: true,
         volumes: true,
         depend: true,
+        infra: true,
         time,
     };
     remove(session, container.clone(), &options).map(drop)

@@ -21,6 +21,7 @@ pub fn reset(session: &Session) -> Result<Vec<Error>> {
         force: true,
         volumes: true,
         depend: true,
+        infra: true,
         ..RemoveOptions::default()
     };
     let containers = Containers::new(&session.dirs);

@@ -25,6 +25,9 @@ const SYSTEMD_STOP: i32 = 37;
 /// # Errors
 /// `Invalid` when nothing says what to run.
 pub fn argv(options: &ContainerOptions, image: Option<&ImageConfig>) -> Result<Vec<String>> {
+    if options.infra {
+        return Ok(Vec::new());
+    }
     let config = image.map(|i| &i.config);
     let of_image = || {
         config

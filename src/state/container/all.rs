@@ -52,6 +52,11 @@ impl Containers {
         Self { dirs: dirs.clone() }
     }
 
+    /// The pods beside them.
+    pub fn pods(&self) -> crate::state::pod::Pods {
+        crate::state::pod::Pods::new(&self.dirs)
+    }
+
     /// Publishes a new container: folder and record first, the name last. A record that is not to
     /// be waited for (`Volatile`) is brought to the disk later by [`Container::sync`].
     ///

@@ -31,6 +31,15 @@ pub struct ContainerOptions {
     /// `--name`.
     #[serde(skip_serializing_if = "is_default")]
     pub name: Option<String>,
+    /// `--pod`: as typed, `new:NAME` for one to be made; its id once the container exists.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pod: Option<String>,
+    /// It holds a pod's namespaces and runs nothing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub infra: bool,
+    /// `--init-ctr`: it runs to its end before the pod's other containers start.
+    #[serde(skip_serializing_if = "is_default")]
+    pub init_ctr: Option<InitCtr>,
     /// The image as typed; empty with `rootfs`.
     #[serde(skip_serializing_if = "is_default")]
     pub image: String,
@@ -261,6 +270,26 @@ pub struct ContainerOptions {
     /// The whole command line, for `inspect`'s `Config.CreateCommand`.
     #[serde(skip_serializing_if = "is_default")]
     pub create_command: Vec<String>,
+}
+
+/// `--init-ctr`: when a container of a pod runs before the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitCtr {
+    /// At every start of the pod.
+    Always,
+    /// At the first one; it is removed then.
+    Once,
+}
+
+impl InitCtr {
+    /// podman's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Once => "once",
+        }
+    }
 }
 
 /// `--hostuser`: an account of the host, as it was at creation.

@@ -208,6 +208,16 @@ pub fn free_port() -> u16 {
         .port()
 }
 
+/// Lets a process run for so many microseconds, then kills it with -9.
+pub fn kill_after(child: &mut std::process::Child, micros: u64) {
+    let until = std::time::Instant::now() + std::time::Duration::from_micros(micros);
+    while std::time::Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    drop(child.kill());
+    drop(child.wait());
+}
+
 /// Polls `condition` every 10 ms, for 20 s at most.
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);

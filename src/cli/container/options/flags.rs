@@ -32,12 +32,28 @@ pub struct CreateFlags {
     pub(super) refused: Refused,
 }
 
+impl CreateFlags {
+    /// `pod create` writes the file that `run` reads.
+    pub fn take_pod_id_file(&mut self) -> Option<PathBuf> {
+        self.general.pod_id_file.take()
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Container")]
 pub(super) struct General {
     /// Name of the container; generated if absent
     #[arg(long)]
     pub name: Option<String>,
+    /// Pod to run in; new:NAME makes one with the container's network options
+    #[arg(long, value_name = "POD")]
+    pub pod: Option<String>,
+    /// The same, by the id in a file
+    #[arg(long, value_name = "FILE", conflicts_with = "pod")]
+    pub pod_id_file: Option<PathBuf>,
+    /// Run to the end before the pod's others start: always, or once
+    #[arg(long, value_name = "WHEN")]
+    pub init_ctr: Option<String>,
     /// Remove a container of the same name first
     #[arg(long)]
     pub replace: bool,

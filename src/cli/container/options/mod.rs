@@ -30,14 +30,15 @@ use crate::config::cdi;
 use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
 use crate::operations::container::request::RunOptions;
+use crate::operations::container::select::read_cidfile;
 use crate::operations::image::policy::RegistryOptions;
 use crate::spec::id::ObjectName;
 use crate::spec::platform::Platform;
 use crate::spec::runtime::Rlimit;
 use crate::state::health::HealthOptions;
 use crate::state::options::{
-    ContainerOptions, HostUser, ImageVolume, LogDriver, LogOptions, NamespaceMode, RestartPolicy,
-    RootfsOption, SdNotify, SystemdMode,
+    ContainerOptions, HostUser, ImageVolume, InitCtr, LogDriver, LogOptions, NamespaceMode,
+    RestartPolicy, RootfsOption, SdNotify, SystemdMode,
 };
 use crate::state::request::AttachStreams;
 
@@ -106,6 +107,7 @@ pub fn request(
         sig_proxy: manner.sig_proxy.unwrap_or(!options.tty) && !manner.detach,
         pull: flags.image.pull.as_deref().unwrap_or_default().parse()?,
         quiet: flags.image.quiet,
+        id: None,
         replace: flags.general.replace,
         registry: registry(&flags.image)?,
         notices,
@@ -205,6 +207,9 @@ fn options(
     let absolute = |path: &PathBuf| host.cwd.join(path);
     let mut options = ContainerOptions {
         name,
+        pod: pod(general, host)?,
+        infra: false,
+        init_ctr: init_ctr(general.init_ctr.as_deref())?,
         image: if files.rootfs {
             String::new()
         } else {
@@ -343,6 +348,31 @@ fn options(
     }
     flags.health.changes()?.apply(&mut options);
     Ok(options)
+}
+
+/// `--pod`, `--pod-id-file`.
+fn pod(general: &flags::General, host: &Host<'_>) -> Result<Option<String>> {
+    match (&general.pod, &general.pod_id_file) {
+        (Some(pod), _) => {
+            if let Some(name) = pod.strip_prefix("new:").filter(|n| !n.is_empty()) {
+                name.parse::<ObjectName>()?;
+            }
+            Ok(Some(pod.clone()).filter(|p| !p.is_empty()))
+        }
+        (None, Some(file)) => read_cidfile(&host.cwd.join(file)).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn init_ctr(text: Option<&str>) -> Result<Option<InitCtr>> {
+    match text {
+        None | Some("") => Ok(None),
+        Some("always") => Ok(Some(InitCtr::Always)),
+        Some("once") => Ok(Some(InitCtr::Once)),
+        Some(other) => {
+            Err(Error::invalid(format!("invalid --init-ctr {other:?}")).hint("use always or once"))
+        }
+    }
 }
 
 fn listed(wanted: bool, all: impl FnOnce() -> Vec<(String, String)>) -> Vec<String> {

@@ -371,7 +371,9 @@ fn one_mode(word: &str) -> Result<NetworkMode> {
         ("none" | "host", Some(_)) => {
             Err(Error::invalid(format!("network {name:?} takes no options")))
         }
-        ("pod", _) => Err(Error::unsupported("pods come with a later version")),
+        // A pod's containers do so anyway.
+        ("pod", None) => Ok(NetworkMode::Default),
+        ("pod", Some(_)) => Err(Error::invalid("network \"pod\" takes no options")),
         (name, options) => Ok(NetworkMode::Networks(vec![wish(name, options)?])),
     }
 }
@@ -589,7 +591,7 @@ mod tests {
             "container:",
             "ns:x",
             "host:x",
-            "pod",
+            "pod:x",
             "host,none",
             "a,a",
             "a,host",

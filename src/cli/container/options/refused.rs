@@ -5,7 +5,6 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::base::{Error, Result};
 
 /// The sentence after "cannot use --flag: ".
-const LATER_PODS: &str = "pods come with a later version";
 const WINDOWS: &str = "it is for Windows";
 const NO_CGROUP_DEVICES: &str = "only root on the host can limit devices";
 
@@ -36,10 +35,6 @@ const FLAGS: &[(&str, bool, &str)] = &[
         true,
         "bridge networks give no link-local addresses of choice",
     ),
-    ("pod", true, LATER_PODS),
-    ("pod-id-file", true, LATER_PODS),
-    ("init-ctr", true, LATER_PODS),
-    ("infra-name", true, LATER_PODS),
     ("requires", true, "start order comes with a later version"),
     ("decryption-key", true, "encrypted images are not supported"),
     ("device-cgroup-rule", true, NO_CGROUP_DEVICES),

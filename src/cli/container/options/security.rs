@@ -148,7 +148,8 @@ pub(super) fn namespace(flag: &str, text: Option<&str>) -> Result<NamespaceMode>
             Ok(NamespaceMode::Container(other.to_owned()))
         }
         ("ns", Some(path)) if path.starts_with('/') => Ok(NamespaceMode::Path(path.into())),
-        ("pod", None) => Err(Error::unsupported("pods come with a later version")),
+        // A pod's containers do so anyway.
+        ("pod", None) => Ok(NamespaceMode::Default),
         _ => Err(Error::invalid(format!("invalid --{flag} {text:?}"))
             .hint("use private, host, container:NAME or ns:/absolute/path")),
     }
@@ -236,7 +237,7 @@ pub(super) fn userns(flags: &flags::Security) -> Result<UsernsMode> {
         }
         ("ns", Some(path)) if path.starts_with('/') => Ok(UsernsMode::Path(path.into())),
         ("private", None) => Err(bad("it needs --uidmap or --gidmap")),
-        ("pod", None) => Err(Error::unsupported("pods come with a later version")),
+        ("pod", None) => Ok(UsernsMode::Host),
         _ => Err(bad("unknown mode")),
     }
 }

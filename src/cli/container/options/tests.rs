@@ -228,11 +228,9 @@ fn contradictions_and_nonsense_are_refused() {
 
 #[test]
 fn what_comes_later_is_refused_by_name() {
-    for (text, flag) in [("--pod p alpine", "--pod"), ("--link db alpine", "--link")] {
-        let e = fails(text);
-        assert_eq!(e.kind(), Kind::Unsupported, "{text}");
-        assert!(e.what().contains(flag), "{text}: {e}");
-    }
+    let e = fails("--link db alpine");
+    assert_eq!(e.kind(), Kind::Unsupported);
+    assert!(e.what().contains("--link"), "{e}");
 }
 
 #[test]

@@ -246,6 +246,7 @@ fn run_monitor(
                 // A clean end: a reboot from here on loses nothing that is worth a warning.
                 drop(store.settle(container.dir()));
             }
+            super::member::after_exit(session, &container);
         }
     };
     let size = how.attach.as_ref().and_then(|a| a.size);
@@ -410,7 +411,7 @@ fn go(kit: &Kit<'_>, prepared: Prepared, stdio: AttemptStdio) -> Result<Finish> 
         stdio,
         seccomp_flags: seccomp.as_ref().map_or(0, |f| f.flags),
         seccomp: seccomp.map(|f| f.program),
-        init: kit.container.record.options.init,
+        init: kit.container.record.options.init || kit.container.record.options.infra,
         preserve,
         gate: None,
         manner: Manner {

@@ -340,6 +340,12 @@ fn mount_rootfs(kit: &Kit<'_>) -> Result<Rootfs> {
             kit.container.name()
         )
     };
+    if options.infra {
+        // Empty but for the places of the mounts; nothing of an image runs in it.
+        let root = kit.container.dir().join("root");
+        std::fs::create_dir_all(&root).what(what)?;
+        return kit.store.mount_directory(&root).what(what);
+    }
     match (&options.rootfs, &kit.image) {
         (Some(rootfs), _) if rootfs.overlay => {
             let lower = kit.store.mount_directory(&rootfs.path).what(what)?;

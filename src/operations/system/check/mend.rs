@@ -134,6 +134,7 @@ fn remove_container(session: &Session, request: &Request, dir: &Path) -> Result<
                 force: true,
                 volumes: false,
                 depend: true,
+                infra: true,
                 time: Some(Duration::ZERO),
             };
             remove(session, container, &options)?;

@@ -1,0 +1,114 @@
+//! The container that holds a pod's namespaces: a process of our own program with every right
+//! dropped, in an empty root, which does nothing but reap. No image is needed for it.
+
+use crate::base::fs::Durability;
+use crate::base::{Kind, Result};
+use crate::operations::container::request::RunOptions;
+use crate::operations::container::{create, run, wait};
+use crate::operations::session::Session;
+use crate::spec::id::ContainerId;
+use crate::state::container::{Container, Containers, State};
+use crate::state::options::{
+    ContainerOptions, LogDriver, LogOptions, NamespaceMode, NetworkMode, Resources, SdNotify,
+};
+use crate::state::pod::{Infra, PodRecord, Share};
+
+/// What it is made with, from what was asked of the pod.
+pub(super) fn options(
+    pod: &ContainerId,
+    name: &str,
+    infra_name: Option<&str>,
+    share: &[Share],
+    mut asked: ContainerOptions,
+) -> ContainerOptions {
+    let shares = |what| share.contains(&what);
+    if !shares(Share::Net) {
+        asked.network.mode = NetworkMode::None;
+    }
+    if asked.hostname.is_none() && shares(Share::Uts) && asked.uts != NamespaceMode::Host {
+        asked.hostname = Some(name.to_owned());
+    }
+    if asked.ipc == NamespaceMode::Default && shares(Share::Ipc) {
+        asked.ipc = NamespaceMode::Shareable;
+    }
+    if let NetworkMode::Networks(wishes) = &mut asked.network.mode {
+        for wish in wishes {
+            // The pod is found by its name.
+            if !wish.aliases.iter().any(|a| a == name) {
+                wish.aliases.push(name.to_owned());
+            }
+        }
+    }
+    ContainerOptions {
+        name: Some(infra_name.map_or_else(|| format!("{name}-infra"), str::to_owned)),
+        pod: Some(pod.to_string()),
+        infra: true,
+        image: String::new(),
+        rootfs: None,
+        command: Vec::new(),
+        cap_add: Vec::new(),
+        cap_drop: vec!["ALL".to_owned()],
+        resources: Resources::default(),
+        log: LogOptions {
+            driver: LogDriver::None,
+            ..LogOptions::default()
+        },
+        sdnotify: SdNotify::Ignore,
+        ..asked
+    }
+}
+
+/// Makes it, unless it is there.
+///
+/// # Errors
+/// As `create`.
+pub(super) fn make(
+    session: &Session,
+    infra: &Infra,
+    warn: &mut dyn FnMut(&str),
+) -> Result<Container> {
+    let containers = Containers::new(&session.dirs);
+    match containers.open(&infra.id) {
+        Err(e) if e.kind() == Kind::NotFound => {}
+        other => return other,
+    }
+    let request = RunOptions {
+        id: Some(infra.id.clone()),
+        ..RunOptions::default()
+    };
+    let made = create::create(
+        session,
+        (*infra.options).clone(),
+        &request,
+        Durability::Durable,
+        warn,
+        &mut |_, _| Ok(()),
+    );
+    match made {
+        Ok(created) => Ok(created.container),
+        // Another command was faster.
+        Err(e) => containers.open(&infra.id).map_err(|_| e),
+    }
+}
+
+/// Sees to it that a pod's namespaces are there.
+///
+/// # Errors
+/// As `create` and `start`.
+pub fn ensure(session: &Session, pod: &PodRecord, warn: &mut dyn FnMut(&str)) -> Result<()> {
+    let Some(infra) = &pod.infra else {
+        return Ok(());
+    };
+    let container = make(session, infra, warn)?;
+    loop {
+        match container.state()? {
+            State::Running | State::Paused => return Ok(()),
+            // Another command began it: its monitor goes on even if that was killed.
+            State::Restarting => {
+                let settled = [wait::Condition::Running, wait::Condition::Stopped];
+                wait::wait(session, &container, &settled)?;
+            }
+            _ => return run::start(session, &container, None, warn).map(drop),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Pods: containers that share namespaces, held by a process of our own.
+
+use crate::support::{World, peer};
+
+/// The value of a template over a pod.
+fn pod(world: &World, name: &str, template: &str) -> String {
+    world
+        .ok(&["pod", "inspect", "--format", template, name])
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn containers_of_a_pod_share_what_it_shares_and_go_with_it() {
+    let world = World::with_busybox();
+    let id = world.ok(&[
+        "pod",
+        "create",
+        "--network",
+        "none",
+        "--label",
+        "a=b",
+        "web",
+    ]);
+    assert_eq!(id.trim().len(), 64);
+    assert_eq!(
+        pod(&world, "web", "{{.State}} {{.NumContainers}}"),
+        "Created 1"
+    );
+    // A server on loopback, and a client in another container.
+    world.ok(&[
+        "run",
+        "-d",
+        "--pod",
+        "web",
+        "--name",
+        "server",
+        "busybox",
+        "sh",
+        "-c",
+        "echo hello >/dev/shm/x; exec httpd -f -p 80 -h /dev/shm",
+    ]);
+    let said = world.ok(&[
+        "run",
+        "--rm",
+        "--pod",
+        "web",
+        "busybox",
+        "sh",
+        "-c",
+        "timeout 10 sh -c \"until wget -qO- http://127.0.0.1/x; do sleep 0.02; done\" 2>/dev/null; hostname; cat /dev/shm/x",
+    ]);
+    assert_eq!(said, "hello\nweb\nhello");
+    let listed = world.ok(&[
+        "pod",
+        "ps",
+        "--format",
+        "{{.Name}} {{.Status}} {{.NumberOfContainers}}",
+    ]);
+    assert_eq!(listed, "web Running 2");
+    let members = world.ok(&[
+        "ps",
+        "-a",
+        "--pod",
+        "--format",
+        "{{.Names}} {{.PodName}} {{.IsInfra}}",
+    ]);
+    assert_eq!(members, "server web false\nweb-infra web true");
+    assert_eq!(
+        world
+            .ok(&["ps", "--filter", "pod=web", "-q"])
+            .lines()
+            .count(),
+        2
+    );
+    assert_eq!(
+        world
+            .ok(&["pod", "ps", "-q", "--filter", "label=a=b"])
+            .lines()
+            .count(),
+        1
+    );
+    assert_eq!(world.ok(&["pod", "ps", "-q", "--filter", "label=a=c"]), "");
+    world.run(&["pod", "exists", "web"]).code(0);
+    world.run(&["pod", "exists", "other"]).code(1);
+    // What holds the namespaces cannot be taken away from under the others.
+    world.run(&["rm", "-f", "web-infra"]).code(125);
+    world.run(&["pod", "rm", "web"]).code(125);
+    assert_eq!(world.ok(&["pod", "rm", "-f", "web"]), id);
+    assert_eq!(world.ok(&["ps", "-aq"]), "");
+    assert_eq!(world.ok(&["pod", "ps", "-q"]), "");
+    peer::wait_for("all processes to end", || {
+        crate::killed::leftovers(&world).is_empty()
+    });
+}
+
+#[test]
+fn a_pod_starts_stops_and_restarts_as_one() {
+    let world = World::with_busybox();
+    world.ok(&[
+        "pod",
+        "create",
+        "--network",
+        "none",
+        "--share",
+        "+pid",
+        "--name",
+        "p",
+    ]);
+    for name in ["a", "b"] {
+        world.ok(&[
+            "create", "--pod", "p", "--name", name, "busybox", "sleep", "1000",
+        ]);
+    }
+    world.ok(&[
+        "create",
+        "--pod",
+        "p",
+        "--name",
+        "first",
+        "--init-ctr",
+        "always",
+        "-v",
+        "v:/v",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x >>/v/log",
+    ]);
+    world.ok(&[
+        "create",
+        "--pod",
+        "p",
+        "--name",
+        "once",
+        "--init-ctr",
+        "once",
+        "-v",
+        "v:/v",
+        "busybox",
+        "sh",
+        "-c",
+        "echo y >>/v/log",
+    ]);
+    world.ok(&["pod", "start", "p"]);
+    // The one that ran to its end and stays does not count.
+    assert_eq!(
+        pod(&world, "p", "{{.State}} {{.NumContainers}}"),
+        "Running 4"
+    );
+    let log = || world.ok(&["run", "--rm", "-v", "v:/v", "busybox", "cat", "/v/log"]);
+    assert_eq!(log(), "x\ny");
+    // They see each other's processes, and ours is the first.
+    let first = world.ok(&[
+        "exec",
+        "a",
+        "sh",
+        "-c",
+        "cat /proc/1/comm; ps | grep -c 'sleep 1000'",
+    ]);
+    assert!(first.starts_with("coracle-init\n"), "{first}");
+    let top = world.ok(&["pod", "top", "p", "args"]);
+    assert_eq!(top.matches("sleep 1000").count(), 1, "{top}");
+    world.ok(&["pod", "pause", "p"]);
+    assert_eq!(pod(&world, "p", "{{.State}}"), "Paused");
+    world.ok(&["pod", "unpause", "p"]);
+    let before = world.ok(&["inspect", "--format", "{{.State.Pid}}", "a"]);
+    world.ok(&["pod", "restart", "p"]);
+    assert_ne!(
+        world.ok(&["inspect", "--format", "{{.State.Pid}}", "a"]),
+        before
+    );
+    assert_eq!(log(), "x\ny\nx");
+    world.ok(&["pod", "kill", "p"]);
+    assert_eq!(pod(&world, "p", "{{.State}}"), "Exited");
+    world.ok(&["pod", "start", "p"]);
+    world.ok(&["pod", "stop", "-t", "0", "p"]);
+    assert_eq!(pod(&world, "p", "{{.State}}"), "Exited");
+    world.ok(&["pod", "prune", "-f"]);
+    assert_eq!(world.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_killed_holder_is_noticed_and_comes_back() {
+    let world = World::with_busybox();
+    let made = world.ok(&[
+        "run",
+        "-d",
+        "--pod",
+        "new:p",
+        "--network",
+        "none",
+        "--name",
+        "a",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    assert_eq!(made.trim().len(), 64);
+    let pid = world.ok(&["inspect", "--format", "{{.State.Pid}}", "p-infra"]);
+    // No more than the monitor beside it.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
+    let caps = status.lines().find(|l| l.starts_with("CapEff:")).unwrap();
+    assert!(caps.ends_with("0000000000000000"), "{caps}");
+    world.ok(&["kill", "p-infra"]);
+    assert_eq!(pod(&world, "p", "{{.State}}"), "Degraded");
+    world.ok(&["pod", "restart", "p"]);
+    assert_eq!(pod(&world, "p", "{{.State}}"), "Running");
+    assert_eq!(world.ok(&["exec", "a", "hostname"]), "p");
+    world.ok(&["pod", "rm", "-f", "-t", "0", "p"]);
+}
+
+#[test]
+fn the_last_one_to_end_ends_a_pod_that_says_so() {
+    let world = World::with_busybox();
+    world.ok(&[
+        "pod",
+        "create",
+        "--network",
+        "none",
+        "--exit-policy",
+        "stop",
+        "p",
+    ]);
+    world.ok(&["run", "--pod", "p", "--name", "a", "busybox", "true"]);
+    peer::wait_for("the pod to stop", || {
+        pod(&world, "p", "{{.State}}") == "Exited"
+    });
+    world.ok(&["pod", "rm", "p"]);
+}
+
+#[test]
+fn a_killed_command_leaves_pods_that_can_be_used_and_removed() {
+    let world = World::with_busybox();
+    for i in 0..10_u64 {
+        let mut child = world.spawn(&["pod", "create", "--network", "none", "p"]);
+        peer::kill_after(&mut child, i * 1500);
+        // It is there in whole, or another one can be made.
+        world.run(&["pod", "create", "--network", "none", "p"]);
+        let mut child = world.spawn(&["run", "-d", "--pod", "p", "busybox", "sleep", "1000"]);
+        peer::kill_after(&mut child, i * 3000);
+        let said = world.run(&["run", "--rm", "--pod", "p", "busybox", "hostname"]);
+        assert_eq!(
+            (said.code, said.stdout.as_str()),
+            (0, "p\n"),
+            "{}",
+            said.stderr
+        );
+        let mut child = world.spawn(&["pod", "rm", "-f", "-t", "0", "p"]);
+        peer::kill_after(&mut child, i * 2000);
+        world.run(&["pod", "rm", "-f", "-t", "0", "p"]).code(0);
+        assert_eq!(world.ok(&["pod", "ps", "-q"]), "");
+        assert_eq!(world.ok(&["ps", "-aq"]), "");
+    }
+    peer::wait_for("all processes to end", || {
+        crate::killed::leftovers(&world).is_empty()
+    });
+}
