@@ -42,7 +42,7 @@ pub fn status(states: impl Iterator<Item = State>) -> &'static str {
     for state in states {
         all += 1;
         match state {
-            State::Running | State::Restarting => running += 1,
+            State::Running | State::Restarting | State::Waiting => running += 1,
             State::Paused => paused += 1,
             State::Exited | State::Lost => ended += 1,
             State::Created => {}
