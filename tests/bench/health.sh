@@ -16,6 +16,7 @@ if [ "${2:-}" != inside ]; then
     --share "$here/health.sh" --timeout 600 'bash /share/health.sh /share/coracle inside'
   exit
 fi
+PATH=$PATH:/share
 count=${COUNT:-50} seconds=${SECONDS_MEASURED:-30}
 busy() { awk '/^cpu /{print $2+$3+$4+$7+$8}' /proc/stat; }
 free() { sync; awk '/^MemAvailable/{print $2}' /proc/meminfo; }

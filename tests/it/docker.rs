@@ -24,6 +24,16 @@ fn columns(line: &str) -> Vec<&str> {
 }
 
 #[test]
+fn a_container_whose_health_is_not_known_is_told_of_in_dockers_words() {
+    let w = World::with_busybox();
+    let run = ["run", "-d", "--network", "none", "--health-cmd", "false"];
+    let patient = ["--health-start-period", "1h", "busybox", "sleep", "100"];
+    called(&w, "docker", &[&run[..], &patient].concat());
+    let status = called(&w, "docker", &["ps", "--format", "{{.Status}}"]);
+    assert!(status.contains("(health: starting)"), "{status}");
+}
+
+#[test]
 fn lists_have_dockers_columns_and_keys() {
     let w = World::with_busybox();
     w.ok(&["tag", "busybox", "docker.io/library/lib:1"]);

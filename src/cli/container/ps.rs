@@ -422,6 +422,10 @@ fn as_docker(mut row: Value, s: &Summary, sizes: Option<&Sizes>, full: bool) -> 
             format!("{own} (virtual {all})")
         })
         .into();
+    row["Status"] = s
+        .status_text()
+        .replace("(starting)", "(health: starting)")
+        .into();
     // Whole seconds, and what is mounted in place of where.
     let at = record.created.local_text();
     row["CreatedAt"] = match (at.find('.'), at.find(" +").or_else(|| at.find(" -"))) {
