@@ -318,9 +318,18 @@ const ADDITIONAL: [&str; 3] = [
     "imagestore",
 ];
 
-/// Stores of others to read from, and whether this one is for others, too: the options, else
-/// storage.conf.
-fn stores(options: &[String], env: &Env, user: &user::User) -> Result<(Vec<PathBuf>, bool)> {
+/// What storage.conf and `--storage-opt` say of stores.
+struct Stores {
+    /// Those of others to read from.
+    others: Vec<PathBuf>,
+    /// This one is for others, too.
+    shared: bool,
+    /// Layers are pulled whole, whatever is here.
+    whole: bool,
+}
+
+/// The options, else storage.conf.
+fn stores(options: &[String], env: &Env, user: &user::User) -> Result<Stores> {
     let mut others = Vec::new();
     let mut mask = None;
     for option in options {
@@ -346,7 +355,11 @@ fn stores(options: &[String], env: &Env, user: &user::User) -> Result<(Vec<PathB
             );
         }
     };
-    Ok((others, shared))
+    Ok(Stores {
+        others,
+        shared,
+        whole: !conf.partial_images(),
+    })
 }
 
 /// Where events go: the flag, else containers.conf, else a file.
@@ -460,8 +473,8 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
         true => given.all("storage-opt"),
         false => env.storage_opts(),
     };
-    let (others, shared) = stores(&storage, &env, user)?;
-    let dirs = dirs.with_others(&others, shared)?;
+    let stores = stores(&storage, &env, user)?;
+    let dirs = dirs.with_others(&stores.others, stores.shared)?;
     userns::keep_ready(launch::spare);
     Ok(Session {
         dirs,
@@ -478,6 +491,7 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
             cgroup_manager: given.last("cgroup-manager").map(str::to_owned),
             events: events(given.last("events-backend"), &conf, &env)?,
             no_health_events: conf.healthcheck_events == Some(false),
+            whole_layers: stores.whole,
             hooks_dirs: match given.has("hooks-dir") {
                 true => given.all("hooks-dir").iter().map(PathBuf::from).collect(),
                 // The file's list is of places to look at.

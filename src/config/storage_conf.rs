@@ -18,13 +18,13 @@ use super::user::User;
 use crate::base::Result;
 
 /// What we use of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct StorageConf {
     storage: Storage,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct Storage {
     driver: Option<String>,
@@ -36,12 +36,20 @@ struct Storage {
     options: Options,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct Options {
     additionalimagestores: Vec<String>,
     force_mask: Option<String>,
+    pull_options: PullOptions,
     overlay: Overlay,
+}
+
+/// containers/storage has words here, not truth values; both are read.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct PullOptions {
+    enable_partial_images: Option<toml::Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -63,6 +71,17 @@ impl StorageConf {
             .filter(|path| !path.is_empty())
             .map(|path| PathBuf::from(expand(path, user, env)))
             .collect()
+    }
+
+    /// `storage.options.pull_options.enable_partial_images`: whether of a layer only that is pulled
+    /// which no other layer has. Yes, unless the file says `false`.
+    pub fn partial_images(&self) -> bool {
+        let value = &self.storage.options.pull_options.enable_partial_images;
+        match value {
+            Some(toml::Value::Boolean(value)) => *value,
+            Some(toml::Value::String(word)) => word.trim() != "false",
+            _ => true,
+        }
     }
 
     /// `storage.options.force_mask`: `shared`, or a mode.

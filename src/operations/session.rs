@@ -25,6 +25,8 @@ pub struct GlobalOptions {
     pub events: Events,
     /// `healthcheck_events = false`: events do not tell of health checks.
     pub no_health_events: bool,
+    /// `enable_partial_images = "false"` in storage.conf: layers are pulled whole.
+    pub whole_layers: bool,
     /// `--hooks-dir`: folders of hook files in place of the usual ones.
     pub hooks_dirs: Vec<PathBuf>,
     /// `--tmpdir`: scratch space in place of the store's own.

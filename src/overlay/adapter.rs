@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -22,10 +23,10 @@ use fuser::{
 
 use super::attributes::Change;
 use super::make::{Caller, What};
-use super::node::{Node, ROOT};
+use super::node::{INNER, Node, ROOT};
 use super::rename::Target;
 use super::reply::{NOTHING, asked, device_of, empty, errno, kind, send, shown, sized};
-use super::{Overlay, lock};
+use super::{DOOR, Overlay, lock};
 use crate::base::{Context as _, Result};
 use crate::sys::bare::{Code, NAME_MAX, Stat};
 
@@ -119,6 +120,11 @@ impl Filesystem for Server {
             let name = name.as_bytes();
             if name.len() > NAME_MAX {
                 return reply.error(Errno::ENAMETOOLONG);
+            }
+            if parent.0 == ROOT && name == DOOR && self.0.closed.swap(false, Ordering::Relaxed) {
+                return send(reply, self.0.attributes(&self.0.root), |reply, stat| {
+                    reply.entry(&FOREVER, &shown(INNER, &stat), Generation(0));
+                });
             }
             let found = self.node(parent).and_then(|parent| {
                 let Some((node, stat)) = self.0.find(&parent, name)? else {

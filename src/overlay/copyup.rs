@@ -189,14 +189,12 @@ impl Overlay {
             kind => bare::mknod(dir, name, kind | 0o600, 0)?,
         }
         let is_link = stat.kind() == libc::S_IFLNK;
-        if !is_link {
-            self.copy_attributes(source, copy, level)?;
-        }
+        let attributed = !is_link && self.copy_attributes(source, copy, level)?;
         self.set_owner(copy, &shown, shown.uid, shown.gid)?;
         if !is_link {
             // After the owner: changing that takes set-id bits away, and capabilities.
             self.set_mode(copy, &shown, shown.mode)?;
-            if let Some(value) = bare::xattr(source, ondisk::CAPABILITY)? {
+            if attributed && let Some(value) = bare::xattr(source, ondisk::CAPABILITY)? {
                 match bare::setxattr(copy, ondisk::CAPABILITY, &value, 0) {
                     Err(Code(libc::EPERM)) | Ok(()) => {}
                     Err(code) => return Err(code),
@@ -214,9 +212,11 @@ impl Overlay {
         Ok(())
     }
 
-    /// Copies what extended attributes a lower file shows, as they are stored.
-    fn copy_attributes(&self, from: Spot<'_>, to: Spot<'_>, level: u16) -> Result<()> {
-        for name in bare::listxattr(from)?.split(|b| *b == 0) {
+    /// Copies what extended attributes a lower file shows, as they are stored; says whether it has
+    /// any at all.
+    fn copy_attributes(&self, from: Spot<'_>, to: Spot<'_>, level: u16) -> Result<bool> {
+        let names = bare::listxattr(from)?;
+        for name in names.split(|b| *b == 0) {
             let marks = ondisk::is_ours(name) && ondisk::unescape(name).is_none();
             // What a placeholder stands for stays with it.
             let kept = !marks || name == ondisk::NODE.to_bytes();
@@ -232,7 +232,7 @@ impl Overlay {
                 bare::setxattr(to, &name, &value, 0)?;
             }
         }
-        Ok(())
+        Ok(!names.is_empty())
     }
 
     /// Opens a file to read, with all its content.

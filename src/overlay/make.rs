@@ -122,6 +122,9 @@ impl Overlay {
         }
         listing.put(&name, Slot::made(&stat, node.id, old));
         drop(listed);
+        if !inherits && old.is_none() && !self.squash {
+            lock(&node.place).attributed = Some(false);
+        }
         if let Some(file) = file {
             *lock(&node.data) = Some(Data {
                 handle: self.handles.keep(file),

@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use self::handles::{Handle, Handles};
-use self::node::{Node, Part, ROOT, Table};
+use self::node::{INNER, Node, Part, ROOT, Table};
 use crate::base::{Context as _, Error, Hint as _, Result};
 use crate::spec::idmap::IdMaps;
 use crate::spec::ondisk::{OPAQUE, TrueOwner};
@@ -102,6 +102,8 @@ pub(crate) struct Overlay {
     sequence: AtomicU64,
     /// The upper's file system refuses character devices 0/0.
     marked_whiteouts: AtomicBool,
+    /// Nobody came through [`DOOR`] yet.
+    closed: AtomicBool,
 }
 
 /// The folder in the work folder where things are made. The kernel's overlay has its own beside it.
@@ -165,11 +167,12 @@ impl Overlay {
             root,
             sequence: AtomicU64::new(0),
             marked_whiteouts: AtomicBool::new(false),
+            closed: AtomicBool::new(true),
         })
     }
 
     fn node(&self, id: u64) -> bare::Result<Arc<Node>> {
-        if id == ROOT {
+        if matches!(id, ROOT | INNER) {
             return Ok(self.root.clone());
         }
         // The kernel names only what it was told and has not forgotten.
@@ -233,6 +236,25 @@ pub fn mount(read_only: bool) -> Result<(OwnedFd, OwnedFd)> {
     let attributes = if read_only { mount::RDONLY } else { 0 };
     let tree = context.mount(attributes)?;
     Ok((device, tree))
+}
+
+/// The name by which the root is looked up once more, before anybody else sees the file system.
+const DOOR: &[u8] = b"rootfs";
+
+/// A mount of the same file system whose root the kernel came to know by a lookup. Of the first
+/// root it keeps no access control list in memory, for that was there before the protocol was
+/// agreed on: whoever is not its owner would cause a request with each absolute path. Call it when
+/// the file system is served, and at most once.
+///
+/// Before Linux 6.15 there is no clone of a detached mount: `tree` itself, then.
+///
+/// # Errors
+/// What the server answers.
+pub fn enter(tree: OwnedFd) -> Result<OwnedFd> {
+    let inner = bare::open_dir_path(tree.as_fd(), DOOR)
+        .map_err(|code| failure("openat", code))
+        .what(|| "the FUSE server does not answer")?;
+    Ok(mount::clone_fd(&inner, false).unwrap_or(tree))
 }
 
 /// Serves `plan` on a device that [`mount`] gave, until the file system is gone. `ready` is called

@@ -11,6 +11,9 @@ use crate::sys::bare::Stat;
 /// The root's number (`FUSE_ROOT_ID`).
 pub(super) const ROOT: u64 = 1;
 
+/// The root's other number ([`super::enter`]).
+pub(super) const INNER: u64 = 2;
+
 /// The kernel counts inodes of one file system by 64 bits, and no one gets so far: numbers of ours
 /// have this bit.
 const OURS: u64 = 1 << 63;
@@ -366,7 +369,7 @@ impl Table {
             lock(&node.names).push((parent.clone(), name.clone()));
             Arc::new(node)
         };
-        if stat.dev == device && stat.ino > ROOT && stat.ino < OURS {
+        if stat.dev == device && stat.ino > INNER && stat.ino < OURS {
             let mut shard = lock(self.shard(stat.ino));
             if let std::collections::hash_map::Entry::Vacant(free) = shard.entry(stat.ino) {
                 return free.insert(make(stat.ino)).clone();

@@ -49,7 +49,8 @@ pub struct StoreUsage {
     pub layers: BTreeMap<Digest, u64>,
     /// Each blob.
     pub blobs: BTreeMap<Digest, u64>,
-    /// Clones, copies, what is being made, partial downloads, and `garbage`.
+    /// Clones, copies, layers that are not all here, what is being made, partial downloads, and
+    /// `garbage`.
     pub other: u64,
     /// What waits to be deleted, and what dead processes left.
     pub garbage: u64,
@@ -206,7 +207,7 @@ impl Store {
             }
         }
         usage.garbage = disk_usage(&self.dir.join("trash"));
-        let parts = ["clones", "copies", "staging", "images"];
+        let parts = ["clones", "copies", "staging", "images", "lazy"];
         let parts = parts.map(|part| disk_usage(&self.dir.join(part)));
         usage.other += parts.iter().sum::<u64>() + usage.garbage;
         Ok(usage)

@@ -540,7 +540,16 @@ fn an_image_is_mounted_inside_unshare_and_nowhere_else() {
         let failed = world.run(&["image", "mount", "busybox"]);
         failed.code(125).says("coracle unshare");
     }
-    let program = env!("CARGO_BIN_EXE_coracle");
+    for driver in ["overlay", "fuse"] {
+        mounts_an_image(&world, driver);
+    }
+}
+
+fn mounts_an_image(world: &World, driver: &str) {
+    let program = format!(
+        "{} --storage-driver {driver}",
+        env!("CARGO_BIN_EXE_coracle")
+    );
     let script = format!(
         "set -e; at=$({program} image mount busybox); cat $at/data/file; ! touch $at/x 2>/dev/null; \
          stat -c %u $at/bin/busybox; {program} image mount | grep -c $at; \

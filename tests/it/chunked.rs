@@ -297,6 +297,16 @@ fn a_pull_takes_from_other_layers_what_they_have() {
     hub.sent();
     world.ok(&["pull", "-q", &hub.image("a")]);
     assert!(hub.sent() < whole / 10);
+    // Unless the file of podman's users says that layers come whole.
+    world.ok(&["rmi", &hub.image("a")]);
+    let conf = world.path().join("storage.conf");
+    let text = "[storage.options]\npull_options = {enable_partial_images = \"false\"}\n";
+    std::fs::write(&conf, text).unwrap();
+    hub.sent();
+    let mut pull = world.command(&["pull", "-q", &hub.image("a")]);
+    let out = pull.env("CONTAINERS_STORAGE_CONF", &conf).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    assert!(hub.sent() > whole / 2);
 }
 
 #[test]

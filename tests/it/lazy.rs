@@ -7,6 +7,7 @@ use crate::chunked::{add_image, noise};
 use crate::support::hub::{Hub, Rules};
 use crate::support::peer::wait_for;
 use crate::support::{World, fixture};
+use crate::upkeep::{df, du, near};
 
 /// A registry with the image `big`: so many files of 400 kB, which do not compress.
 fn hub(format: &str, files: usize) -> Hub {
@@ -157,6 +158,10 @@ fn without_its_registry_a_container_has_what_is_here_and_eio_for_the_rest() {
     let log = std::fs::read_to_string(world.data().join("store/lazy.log")).unwrap();
     assert!(log.contains("cannot fetch \"data/f9\""), "{log}");
     assert!(log.contains(&hub.address), "{log}");
+    // What is here of it weighs what du(1) says.
+    let rows = df(&world);
+    let images = rows.iter().find(|row| row.0 == "Images").unwrap().1;
+    near(images, du(&world, &[&world.data().join("store")]), "lazy");
     hub.change(|rules| rules.down = false);
     world.ok(&["exec", "c", "sha256sum", "/data/f9"]);
     world.ok(&["rm", "-f", "-t", "0", "c"]);

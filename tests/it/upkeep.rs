@@ -343,7 +343,7 @@ fn dead_mounts_are_found_and_taken_away() {
 }
 
 /// Bytes of disk blocks below a folder, by du(1), in the user namespace.
-fn du(w: &World, paths: &[&Path]) -> u64 {
+pub fn du(w: &World, paths: &[&Path]) -> u64 {
     let mut args = vec!["unshare", "du", "-scB1"];
     let texts: Vec<&str> = paths.iter().map(|p| p.to_str().unwrap()).collect();
     args.extend(texts);
@@ -352,7 +352,7 @@ fn du(w: &World, paths: &[&Path]) -> u64 {
     total.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-fn df(w: &World) -> Vec<(String, u64, u64)> {
+pub fn df(w: &World) -> Vec<(String, u64, u64)> {
     let rows: Vec<Value> =
         serde_json::from_str(&w.ok(&["system", "df", "--format", "json"])).unwrap();
     rows.iter()
@@ -367,7 +367,7 @@ fn df(w: &World) -> Vec<(String, u64, u64)> {
 /// The records of images, names and steps of builds are in no row.
 const RECORDS: u64 = 128 << 10;
 
-fn near(a: u64, b: u64, what: &str) {
+pub fn near(a: u64, b: u64, what: &str) {
     assert!(a.abs_diff(b) <= RECORDS, "{what}: {a} and {b}");
 }
 

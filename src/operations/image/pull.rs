@@ -384,7 +384,9 @@ impl Job<'_> {
         let progress = &*self.session.progress;
         let (client, repository) = (self.client, &self.endpoint.repository);
         let fetch = |layer: &LayerRecord, at| client.range(repository, &layer.digest, at);
-        self.parts = Parts::plan(self.session, self.store, record, &fetch)?;
+        if !self.session.options.whole_layers {
+            self.parts = Parts::plan(self.session, self.store, record, &fetch)?;
+        }
         match transfer::layers(self.store, &record.layers, self, progress) {
             Err(e)
                 if self.parts.is_some()

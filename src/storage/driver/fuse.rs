@@ -76,7 +76,7 @@ fn serve(
         upper,
     };
     fuse::start(settings, descriptors)?;
-    Ok(tree)
+    overlay::enter(tree)
 }
 
 fn settings(job: &Job<'_>, metadata_only: bool) -> Result<Settings> {

@@ -81,6 +81,37 @@ fn the_same_container_runs_under_every_driver() {
         assert_eq!(said.trim(), format!("{}\ny\n{kind}", number + 2));
         assert_eq!(world.ok(&["diff", "c"]), changes, "{driver}");
     }
+    // Committed, exported and copied out of by one driver, read by the other.
+    for (driver, other) in [
+        ("fuse", "overlay"),
+        ("overlay", "fuse"),
+        ("fuse-metadata", "fuse"),
+    ] {
+        world.ok(&["--storage-driver", driver, "commit", "-q", "c", driver]);
+        let script = "grep -c x /log; cat /made/deep/file; test -e /bin/vi || echo gone";
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            driver,
+            "sh",
+            "-c",
+            script,
+        ];
+        let said = world.ok(&[&["--storage-driver", other], &run[..]].concat());
+        assert_eq!(said, "4\ny\ngone", "{driver}");
+        let changes = world.ok(&["image", "diff", driver, "busybox"]);
+        assert!(changes.contains("D /bin/vi"), "{driver}: {changes}");
+        let read = format!(
+            "set -e; p='{} --storage-driver {driver}'; $p cp c:/made/deep/file out; cat out; \
+             $p export c | tar -tf - | grep -c made/deep/file; at=$($p mount c); cat $at/made/deep/file; \
+             echo more >> $at/log; $p unmount c >/dev/null; $p cp c:/log out; tail -n1 out",
+            env!("CARGO_BIN_EXE_coracle")
+        );
+        let said = world.ok(&["unshare", "sh", "-c", &read]);
+        assert_eq!(said, "y\n1\ny\nmore", "{driver}");
+    }
     // Read-only, other owners, and names and owners only.
     let owner = "id -u; stat -c %u /bin/busybox; touch /x; head -n1 /proc/mounts | cut -d' ' -f3";
     let mut all = Vec::new();

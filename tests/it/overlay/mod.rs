@@ -132,6 +132,7 @@ impl Stage {
                 });
                 // From here on the umask of this process is the case's.
                 is_ready.recv().unwrap();
+                let tree = overlay::enter(tree).unwrap();
                 mount::attach(&tree, open(&self.root()).as_fd()).unwrap();
                 self.server = Some(server);
             }
