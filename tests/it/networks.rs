@@ -217,6 +217,7 @@ fn connecting_and_disconnecting_does_not_disturb_what_flows() {
         "server",
         "(sleep 1000 | (nc -l -p 77 >/tmp/got; touch /tmp/done)) >/dev/null 2>&1 &",
     );
+    socket(&world, "server", 77, "0A");
     let flow = "(for i in $(seq 40); do echo line $i; sleep 0.05; done) | nc server 77";
     let mut flowing = world.spawn(&["exec", "client", "sh", "-c", flow]);
     for _ in 0..3 {
@@ -567,9 +568,58 @@ fn addresses_and_names_can_be_chosen_and_are_nobody_elses() {
     );
 }
 
+/// Waits for a socket at a port in a container; states of proc(5): `01` connected, `0A` listens.
+fn socket(world: &World, name: &str, port: u16, state: &str) {
+    let script = format!("cat /proc/net/tcp /proc/net/tcp6 | grep ':{port:04X} .* {state} '");
+    wait_for("a socket", || !sh(world, name, &script).is_empty());
+}
+
+/// As much as goes through, on connections from `client` to `server`.
+struct Load(Vec<(u16, std::process::Child)>);
+
+impl Load {
+    fn start(world: &World) -> Self {
+        let start = |port: u16| {
+            let listen = format!(
+                "(sleep 1000 | (nc -l -p {port} | wc -c >/tmp/{port}; touch /tmp/end{port})) >/dev/null 2>&1 &"
+            );
+            sh(world, "server", &listen);
+            socket(world, "server", port, "0A");
+            let send = format!(
+                "head -c 1048576 /dev/zero >/tmp/block{port}; n=0; (until test -e /tmp/enough; do \
+                 cat /tmp/block{port}; n=$((n+1)); done; echo $n >/tmp/n{port}) | nc server {port}"
+            );
+            let sends = world.spawn(&["exec", "client", "sh", "-c", &send]);
+            socket(world, "server", port, "01");
+            (port, sends)
+        };
+        Self((80..84).map(start).collect())
+    }
+
+    /// All that was sent on each has arrived.
+    fn end(self, world: &World) {
+        sh(world, "client", "touch /tmp/enough");
+        for (port, child) in self.0 {
+            let sent = child.wait_with_output().unwrap();
+            assert!(sent.status.success(), "{port}: {sent:?}");
+            let ended = format!("ls /tmp/end{port}");
+            wait_for("the end of the load", || {
+                !sh(world, "server", &ended).is_empty()
+            });
+            let number = |who: &str, file: &str| -> u64 {
+                let text = sh(world, who, &format!("cat /tmp/{file}{port}"));
+                text.trim().parse().unwrap()
+            };
+            let blocks = number("client", "n");
+            assert!(blocks > 0);
+            assert_eq!(number("server", ""), blocks << 20, "{port}");
+        }
+    }
+}
+
 #[test]
 fn a_killed_role_is_rebuilt_while_connections_go_on() {
-    requires!("pasta");
+    requires!("pasta", "ip", "nsenter");
     let world = World::with_busybox();
     world.ok(&["network", "create", "net"]);
     let port = free_port();
@@ -588,11 +638,21 @@ fn a_killed_role_is_rebuilt_while_connections_go_on() {
     stay(&world, "server", "net");
     stay(&world, "client", "net");
     let before = ip(&world, "web", "net");
+    // What the uplink drops is sent again soon (docs/decisions/0017).
+    let routes = std::process::Command::new("nsenter")
+        .args(["-U", "--preserve-credentials", "-n", "-t"])
+        .arg(world.inspect("client", "{{.State.Pid}}"))
+        .args(["ip", "route", "show", "default"])
+        .output()
+        .unwrap();
+    let routes = String::from_utf8_lossy(&routes.stdout).into_owned();
+    assert!(routes.contains("rto_min lock 5ms"), "{routes}");
     sh(
         &world,
         "server",
         "(sleep 1000 | (nc -l -p 77 >/tmp/got; touch /tmp/done)) >/dev/null 2>&1 &",
     );
+    socket(&world, "server", 77, "0A");
     let flow = "(for i in $(seq 40); do echo line $i; sleep 0.05; done) | nc server 77";
     let mut flowing = world.spawn(&["exec", "client", "sh", "-c", flow]);
     let at: SocketAddr = ([127, 0, 0, 1], port).into();
@@ -600,6 +660,7 @@ fn a_killed_role_is_rebuilt_while_connections_go_on() {
     wait_for("the flow", || {
         !sh(&world, "server", "cat /tmp/got").is_empty()
     });
+    let load = Load::start(&world);
     for round in 0..2 {
         let pid = role(&world).unwrap();
         let killed = rustix::process::Pid::from_raw(pid).unwrap();
@@ -621,6 +682,7 @@ fn a_killed_role_is_rebuilt_while_connections_go_on() {
         !sh(&world, "server", "ls /tmp/done").is_empty()
     });
     assert_eq!(sh(&world, "server", "wc -l </tmp/got").trim(), "40");
+    load.end(&world);
     assert_eq!(ip(&world, "web", "net"), before);
     let names = ["web", "server", "client", "late0", "late1"];
     let mut addresses: Vec<String> = names.iter().map(|n| ip(&world, n, "net")).collect();

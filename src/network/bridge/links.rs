@@ -27,6 +27,10 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
+const RTA_METRICS: u16 = 8;
+const RTAX_LOCK: u16 = 1;
+const RTAX_RTO_MIN: u16 = 13;
+const RTAX_CC_ALGO: u16 = 16;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
 const FR_ACT_TO_TBL: u8 = 1;
@@ -164,8 +168,24 @@ pub fn address(batch: &mut Batch, index: u32, address: IpAddr, bits: u8) {
         .put_u32(IFA_FLAGS, IFA_F_NODAD.into());
 }
 
+/// How a connection behaves on the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As on a wire of this machine: what the uplink drops is sent again after milliseconds, and a
+    /// loss is the sign that there is too much. Debian's pasta drops what its socket does not take
+    /// and says so to nobody, and there are no selective acknowledgements: with the usual 200 ms
+    /// and BBR, a sender stands still for most of the time. Towards the world nothing changes:
+    /// the uplink's own connection lives in the host's network.
+    Near,
+    /// What the namespace has: kernels without that way to control congestion.
+    Usual,
+}
+
+/// Milliseconds that are waited at least before something is sent again.
+const NEAR_RTO_MIN: u32 = 5;
+
 /// The way out through a gateway.
-pub fn default_route(batch: &mut Batch, index: u32, gateway: IpAddr, metric: u32) {
+pub fn default_route(batch: &mut Batch, index: u32, gateway: IpAddr, metric: u32, pace: Pace) {
     let header = route(
         family(gateway),
         libc::RT_TABLE_MAIN,
@@ -182,6 +202,13 @@ pub fn default_route(batch: &mut Batch, index: u32, gateway: IpAddr, metric: u32
         .put(RTA_GATEWAY, &octets(gateway))
         .put_u32(RTA_OIF, index)
         .put_u32(RTA_PRIORITY, metric);
+    if pace == Pace::Near {
+        batch.nest(RTA_METRICS, |b| {
+            b.put_u32(RTAX_LOCK, 1 << RTAX_RTO_MIN)
+                .put_u32(RTAX_RTO_MIN, NEAR_RTO_MIN)
+                .put_text(RTAX_CC_ALGO, "cubic");
+        });
+    }
 }
 
 /// The way to a subnet through a neighbour.
@@ -248,7 +275,7 @@ mod tests {
         };
         cable(&mut batch, "v0", 3, 1500, peer);
         address(&mut batch, 2, "10.0.0.2".parse().unwrap(), 24);
-        default_route(&mut batch, 2, "fd00::1".parse().unwrap(), 100);
+        default_route(&mut batch, 2, "fd00::1".parse().unwrap(), 100, Pace::Near);
         let bytes = batch.finish();
         let all = messages(&bytes);
         assert_eq!(all.iter().map(|m| m.0).collect::<Vec<_>>(), [16, 20, 24]);
@@ -256,5 +283,9 @@ mod tests {
         assert!(text.contains("veth") && text.contains("eth0") && text.contains("v0"));
         assert_eq!(all[1].2[..4], [2, 24, 2, 0]);
         assert_eq!(all[2].2[0], 10);
+        // struct rtattr of RTAX_RTO_MIN, locked: else the kernel does not look at it.
+        let has = |bytes: &[u8]| all[2].2.windows(bytes.len()).any(|w| w == bytes);
+        assert!(has(&[8, 0, 13, 0, 5, 0, 0, 0]) && has(&[8, 0, 1, 0, 0, 0x20, 0, 0]));
+        assert!(has(b"cubic"));
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use super::{METRIC, Server};
 use crate::base::{Context as _, Error, Kind, Result, random};
+use crate::network::bridge::links::Pace;
 use crate::network::bridge::ports::{Reach, Target};
 use crate::network::bridge::protocol::Endpoint;
 use crate::network::bridge::{MTU, links};
@@ -210,19 +211,39 @@ fn configure(
     metric: u32,
 ) -> crate::sys::Result<()> {
     let index = inner.index(interface)?;
+    let ask = |pace| {
+        inner.ask(configuration(
+            index, interface, addresses, routes, metric, pace,
+        ))
+    };
+    match ask(Pace::Near) {
+        // The kernel's word for a way to control congestion that it has not.
+        Err(e) if e.errno == libc::EINVAL => ask(Pace::Usual),
+        other => other,
+    }
+}
+
+fn configuration(
+    index: u32,
+    interface: &str,
+    addresses: &[Address],
+    routes: &[Route],
+    metric: u32,
+    pace: Pace,
+) -> nl::Batch {
     let mut batch = nl::Batch::new();
     links::up(&mut batch, index, interface);
     for address in addresses {
         links::address(&mut batch, index, address.address, address.subnet.bits());
     }
     for gateway in addresses.iter().filter_map(|a| a.gateway) {
-        links::default_route(&mut batch, index, gateway, metric);
+        links::default_route(&mut batch, index, gateway, metric, pace);
     }
     for route in routes {
         let metric = route.metric.unwrap_or(metric);
         links::subnet_route(&mut batch, index, route.destination, route.gateway, metric);
     }
-    inner.ask(batch)
+    batch
 }
 
 /// Where published ports go: the first network that leads out, else the first.
