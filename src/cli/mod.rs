@@ -59,6 +59,12 @@ const NOUNS: &[Entry] = &[
         build::CACHE
     ),
     noun!(
+        "cache",
+        "Manage the build cache",
+        build::ENTRIES,
+        build::CACHE
+    ),
+    noun!(
         "buildx",
         "The same, as docker spells it",
         build::BOTH,

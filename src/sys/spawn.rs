@@ -12,6 +12,9 @@ pub enum Lifetime {
     /// The kernel kills it when the starting *thread* ends, however it ends: start it from a
     /// thread that lives as long as the process.
     WithThread,
+    /// The same for a program with a set-id bit, as Debian's ssh-agent has it: the bit is not
+    /// honoured, for the kernel would forget the wish (`PR_SET_NO_NEW_PRIVS`).
+    WithThreadWithoutRights,
 }
 
 /// Makes the program of `command` inherit `fds` under the numbers that they have here, and end as
@@ -29,7 +32,10 @@ pub fn inherit(command: &mut Command, fds: Vec<OwnedFd>, lifetime: Lifetime) {
                 return Err(std::io::Error::last_os_error());
             }
         }
-        if lifetime == Lifetime::WithThread {
+        if lifetime == Lifetime::WithThreadWithoutRights {
+            rustix::thread::set_no_new_privs(true)?;
+        }
+        if lifetime != Lifetime::Independent {
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
             // The parent may have died before the line above.
             if rustix::process::getppid() != Some(parent) {

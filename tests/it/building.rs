@@ -759,8 +759,29 @@ fn keys_are_handed_to_steps_by_an_agent() {
     build(&world, &dir, &["--no-cache"])
         .code(125)
         .says("no SSH agent \"default\" was given");
+    // A build that is killed takes its agent along, and the next one what is left of it.
+    let cache = shared().unwrap();
+    for name in ["on", "off"] {
+        std::fs::remove_file(cache.join(name)).unwrap();
+    }
+    let args = ["build", "--no-cache", &given, dir.to_str().unwrap()];
+    let mut child = world.spawn(&args);
+    wait_for("the step to run", || shared().is_some());
+    let folder = world.runtime().join("ssh");
+    let agents = || {
+        let tasks = std::fs::read_dir("/proc").unwrap().flatten();
+        tasks
+            .filter_map(|t| std::fs::read_to_string(t.path().join("cmdline")).ok())
+            .filter(|line| line.starts_with("ssh-agent") && line.contains(folder.to_str().unwrap()))
+            .count()
+    };
+    assert_eq!(agents(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_for("the agent to end", || agents() == 0);
     let locked = format!("--ssh=default={}", key("locked", "secret").display());
     build(&world, &dir, &[&locked]).code(125).says("passphrase");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 
 #[test]

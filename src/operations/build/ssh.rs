@@ -93,14 +93,16 @@ impl Started {
             .iter()
             .map(|b| format!("{b:02x}"))
             .collect();
-        let dir = session.dirs.runtime.join("ssh").join(random);
+        let all = session.dirs.runtime.join("ssh");
+        sweep(&all);
+        let dir = all.join(random);
         files::create_private_dir_all(&dir)?;
         let socket = dir.join("agent");
         let mut command = plain(session, "ssh-agent");
         command.arg("-D").arg("-a").arg(&socket);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(Stdio::null());
-        spawn::inherit(&mut command, Vec::new(), Lifetime::WithThread);
+        spawn::inherit(&mut command, Vec::new(), Lifetime::WithThreadWithoutRights);
         let child = command.spawn().map_err(|e| missing(e, "ssh-agent"))?;
         let mut agent = Self { child, socket, dir };
         // It tells where it listens once it does.
@@ -133,6 +135,17 @@ impl Started {
             }
         }
         Ok(agent)
+    }
+}
+
+/// Removes the folders of agents that ended with a killed build: nobody listens there any more.
+fn sweep(all: &Path) {
+    for entry in std::fs::read_dir(all).into_iter().flatten().flatten() {
+        let refused = UnixStream::connect(entry.path().join("agent"))
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
+        if refused {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
     }
 }
 
