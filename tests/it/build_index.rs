@@ -173,6 +173,76 @@ fn what_this_machine_cannot_run_is_said_before_it_is_tried() {
 }
 
 #[test]
+fn programs_of_other_processors_run_where_the_kernel_has_a_handler() {
+    requires!("unshare", "newuidmap", "busybox");
+    crate::support::inner::run("build_index::foreign_programs", &[]);
+}
+
+/// The kernel knows handlers of a user namespace since 6.7, so the test has one of its own: busybox
+/// stands for qemu, and files with nothing but the head of an arm64 program for its applets.
+#[test]
+#[ignore = "runs inside namespaces, started by programs_of_other_processors_run_where_the_kernel_has_a_handler"]
+fn foreign_programs() {
+    const HANDLERS: &str = "/proc/sys/fs/binfmt_misc";
+    let mounted = Command::new("mount")
+        .args(["-t", "binfmt_misc", "none", HANDLERS])
+        .status();
+    if !mounted.unwrap().success() {
+        eprintln!("skipped: this kernel has no binfmt_misc for user namespaces");
+        return;
+    }
+    let world = World::new();
+    let file = "FROM scratch\nCOPY sh /bin/sh\nRUN echo made by $0 > /made\n\
+                FROM scratch\nCOPY --from=0 /made /bin/sh /\n";
+    let dir = context(&world, "c", &[("Dockerfile", file)]);
+    let mut head = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0".to_vec();
+    head.resize(64, 0);
+    let program = dir.join("sh");
+    std::fs::write(&program, head).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).unwrap();
+    let out = world.path().join("out");
+    let wish = format!("--output={}", out.display());
+    let args = ["--platform=linux/arm64", &wish];
+    build(&world, &dir, &args)
+        .code(125)
+        .says("no binfmt_misc handler");
+    let busybox = crate::support::peer::find("busybox").unwrap();
+    let register = |flags: &str| {
+        let entry = format!(
+            r":arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:{}:{flags}",
+            busybox.display()
+        );
+        std::fs::write(format!("{HANDLERS}/register"), entry).unwrap();
+    };
+    register("");
+    build(&world, &dir, &args)
+        .code(125)
+        .says("lacks the flag F");
+    std::fs::write(format!("{HANDLERS}/arm64"), "-1").unwrap();
+    register("F");
+    build(&world, &dir, &args).code(0);
+    let made = std::fs::read_to_string(out.join("made")).unwrap();
+    assert_eq!(made, "made by /bin/sh\n");
+    // And a container of such an image.
+    build(
+        &world,
+        &dir,
+        &["--platform=linux/arm64", "--target=0", "-t", "far"],
+    )
+    .code(0);
+    let run = [
+        "run",
+        "--rm",
+        "--network=none",
+        "--platform=linux/arm64",
+        "far",
+    ];
+    let said = world.ok(&[&run[..], &["/bin/sh", "-c", "echo $((6*7))"]].concat());
+    assert_eq!(said, "42");
+}
+
+#[test]
 fn all_platforms_are_those_of_the_base() {
     requires!("docker-registry");
     let world = World::with_busybox();

@@ -352,17 +352,24 @@ pub(super) fn request(
     }
     let (mut annotations, mut index_annotations) = (BTreeMap::new(), BTreeMap::new());
     for (key, value) in pairs("annotation", &args.annotation)? {
-        match key.split_once(':') {
-            None => annotations.insert(key, value),
-            Some(("manifest", key)) => annotations.insert(key.to_owned(), value),
-            Some(("index", key)) => index_annotations.insert(key.to_owned(), value),
-            Some((place, _)) => {
-                return Err(Error::unsupported(format!(
-                    "--annotation {place}:…: annotations go into manifests and indexes"
-                ))
-                .hint("write --annotation KEY=VALUE, manifest:KEY=VALUE or index:KEY=VALUE"));
-            }
-        };
+        // As buildx: where it goes stands before the first colon, several places between commas.
+        let (places, key) = key.split_once(':').unwrap_or(("manifest", &key));
+        for place in places.split(',') {
+            let list = match place {
+                "manifest" => &mut annotations,
+                "index" => &mut index_annotations,
+                _ => {
+                    return Err(Error::unsupported(format!(
+                        "--annotation {place}:…: annotations go into manifests and indexes"
+                    ))
+                    .hint(
+                        "write --annotation KEY=VALUE, manifest:KEY=VALUE, index:KEY=VALUE or \
+                         index,manifest:KEY=VALUE",
+                    ));
+                }
+            };
+            list.insert(key.to_owned(), value.clone());
+        }
     }
     let build_args = build_args(args, session)?;
     let cache_from = args.cache_from.iter().map(|text| place::source(text));
