@@ -148,10 +148,10 @@ const GLOBALS: &[Global] = &[
         "Folder of networks in place of one in --root",
     ),
     works!("network-cmd-path", "PATH", ""),
-    refused!(
+    works!(
         "transient-store",
         "",
-        "give --root and --runroot folders on a tmpfs",
+        "Containers that are made now are gone after a reboot",
     ),
     refused!(
         "syslog",
@@ -326,6 +326,8 @@ struct Stores {
     shared: bool,
     /// Layers are pulled whole, whatever is here.
     whole: bool,
+    /// Containers do not outlive a boot.
+    transient: bool,
 }
 
 /// The options, else storage.conf.
@@ -359,6 +361,7 @@ fn stores(options: &[String], env: &Env, user: &user::User) -> Result<Stores> {
         others,
         shared,
         whole: !conf.partial_images(),
+        transient: conf.transient(),
     })
 }
 
@@ -492,6 +495,7 @@ pub fn session(matches: &ArgMatches, words: Vec<String>) -> Result<Session> {
             events: events(given.last("events-backend"), &conf, &env)?,
             no_health_events: conf.healthcheck_events == Some(false),
             whole_layers: stores.whole,
+            transient: given.has("transient-store") || stores.transient,
             hooks_dirs: match given.has("hooks-dir") {
                 true => given.all("hooks-dir").iter().map(PathBuf::from).collect(),
                 // The file's list is of places to look at.

@@ -31,6 +31,7 @@ struct Storage {
     graphroot: Option<PathBuf>,
     runroot: Option<PathBuf>,
     rootless_storage_path: Option<String>,
+    transient_store: bool,
     #[serde(skip)]
     graphroot_is_the_users: bool,
     options: Options,
@@ -82,6 +83,11 @@ impl StorageConf {
             Some(toml::Value::String(word)) => word.trim() != "false",
             _ => true,
         }
+    }
+
+    /// `storage.transient_store`: containers do not outlive a boot.
+    pub fn transient(&self) -> bool {
+        self.storage.transient_store
     }
 
     /// `storage.options.force_mask`: `shared`, or a mode.

@@ -27,6 +27,8 @@ pub struct GlobalOptions {
     pub no_health_events: bool,
     /// `enable_partial_images = "false"` in storage.conf: layers are pulled whole.
     pub whole_layers: bool,
+    /// `--transient-store`, `transient_store`: containers that are made do not outlive this boot.
+    pub transient: bool,
     /// `--hooks-dir`: folders of hook files in place of the usual ones.
     pub hooks_dirs: Vec<PathBuf>,
     /// `--tmpdir`: scratch space in place of the store's own.

@@ -10,19 +10,23 @@ fn create(w: &World, name: &str, more: &[&str]) {
 #[test]
 fn volumes_come_and_go_by_name() {
     let w = World::with_busybox();
-    assert_eq!(w.ok(&["volume", "create", "--label", "tier=db", "a"]), "a");
-    w.run(&["volume", "create", "a"]).code(125).says("exists");
-    assert_eq!(w.ok(&["volume", "create", "--ignore", "a"]), "a");
+    // (No digits of an anonymous one: the beginning of a name is enough.)
+    assert_eq!(
+        w.ok(&["volume", "create", "--label", "tier=db", "vol"]),
+        "vol"
+    );
+    w.run(&["volume", "create", "vol"]).code(125).says("exists");
+    assert_eq!(w.ok(&["volume", "create", "--ignore", "vol"]), "vol");
     assert_eq!(w.ok(&["volume", "create"]).len(), 64);
-    w.run(&["volume", "exists", "a"]).code(0);
-    w.run(&["volume", "exists", "b"]).code(1);
-    w.run(&["volume", "create", "-d", "nfs4", "b"])
+    w.run(&["volume", "exists", "vol"]).code(0);
+    w.run(&["volume", "exists", "other"]).code(1);
+    w.run(&["volume", "create", "-d", "nfs4", "other"])
         .code(125)
         .says("nfs4");
     let listed = |filter: &str| w.ok(&["volume", "ls", "-q", "--filter", filter]);
-    for filter in ["name=a", "label=tier", "label=tier=db", "label!=none"] {
+    for filter in ["name=vol", "label=tier", "label=tier=db", "label!=none"] {
         let all = listed(filter);
-        assert!(all.lines().any(|l| l == "a"), "{filter}: {all}");
+        assert!(all.lines().any(|l| l == "vol"), "{filter}: {all}");
     }
     assert_eq!(listed("label=tier=web"), "");
     w.run(&["volume", "ls", "--filter", "colour=red"])
@@ -30,12 +34,14 @@ fn volumes_come_and_go_by_name() {
         .says("colour");
     let format = "{{.Name}} {{.Driver}} {{.Labels.tier}}";
     assert_eq!(
-        w.ok(&["volume", "inspect", "--format", format, "a"]),
-        "a local db"
+        w.ok(&["volume", "inspect", "--format", format, "vol"]),
+        "vol local db"
     );
-    assert_eq!(w.ok(&["volume", "rm", "a"]), "a");
-    w.run(&["volume", "rm", "a"]).code(1).says("no such volume");
-    w.ok(&["volume", "rm", "-f", "a"]);
+    assert_eq!(w.ok(&["volume", "rm", "vol"]), "vol");
+    w.run(&["volume", "rm", "vol"])
+        .code(1)
+        .says("no such volume");
+    w.ok(&["volume", "rm", "-f", "vol"]);
     assert_eq!(w.ok(&["volume", "rm", "--all"]).lines().count(), 1);
 }
 
@@ -77,6 +83,32 @@ fn volumes_are_exported_and_imported() {
     w.run_with(&["volume", "import", "c", "-"], b"no tar at all")
         .code(125);
     w.run(&["volume", "export", "none"]).code(125).says("none");
+}
+
+#[test]
+fn a_transient_container_is_gone_after_a_boot_and_its_name_is_free() {
+    let w = World::with_busybox();
+    let create = ["--transient-store", "create", "--name", "t", "busybox"];
+    let id = w.ok(&create);
+    w.ok(&["create", "--name", "stays", "busybox"]);
+    w.run(&create).code(125).says("already in use");
+    assert_eq!(w.ok(&["ps", "-aq"]).lines().count(), 2);
+    // Another boot.
+    let folder = w.data().join("containers").join(&id);
+    let record = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    let boot = std::fs::read_link(folder.join("boot")).unwrap();
+    let other = "00000000-0000-0000-0000-000000000000";
+    let changed = record.replace(boot.to_str().unwrap(), other);
+    assert_ne!(changed, record);
+    std::fs::write(folder.join("config.json"), changed).unwrap();
+    std::fs::remove_file(folder.join("boot")).unwrap();
+    std::os::unix::fs::symlink(other, folder.join("boot")).unwrap();
+    assert_eq!(w.ok(&["ps", "-a", "--format", "{{.Names}}"]), "stays");
+    w.run(&["inspect", "--type", "container", "t"]).code(125);
+    w.run(&["rm", &id]).code(1);
+    assert_ne!(w.ok(&create), id);
+    w.ok(&["start", "t"]);
+    w.ok(&["rm", "-f", "-t", "0", "t", "stays"]);
 }
 
 #[test]

@@ -28,6 +28,7 @@ use crate::state::options::{
 use crate::state::pod::Pods;
 use crate::storage::volume::{VolumeSpec, Volumes};
 use crate::sys::namespace;
+use crate::sys::process::boot_id;
 
 /// How many names are tried before giving up.
 const NAME_ATTEMPTS: u32 = 20;
@@ -160,6 +161,7 @@ pub fn create(
         stop_signal,
         auto_maps,
         by_run: durability == Durability::Volatile,
+        transient: session.options.transient.then(|| boot_id().to_owned()),
     };
     let mut attempt = 0;
     // A pod that is removed meanwhile takes all its containers along.

@@ -252,6 +252,7 @@ pub mod tests {
             stop_signal: 15,
             auto_maps: None,
             by_run: false,
+            transient: None,
         };
         let containers =
             Containers::new(&Dirs::new(dir.path().join("data"), dir.path().join("run")));

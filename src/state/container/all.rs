@@ -90,6 +90,15 @@ impl Containers {
             }
             let lock = ContainerLock::of_new(&container.dir)?;
             failpoint("container::folder")?;
+            let durability = match &container.record.transient {
+                Some(boot) => {
+                    let link = container.dir.join(super::BOOT);
+                    std::os::unix::fs::symlink(boot, &link)
+                        .what(|| format!("cannot create {}", link.display()))?;
+                    Durability::Volatile
+                }
+                None => durability,
+            };
             write_json(
                 &container.dir.join("config.json"),
                 &container.record,

@@ -29,7 +29,7 @@ use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::spec::id::{ContainerId, ObjectName};
 use crate::state::health::HealthRecord;
-use crate::sys::process::Identity;
+use crate::sys::process::{Identity, boot_id};
 
 /// See [`crate::state::health`].
 const HEALTH: &str = "health.json";
@@ -330,11 +330,11 @@ impl Container {
     /// # Errors
     /// What the kernel says.
     pub fn write_record(&self) -> Result<()> {
-        write_json(
-            &self.dir.join("config.json"),
-            &self.record,
-            Durability::Durable,
-        )
+        let durability = match self.record.transient {
+            Some(_) => Durability::Volatile,
+            None => Durability::Durable,
+        };
+        write_json(&self.dir.join("config.json"), &self.record, durability)
     }
 
     /// Gives it another name. Lock: the container's.
@@ -366,6 +366,9 @@ impl Container {
     /// # Errors
     /// What the kernel says.
     pub fn sync(&self) -> Result<()> {
+        if self.record.transient.is_some() {
+            return Ok(());
+        }
         let sync = |path: &Path| File::open(path)?.sync_all();
         sync(&self.dir.join("config.json"))
             .and_then(|()| sync(&self.dir))
@@ -382,13 +385,20 @@ impl Container {
     }
 }
 
-/// Whether a container's folder holds its record. An empty one was caught by a power cut.
+/// The link in the folder of a transient container.
+const BOOT: &str = "boot";
+
+/// Whether a container's folder holds its record. An empty one was caught by a power cut; that of a
+/// transient one of another boot does not count.
 fn is_recorded(folder: &Path) -> bool {
     fs::metadata(folder.join("config.json")).is_ok_and(|m| m.len() > 0)
+        && fs::read_link(folder.join(BOOT)).map_or(true, |boot| boot.as_os_str() == boot_id())
 }
 
 fn read_record(path: &Path) -> Result<ContainerRecord> {
-    read_json(path)?
+    let record: Option<ContainerRecord> = read_json(path)?;
+    record
+        .filter(|r| r.transient.as_ref().is_none_or(|boot| boot == boot_id()))
         .ok_or_else(|| Error::not_found(format!("no such container record: {}", path.display())))
 }
 

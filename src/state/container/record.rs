@@ -44,6 +44,10 @@ pub struct ContainerRecord {
     /// `run` made it, to start it at once: its maker holds the lock until the monitor's mark is there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_run: bool,
+    /// `--transient-store`: the boot that it does not outlive. Its folder has a link of that name,
+    /// `boot`, for whoever does not read the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transient: Option<String>,
 }
 
 /// The image of a container, as it was at creation.

@@ -66,6 +66,7 @@ pub(in crate::operations) fn ready<'a>(session: &'a Session, step: Step<'_>) -> 
         stop_signal: 0,
         auto_maps: None,
         by_run: false,
+        transient: None,
     };
     let container = Container::unrecorded(record, step.dir.to_owned(), step.runtime_dir.to_owned());
     let entered = enter(&session.dirs, Want::Default)?;
