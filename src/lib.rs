@@ -9,7 +9,7 @@
 //! - records: [`state`], [`handoff`], [`events`]
 //! - domains: [`image`], [`registry`], [`archive`], [`storage`], [`overlay`], [`network`], [`runtime`],
 //!   [`monitor`], [`cgroup`], [`build`], [`logs`], [`secrets`],
-//!   [`quadlet`]
+//!   [`quadlet`], [`kube`]
 //! - operations: [`operations`]
 //! - entry: [`cli`], [`roles`]
 //!
@@ -24,6 +24,7 @@ pub mod config;
 pub mod events;
 pub mod handoff;
 pub mod image;
+pub mod kube;
 pub mod logs;
 pub mod monitor;
 pub mod network;

@@ -162,6 +162,19 @@ pub fn parse<A: clap::Args>(matches: &mut ArgMatches) -> Result<A> {
     A::from_arg_matches_mut(matches).map_err(|e| super::usage::explain(&e))
 }
 
+/// The arguments of a command from words that other code made.
+///
+/// # Errors
+/// As a command line's.
+pub fn args_of<A: clap::Args>(words: &[String]) -> Result<A> {
+    whole();
+    let_flags_take_values(true);
+    let command = prepare(A::augment_args(Command::new("words").no_binary_name(true)));
+    let matches = command.try_get_matches_from(words);
+    let_flags_take_values(false);
+    parse(&mut matches.map_err(|e| super::usage::explain(&e))?)
+}
+
 /// What the tree that is built now must be able to do.
 #[derive(Clone, Debug, Default)]
 enum Scope {

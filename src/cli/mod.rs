@@ -20,6 +20,7 @@ pub mod generate;
 pub mod globals;
 pub mod healthcheck;
 pub mod image;
+pub mod kube;
 pub mod manifest;
 pub mod network;
 pub mod output;
@@ -77,6 +78,12 @@ const NOUNS: &[Entry] = &[
         "Check the health of containers",
         healthcheck::NOUN
     ),
+    noun!(
+        "kube",
+        "Run manifests of Kubernetes and write them",
+        kube::NOUN
+    ),
+    noun!("play", "The same, as podman spells it", kube::PLAY),
     noun!("network", "Manage networks", network::NOUN),
     noun!(
         "artifact",

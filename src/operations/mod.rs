@@ -8,6 +8,7 @@ pub mod events;
 pub mod generate;
 pub mod image;
 mod journalctl;
+pub mod kube;
 pub mod network;
 pub mod ociruntime;
 pub mod pod;

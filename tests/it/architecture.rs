@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("logs", 4),
     ("secrets", 4),
     ("quadlet", 4),
+    ("kube", 4),
     ("operations", 5),
     ("cli", 6),
     ("roles", 6),

@@ -38,6 +38,7 @@ mod holder;
 mod interrupt;
 mod isolation;
 mod killed;
+mod kube;
 mod lazy;
 mod lists;
 mod manual;

@@ -7,6 +7,7 @@ use crate::base::fs::Durability;
 use crate::cli::output::Out;
 use crate::operations::container::create as operation;
 use crate::operations::session::Session;
+use crate::spec::id::ContainerId;
 
 /// Make a container without starting it
 ///
@@ -29,6 +30,25 @@ pub struct CreateArgs {
 /// # Errors
 /// What the operation says.
 pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
+    let id = make(args, session, out)?;
+    out.line(id.as_str())?;
+    Ok(0)
+}
+
+/// As `create` with these words, printing nothing; answers the id.
+///
+/// # Errors
+/// What the words or the operation say.
+pub(in crate::cli) fn by_words(
+    words: &[String],
+    session: &mut Session,
+    out: &mut Out,
+) -> Result<ContainerId> {
+    let args = crate::cli::frame::args_of::<CreateArgs>(words)?;
+    make(args, session, out)
+}
+
+fn make(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<ContainerId> {
     let manner = Manner {
         create: true,
         ..Manner::default()
@@ -42,6 +62,5 @@ pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8>
         &mut |text| out.warn(text),
         &mut |_, _| Ok(()),
     )?;
-    out.line(created.container.id().as_str())?;
-    Ok(0)
+    Ok(created.container.id().clone())
 }

@@ -11,7 +11,7 @@ use crate::cli::output::Out;
 use crate::operations::pod::create::{self as operation, Request};
 use crate::operations::session::Session;
 use crate::state::options::{ContainerOptions, Resources};
-use crate::state::pod::Share;
+use crate::state::pod::{PodRecord, Share};
 
 /// The flags of `run` that a pod has as well, by their names in the tree.
 const SHARED: &[&str] = &[
@@ -170,10 +170,27 @@ pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8>
             "cannot use --infra-conmon-pidfile: there is no conmon",
         ));
     }
-    let request = request(args, session, out)?;
-    let made = operation::create(session, request, &mut |text| out.warn(text))?;
+    let made = make(args, session, out)?;
     out.line(made.id.as_str())?;
     Ok(0)
+}
+
+/// As `pod create` with these words, printing nothing.
+///
+/// # Errors
+/// What the words or the operation say.
+pub(in crate::cli) fn by_words(
+    words: &[String],
+    session: &mut Session,
+    out: &mut Out,
+) -> Result<PodRecord> {
+    let args = crate::cli::frame::args_of::<CreateArgs>(words)?;
+    make(args, session, out)
+}
+
+fn make(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<PodRecord> {
+    let request = request(args, session, out)?;
+    operation::create(session, request, &mut |text| out.warn(text))
 }
 
 fn request(args: CreateArgs, session: &mut Session, out: &Out) -> Result<Request> {

@@ -160,6 +160,20 @@ pub(super) fn fetch(
     })
 }
 
+/// Downloads something short.
+///
+/// # Errors
+/// What the server says; `Invalid` for more than 16 MiB.
+pub(in crate::operations) fn bytes(session: &Session, address: &str) -> Result<Vec<u8>> {
+    let name = crate::operations::container::names::random_id()?;
+    let path = session.dirs.runtime.join(format!("fetch-{}", name.short()));
+    crate::base::fs::create_private_dir_all(&session.dirs.runtime)?;
+    let read =
+        download(session, address, &path).and_then(|_| crate::base::fs::read(&path, 16 << 20));
+    drop(std::fs::remove_file(&path));
+    read
+}
+
 /// Downloads into a file of mode 0600 with the server's time; the content's digest.
 ///
 /// # Errors

@@ -17,6 +17,7 @@ pub mod copy;
 mod copying;
 mod export;
 mod fetch;
+pub(in crate::operations) use fetch::bytes as fetched;
 mod foreign;
 mod hit;
 pub mod imagetools;

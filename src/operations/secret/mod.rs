@@ -19,6 +19,8 @@ pub enum Source {
     File(PathBuf),
     /// A variable of the caller's environment.
     Env(String),
+    /// What the caller has.
+    Bytes(Vec<u8>),
 }
 
 /// `secret create`.
@@ -53,6 +55,7 @@ pub fn create(session: &Session, request: &Create) -> Result<SecretRecord> {
         Source::File(path) => std::fs::File::open(path)
             .and_then(bounded)
             .what(|| format!("cannot read {}", path.display())),
+        Source::Bytes(bytes) => Ok(bytes.clone()),
         Source::Env(variable) => session
             .env
             .exact(variable)

@@ -1,0 +1,38 @@
+//! Commands about manifests of Kubernetes: words to requests, results to text.
+
+use super::frame::Entry;
+use crate::command;
+
+pub mod down;
+pub mod generate;
+pub mod play;
+
+/// `coracle kube VERB`.
+pub const NOUN: &[Entry] = &[
+    command!(
+        "down",
+        "Remove what manifests made",
+        down::DownArgs,
+        down::run
+    ),
+    command!(
+        "generate",
+        "Write manifests of pods, containers and volumes",
+        generate::GenerateArgs,
+        generate::run
+    ),
+    command!(
+        "play",
+        "Run what manifests describe",
+        play::PlayArgs,
+        play::run
+    ),
+];
+
+/// `coracle play VERB`.
+pub const PLAY: &[Entry] = &[command!(
+    "kube",
+    "Run what manifests describe",
+    play::PlayArgs,
+    play::run
+)];

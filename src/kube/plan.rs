@@ -1,0 +1,303 @@
+//! Objects of all kinds to a plan: volumes and secrets first, then pods, as often as they are asked for.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::node::{Node, Notes};
+use super::pod::{self, Meta, NETWORK, Place};
+use super::{Plan, Step, Volume, Wish, data_of};
+use crate::base::{Error, Result};
+
+/// So many replicas of one object on one machine are a slip of the pen.
+const REPLICAS: i64 = 100;
+
+/// What is to be done for `objects`. `lookup` finds ConfigMaps and Secrets that are not among them.
+///
+/// # Errors
+/// `Invalid` for objects that make no sense, `Unsupported` for kinds that only a cluster has.
+pub fn plan(objects: &[Value], wish: &Wish, lookup: super::Lookup<'_>) -> Result<Plan> {
+    let notes = Notes::default();
+    let mut steps = Vec::new();
+    let mut data: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>> = BTreeMap::new();
+    for object in objects.iter().chain(&wish.config_maps) {
+        let kind = kind(object);
+        if matches!(kind, "ConfigMap" | "Secret") {
+            data.insert((kind.to_owned(), name(object)?), data_of(object)?);
+        }
+    }
+    let find = |kind: &str, name: &str| {
+        data.get(&(kind.to_owned(), name.to_owned()))
+            .cloned()
+            .or_else(|| lookup(kind, name))
+    };
+    let services = services(objects)?;
+    for object in objects {
+        match kind(object) {
+            "PersistentVolumeClaim" => claim(object, &notes, &mut steps)?,
+            "Secret" => steps.push(Step::Secret {
+                name: name(object)?,
+                content: object.to_string(),
+            }),
+            _ => {}
+        }
+    }
+    let mut pods = Vec::new();
+    for object in objects {
+        let kind = kind(object);
+        let wrapped = |path: &str| Node::new(object, path, &notes);
+        let path = format!("{kind} {}", name(object).unwrap_or_default());
+        match kind {
+            "ConfigMap" | "Secret" | "PersistentVolumeClaim" => {}
+            "Pod" | "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" => {
+                let node = wrapped(&path)?;
+                node.skip(&["apiVersion", "kind", "status"]);
+                workload(kind, &node, &services, wish, &find, &mut pods)?;
+            }
+            "Service" => service(&wrapped(&path)?)?,
+            "CronJob" | "Ingress" => {
+                return Err(Error::unsupported(format!(
+                    "{path}: objects of that kind come with a later version"
+                ))
+                .hint("take it out of the manifest"));
+            }
+            _ => notes
+                .borrow_mut()
+                .push(format!("{path}: objects of that kind have no effect here")),
+        }
+    }
+    // A pod of the host's network, or of another one by the command line, needs none.
+    let wants = format!("--network={NETWORK}");
+    let needs = |s: &Step| matches!(s, Step::Pod { words, .. } if words.contains(&wants));
+    if pods.iter().any(needs) {
+        steps.insert(0, Step::Network(NETWORK.to_owned()));
+    }
+    let words = pods.iter_mut().filter_map(|s| match s {
+        Step::Pod { words, .. } => Some(words),
+        _ => None,
+    });
+    // The first address is the first pod's, and so on.
+    for (i, words) in words.enumerate() {
+        words.extend(wish.ips.get(i).map(|ip| format!("--ip={ip}")));
+        words.extend(wish.macs.get(i).map(|mac| format!("--mac-address={mac}")));
+    }
+    steps.extend(pods);
+    Ok(Plan {
+        steps,
+        notices: notes.into_inner(),
+    })
+}
+
+fn kind(object: &Value) -> &str {
+    object
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn name(object: &Value) -> Result<String> {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str);
+    name.map(str::to_owned)
+        .ok_or_else(|| Error::invalid(format!("{}: metadata.name is missing", kind(object))))
+}
+
+/// A Service's name and the labels that it selects.
+type Services = Vec<(String, BTreeMap<String, String>)>;
+
+fn services(objects: &[Value]) -> Result<Services> {
+    let mut all = Vec::new();
+    for object in objects.iter().filter(|o| kind(o) == "Service") {
+        let selector = object.pointer("/spec/selector").and_then(Value::as_object);
+        let labels = selector.into_iter().flatten();
+        let labels: BTreeMap<String, String> = labels
+            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+            .collect();
+        all.push((name(object)?, labels));
+    }
+    Ok(all)
+}
+
+/// What a Service means on one machine: its name leads to its pods. Ports that differ do not.
+fn service(node: &Node<'_>) -> Result<()> {
+    node.skip(&["apiVersion", "kind", "metadata", "status"]);
+    let Some(spec) = node.node("spec")? else {
+        return Ok(());
+    };
+    spec.skip(&["selector", "clusterIP", "clusterIPs", "type", "ipFamilies"]);
+    for port in spec.nodes("ports")? {
+        port.skip(&["name", "protocol"]);
+        let (outer, inner) = (port.text("port")?, port.text("targetPort")?);
+        if inner.is_some() && inner != outer {
+            port.note(".targetPort has no effect: the Service's name leads to the pods themselves");
+        }
+    }
+    if matches!(
+        spec.text("type")?.as_deref(),
+        Some("NodePort" | "LoadBalancer")
+    ) {
+        spec.note(".type has no effect: publish the port with hostPort");
+    }
+    Ok(())
+}
+
+fn workload(
+    kind: &str,
+    node: &Node<'_>,
+    services: &Services,
+    wish: &Wish,
+    lookup: super::Lookup<'_>,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    let meta = Meta::read(node)?;
+    let owner = meta
+        .name
+        .clone()
+        .ok_or_else(|| Error::invalid(format!("{kind}: metadata.name is missing")))?;
+    let spec = node
+        .node("spec")?
+        .ok_or_else(|| Error::invalid(format!("{}: spec is missing", node.path())))?;
+    let one = |restart| Place {
+        name: &owner,
+        aliases: &[],
+        restart,
+        wish,
+        lookup,
+    };
+    if kind == "Pod" {
+        let aliases = aliases(&meta.labels, services, None);
+        let place = Place {
+            aliases: &aliases,
+            ..one("Always")
+        };
+        return pod::steps(&spec, &meta, &place, steps);
+    }
+    spec.skip(&[
+        "selector",
+        "revisionHistoryLimit",
+        "progressDeadlineSeconds",
+    ]);
+    let mut replicas = spec.number("replicas")?.unwrap_or(1);
+    if kind == "Job" {
+        spec.skip(&["completionMode", "manualSelector"]);
+        let completions = spec.number("completions")?.unwrap_or(1);
+        let parallel = spec.number("parallelism")?.unwrap_or(1);
+        if completions != parallel {
+            spec.note(": as many pods as completions run side by side");
+        }
+        replicas = completions;
+    }
+    if !(0..=REPLICAS).contains(&replicas) {
+        return Err(Error::invalid(format!(
+            "{}.replicas is 0 to {REPLICAS}",
+            spec.path()
+        )));
+    }
+    let template = spec
+        .node("template")?
+        .ok_or_else(|| Error::invalid(format!("{}.template is missing", spec.path())))?;
+    let inner = Meta::read(&template)?;
+    let aliases = aliases(&inner.labels, services, Some(&owner));
+    let restart = if kind == "Job" { "OnFailure" } else { "Always" };
+    for i in 0..replicas {
+        let name = match kind {
+            "StatefulSet" => format!("{owner}-{i}"),
+            _ if replicas == 1 => format!("{owner}-pod"),
+            _ => format!("{owner}-pod-{i}"),
+        };
+        let place = Place {
+            name: &name,
+            aliases: &aliases,
+            ..one(restart)
+        };
+        let below = template
+            .node("spec")?
+            .ok_or_else(|| Error::invalid(format!("{}.spec is missing", template.path())))?;
+        if i > 0 {
+            // The first one has told it.
+            let unread = Notes::default();
+            let again = Node::new(
+                template.get("spec").unwrap_or(&Value::Null),
+                template.path(),
+                &unread,
+            )?;
+            pod::steps(&again, &inner, &place, steps)?;
+            below.skip_all();
+        } else {
+            pod::steps(&below, &inner, &place, steps)?;
+        }
+    }
+    if replicas == 0 {
+        template.skip_all();
+    }
+    if replicas > 1 {
+        let published = |s: &Step| matches!(s, Step::Pod { words, .. } if words.iter().any(|w| w.starts_with("--publish=")));
+        if steps.iter().any(published) {
+            return Err(Error::invalid(format!(
+                "{}: {replicas} replicas cannot all have the same port of the host",
+                node.path()
+            ))
+            .hint("leave hostPort out, or run one replica"));
+        }
+    }
+    Ok(())
+}
+
+/// The names by which others find a pod: those of the Services that select it, and its owner's.
+fn aliases(
+    labels: &BTreeMap<String, String>,
+    services: &Services,
+    owner: Option<&str>,
+) -> Vec<String> {
+    let selects = |selector: &BTreeMap<String, String>| {
+        !selector.is_empty() && selector.iter().all(|(k, v)| labels.get(k) == Some(v))
+    };
+    let found = services
+        .iter()
+        .filter(|(_, selector)| selects(selector))
+        .map(|(name, _)| name.clone());
+    let mut all: Vec<String> = owner.map(str::to_owned).into_iter().chain(found).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Annotations of a claim that are options of the volume.
+const CLAIM: &[(&str, &str)] = &[
+    ("volume.podman.io/device", "device"),
+    ("volume.podman.io/type", "type"),
+    ("volume.podman.io/uid", "UID"),
+    ("volume.podman.io/gid", "GID"),
+    ("volume.podman.io/mount-options", "o"),
+];
+
+fn claim(object: &Value, notes: &Notes, steps: &mut Vec<Step>) -> Result<()> {
+    let path = format!("PersistentVolumeClaim {}", name(object)?);
+    let node = Node::new(object, &path, notes)?;
+    node.skip(&["apiVersion", "kind", "status"]);
+    let meta = Meta::read(&node)?;
+    if let Some(spec) = node.node("spec")? {
+        // Every volume here can be written by all containers and is as large as the disk.
+        spec.skip(&["accessModes", "resources", "storageClassName", "volumeMode"]);
+    }
+    let mut options = BTreeMap::new();
+    for (key, value) in &meta.annotations {
+        match CLAIM.iter().find(|(annotation, _)| annotation == key) {
+            Some((_, option)) => {
+                options.insert((*option).to_owned(), value.clone());
+            }
+            None if key == "volume.podman.io/driver" && value == "local" => {}
+            None if key.starts_with("volume.podman.io/") => {
+                node.note(&format!(".metadata.annotations.{key} has no effect here"));
+            }
+            None => {}
+        }
+    }
+    steps.push(Step::Volume(Volume {
+        name: name(object)?,
+        labels: meta.labels,
+        options,
+        keeps: true,
+        files: Vec::new(),
+    }));
+    Ok(())
+}
