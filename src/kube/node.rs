@@ -123,7 +123,7 @@ impl<'a> Node<'a> {
     ///
     /// # Errors
     /// `Invalid` for anything else.
-    pub fn node(&self, key: &str) -> Result<Option<Node<'a>>> {
+    pub fn node(&self, key: &str) -> Result<Option<Self>> {
         self.get(key)
             .map(|v| Self::new(v, &format!("{}.{key}", self.path), self.notes))
             .transpose()
@@ -133,7 +133,7 @@ impl<'a> Node<'a> {
     ///
     /// # Errors
     /// `Invalid` for anything else.
-    pub fn nodes(&self, key: &str) -> Result<Vec<Node<'a>>> {
+    pub fn nodes(&self, key: &str) -> Result<Vec<Self>> {
         self.list(key)?
             .iter()
             .enumerate()

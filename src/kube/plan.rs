@@ -123,7 +123,7 @@ fn service(node: &Node<'_>) -> Result<()> {
     let Some(spec) = node.node("spec")? else {
         return Ok(());
     };
-    spec.skip(&["selector", "clusterIP", "clusterIPs", "type", "ipFamilies"]);
+    spec.skip(&["selector", "type"]);
     for port in spec.nodes("ports")? {
         port.skip(&["name", "protocol"]);
         let (outer, inner) = (port.text("port")?, port.text("targetPort")?);
@@ -171,14 +171,9 @@ fn workload(
         };
         return pod::steps(&spec, &meta, &place, steps);
     }
-    spec.skip(&[
-        "selector",
-        "revisionHistoryLimit",
-        "progressDeadlineSeconds",
-    ]);
+    spec.skip(&["selector"]);
     let mut replicas = spec.number("replicas")?.unwrap_or(1);
     if kind == "Job" {
-        spec.skip(&["completionMode", "manualSelector"]);
         let completions = spec.number("completions")?.unwrap_or(1);
         let parallel = spec.number("parallelism")?.unwrap_or(1);
         if completions != parallel {
@@ -276,8 +271,8 @@ fn claim(object: &Value, notes: &Notes, steps: &mut Vec<Step>) -> Result<()> {
     node.skip(&["apiVersion", "kind", "status"]);
     let meta = Meta::read(&node)?;
     if let Some(spec) = node.node("spec")? {
-        // Every volume here can be written by all containers and is as large as the disk.
-        spec.skip(&["accessModes", "resources", "storageClassName", "volumeMode"]);
+        // Every volume here can be mounted by all containers of this machine.
+        spec.skip(&["accessModes"]);
     }
     let mut options = BTreeMap::new();
     for (key, value) in &meta.annotations {

@@ -70,16 +70,6 @@ impl Meta {
 /// `Invalid`, `NotFound`, `Unsupported`, as its fields have it.
 pub fn steps(spec: &Node<'_>, meta: &Meta, place: &Place<'_>, steps: &mut Vec<Step>) -> Result<()> {
     let wish = place.wish;
-    spec.skip(&[
-        "enableServiceLinks",
-        "dnsPolicy",
-        "nodeName",
-        "schedulerName",
-        "serviceAccount",
-        "serviceAccountName",
-        "automountServiceAccountToken",
-        "priority",
-    ]);
     let restart = match spec
         .text("restartPolicy")?
         .as_deref()

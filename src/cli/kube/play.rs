@@ -153,11 +153,7 @@ fn vacate(plan: &Plan, replace: bool, session: &Session) -> Result<()> {
                     .hint("use --replace, or `coracle kube down` first"),
             );
         }
-        let options = remove::RemoveOptions {
-            force: true,
-            time: Some(std::time::Duration::from_secs(10)),
-        };
-        remove::remove(session, &old, &options)?;
+        operation::clear(session, &old)?;
     }
     Ok(())
 }

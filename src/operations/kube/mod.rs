@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use super::container::stop::StopOptions;
 use super::network::{self, CreateSpec};
-use super::pod::remove as pods;
+use super::pod::{act, remove as pods};
 use super::session::Session;
 use super::{secret, volume};
 use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::kube::{self, Plan, Step, Volume};
 use crate::secrets::Taken;
-use crate::state::pod::Pods;
+use crate::state::pod::{PodRecord, Pods};
 use crate::storage::volume::{VolumeSpec, Volumes};
 
 /// Finds what an earlier manifest left as a secret of ours.
@@ -110,9 +111,9 @@ fn host_path(path: &Path, kind: &str) -> Result<()> {
             .what(|| format!("cannot create {shown}")),
         "Directory" => is(std::fs::FileType::is_dir, "folder"),
         "File" => is(std::fs::FileType::is_file, "file"),
-        "Socket" => is(|t| t.is_socket(), "socket"),
-        "CharDevice" => is(|t| t.is_char_device(), "character device"),
-        "BlockDevice" => is(|t| t.is_block_device(), "block device"),
+        "Socket" => is(std::fs::FileType::is_socket, "socket"),
+        "CharDevice" => is(std::fs::FileType::is_char_device, "character device"),
+        "BlockDevice" => is(std::fs::FileType::is_block_device, "block device"),
         other => Err(Error::invalid(format!("hostPath {shown}: no type {other:?}")).hint(
             "types are DirectoryOrCreate, Directory, FileOrCreate, File, Socket, CharDevice, BlockDevice",
         )),
@@ -138,6 +139,19 @@ pub struct Downed {
     pub volumes: Vec<String>,
 }
 
+/// Stops a pod, with the time that each container has for it, and removes it.
+///
+/// # Errors
+/// As `pod stop` and `pod rm`.
+pub fn clear(session: &Session, pod: &PodRecord) -> Result<()> {
+    act::stop(session, pod, &StopOptions::default())?;
+    let options = pods::RemoveOptions {
+        force: true,
+        time: None,
+    };
+    pods::remove(session, pod, &options)
+}
+
 /// Takes away what a plan made. Volumes of claims stay without `force`; what is gone is no error.
 ///
 /// # Errors
@@ -149,11 +163,7 @@ pub fn down(session: &Session, plan: &Plan, force: bool) -> Result<Downed> {
         if let Step::Pod { name, .. } = step
             && let Some(pod) = records.get(&name.parse()?)?
         {
-            let options = pods::RemoveOptions {
-                force: true,
-                time: Some(std::time::Duration::from_secs(10)),
-            };
-            pods::remove(session, &pod, &options)?;
+            clear(session, &pod)?;
             gone.pods.push(pod.id.to_string());
         }
     }
