@@ -11,10 +11,11 @@
 //!   [`monitor`], [`cgroup`], [`build`], [`logs`], [`secrets`],
 //!   [`quadlet`], [`kube`]
 //! - operations: [`operations`]
-//! - entry: [`cli`], [`roles`]
+//! - entry: [`cli`], [`roles`], [`api`]
 //!
 //! Files we read and write: `config::dirs` says where, ARCHITECTURE.md draws the tree.
 
+pub mod api;
 pub mod archive;
 pub mod base;
 pub mod build;

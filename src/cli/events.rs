@@ -143,7 +143,7 @@ fn local(time: Timestamp) -> String {
 }
 
 /// The object that `--format` sees: podman's fields, or docker's when called as docker.
-fn machine(event: &Event, docker: bool, full: bool) -> Value {
+pub(crate) fn machine(event: &Event, docker: bool, full: bool) -> Value {
     let id = short(&event.id, full);
     if docker {
         let action = docker_action(event);

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("operations", 5),
     ("cli", 6),
     ("roles", 6),
+    ("api", 6),
 ];
 
 /// Edges inside a layer, or upward, that are allowed, each with its reason.
@@ -45,6 +46,12 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     ("events", "state", "an event carries ids"),
     ("cli", "roles", "none today; main picks between them"),
+    ("cli", "api", "`system service` starts it"),
+    (
+        "api",
+        "cli",
+        "a request of Docker's becomes the words of a command, read by the same flags",
+    ),
 ];
 
 fn sources() -> Vec<PathBuf> {

@@ -14,6 +14,7 @@
 #[macro_use]
 mod support;
 
+mod api;
 mod architecture;
 mod archives;
 mod build;

@@ -15,14 +15,14 @@ use crate::spec::id::ContainerId;
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
     #[command(flatten)]
-    flags: CreateFlags,
+    pub(super) flags: CreateFlags,
     /// Image, then the command with its arguments
     #[arg(
         required = true,
         trailing_var_arg = true,
         value_name = "IMAGE [COMMAND [ARG…]]"
     )]
-    words: Vec<String>,
+    pub(super) words: Vec<String>,
 }
 
 /// Runs `create`: prints the id.

@@ -200,11 +200,11 @@ fn show(args: &PsArgs, session: &Session, out: &mut Out) -> Result<()> {
 }
 
 /// Names of pods by their ids.
-struct PodNames(BTreeMap<String, String>);
+pub(crate) struct PodNames(BTreeMap<String, String>);
 
 impl PodNames {
     /// Reads them where a container is in a pod.
-    fn of(session: &Session, shown: &[Summary]) -> Result<Self> {
+    pub(crate) fn of(session: &Session, shown: &[Summary]) -> Result<Self> {
         let in_pods = |s: &Summary| s.container.record.options.pod.is_some();
         if !shown.iter().any(in_pods) {
             return Ok(Self(BTreeMap::new()));
@@ -479,7 +479,7 @@ fn namespaces(pid: i32) -> Map<String, Value> {
 }
 
 /// One object of `--format json`, with podman's names and types.
-fn machine(s: &Summary, sizes: Option<&Sizes>, pods: &PodNames) -> Value {
+pub(crate) fn machine(s: &Summary, sizes: Option<&Sizes>, pods: &PodNames) -> Value {
     let record = &s.container.record;
     let ports: Vec<Value> = s
         .ports()

@@ -142,6 +142,32 @@ pub(in crate::cli) fn ask(
     Ok((options, run))
 }
 
+/// What `create` makes of these words, for a client of `system service`.
+///
+/// # Errors
+/// As `create`.
+pub(crate) fn of_words(
+    words: &[String],
+    session: &mut Session,
+) -> Result<(ContainerOptions, RunOptions)> {
+    let command = clap::Command::new("create")
+        .no_binary_name(true)
+        .disable_help_flag(true);
+    // The tree of the service's own line knows that line's options only.
+    crate::cli::frame::whole();
+    let command = crate::cli::frame::augment::<super::create::CreateArgs>(command);
+    let mut matches = command
+        .try_get_matches_from(words)
+        .map_err(|e| crate::cli::usage::explain(&e))?;
+    let args = crate::cli::frame::parse::<super::create::CreateArgs>(&mut matches)?;
+    let manner = Manner {
+        create: true,
+        ..Manner::default()
+    };
+    let out = Out::standard().as_docker(true);
+    ask(args.flags, &manner, &args.words, session, &out)
+}
+
 /// The options that a build's steps share, from the words of `run` that say them.
 ///
 /// # Errors

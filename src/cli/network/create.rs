@@ -174,7 +174,7 @@ fn route(text: &str) -> Result<Route> {
 }
 
 /// `10.90.0.128/25` or `10.90.0.10-10.90.0.20`.
-fn range(text: &str) -> Result<(IpAddr, IpAddr)> {
+pub(crate) fn range(text: &str) -> Result<(IpAddr, IpAddr)> {
     if let Some((first, last)) = text.split_once('-') {
         let ends = addresses(&[first.to_owned(), last.to_owned()])?;
         return Ok((ends[0], ends[1]));

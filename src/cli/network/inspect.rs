@@ -115,7 +115,7 @@ pub(super) fn podmans(record: &NetworkRecord, members: &[Member]) -> Value {
 }
 
 /// docker's object.
-pub(super) fn dockers(record: &NetworkRecord, members: &[Member]) -> Value {
+pub(crate) fn dockers(record: &NetworkRecord, members: &[Member]) -> Value {
     let mut containers = Map::new();
     for member in members {
         let Some(attached) = &member.attached else {

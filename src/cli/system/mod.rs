@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod info;
 pub mod prune;
 pub mod reset;
+pub mod service;
 pub mod unshare;
 pub mod version;
 
@@ -104,5 +105,11 @@ pub const NOUN: &[Entry] = &[
         "Remove everything: containers, images, volumes, secrets, events",
         reset::ResetArgs,
         reset::run
+    ),
+    command!(
+        "service",
+        "Serve docker's interface on a socket",
+        service::ServiceArgs,
+        service::run
     ),
 ];

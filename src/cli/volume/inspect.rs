@@ -66,7 +66,7 @@ pub fn run(args: InspectArgs, session: &mut Session, out: &mut Out) -> Result<u8
 }
 
 /// podman's object, which has docker's fields under the same names.
-pub(super) fn value(session: &Session, record: &VolumeRecord) -> Value {
+pub(crate) fn value(session: &Session, record: &VolumeRecord) -> Value {
     json!({
         "Name": record.name.as_str(),
         "Driver": record.driver,

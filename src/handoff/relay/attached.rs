@@ -30,8 +30,8 @@ pub fn attached(stream: UnixStream, caller: Caller, options: &Options) -> Result
     let mut relay = Relay {
         stream,
         console,
-        out: caller.stdout.map(Writer::new),
-        err: caller.stderr.map(Writer::new),
+        out: caller.stdout.map(|fd| options.writer(fd, 1)),
+        err: caller.stderr.map(|fd| options.writer(fd, 2)),
         decoder: Decoder::default(),
         credit: 0,
         typed: Vec::new(),

@@ -42,8 +42,11 @@ pub fn local(process: Local, caller: Caller, options: &Options) -> Result<Outcom
     };
     let mut sink = stdin.map(|fd| Sink::new(fd, terminal)).transpose()?;
     let mut taps = [
-        Tap::new(stdout, caller.stdout)?,
-        Tap::new(process.stderr, caller.stderr)?,
+        Tap::new(stdout, caller.stdout.map(|fd| options.writer(fd, 1)))?,
+        Tap::new(
+            process.stderr,
+            caller.stderr.map(|fd| options.writer(fd, 2)),
+        )?,
     ];
     resize(&console, &taps[0]);
     let mut buffer = Buffer::new(CHUNK);
@@ -190,10 +193,10 @@ struct Tap {
 }
 
 impl Tap {
-    fn new(from: Option<OwnedFd>, to: Option<OwnedFd>) -> Result<Self> {
+    fn new(from: Option<OwnedFd>, to: Option<Writer>) -> Result<Self> {
         Ok(Self {
             file: from.map(nonblocking).transpose()?,
-            writer: to.map(Writer::new),
+            writer: to,
         })
     }
 

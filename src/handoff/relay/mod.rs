@@ -58,6 +58,18 @@ pub struct Options {
     /// Signals that reach the command go to the container (`--sig-proxy`). Otherwise they do to
     /// the command what they always do.
     pub proxy_signals: bool,
+    /// Standard output and standard error are one socket, which takes frames as Docker's clients read
+    /// them: stream (1 or 2), three zero bytes, length (4 bytes, big endian), bytes.
+    pub framed: bool,
+}
+
+impl Options {
+    fn writer(&self, fd: OwnedFd, stream: u8) -> parts::Writer {
+        match self.framed {
+            true => parts::Writer::framed(fd, stream),
+            false => parts::Writer::new(fd),
+        }
+    }
 }
 
 /// Keeps the signals of a relay that is about to begin, until the answer is dropped: taken before

@@ -239,6 +239,8 @@ pub(super) struct Writer {
     socket: bool,
     waiting: Vec<u8>,
     written: usize,
+    /// Every write becomes a frame of this kind, and is waited for.
+    frame: Option<u8>,
 }
 
 impl Writer {
@@ -255,6 +257,16 @@ impl Writer {
             socket: kind == Ok(FileType::Socket),
             waiting: Vec::new(),
             written: 0,
+            frame: None,
+        }
+    }
+
+    /// Takes a socket that standard output (1) and standard error (2) share: every write is one frame
+    /// of Docker's attach stream, written whole, so that two writers may hold the same socket.
+    pub(super) fn framed(fd: OwnedFd, stream: u8) -> Self {
+        Self {
+            frame: Some(stream),
+            ..Self::new(fd)
         }
     }
 
@@ -264,7 +276,20 @@ impl Writer {
     }
 
     /// Writes, or keeps what is not taken now.
-    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<Result<(), Broken>> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Result<(), Broken>> {
+        let Some(stream) = self.frame else {
+            return self.raw(bytes);
+        };
+        let [a, b, c, d] = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let mut frame = vec![stream, 0, 0, 0, a, b, c, d];
+        frame.extend_from_slice(bytes);
+        match self.raw(&frame)? {
+            Ok(()) => self.finish(),
+            broken => Ok(broken),
+        }
+    }
+
+    fn raw(&mut self, mut bytes: &[u8]) -> Result<Result<(), Broken>> {
         while !self.is_waiting() && !bytes.is_empty() {
             match self.put(bytes) {
                 Ok(n) => bytes = &bytes[n..],
@@ -288,7 +313,7 @@ impl Writer {
     pub(super) fn flush(&mut self) -> Result<Result<(), Broken>> {
         let waiting = std::mem::take(&mut self.waiting);
         let from = std::mem::take(&mut self.written);
-        self.write(&waiting[from..])
+        self.raw(&waiting[from..])
     }
 
     fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {

@@ -41,30 +41,21 @@ pub enum Executed {
 /// # Errors
 /// `InUse` when the container does not run or is paused; 126 and 127 for the command's own.
 pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
-    let (container, status) = target(session, options)?;
-    visit(&session.dirs, Want::Of(status.monitor.clone()))?;
-    let what = || format!("cannot execute in container {:?}", container.name());
-    let ready = Ready::new(session, &container, &status, options, What::Command).what(what)?;
-    let (stdio, ends) = streams(options, ready.owner)?;
-    let preserve = passed(options.preserve_fds, &options.preserve_fd)
+    let size = [std::io::stdin().as_fd(), std::io::stdout().as_fd()]
         .into_iter()
-        .map(|n| n.map(|n| inherited(n).what(what)).transpose())
-        .collect::<Result<Vec<_>>>()?;
-    let id = names::random_id()?.to_string();
-    let launched = ready.start(stdio, preserve).what(what)?;
-    events::write_with(session, &container, "exec", "execID", &id);
+        .find(|fd| is_terminal(*fd))
+        .and_then(Size::of);
+    let Begun {
+        container,
+        id,
+        local,
+        ..
+    } = begin(session, options, size, None)?;
     if options.detach {
         return Ok(Executed::Detached(id));
     }
-    let [stdin, stdout, stderr] = ends;
     let outcome = relay::local(
-        Local {
-            pidfd: launched.pidfd,
-            pty: launched.pty,
-            stdin,
-            stdout,
-            stderr,
-        },
+        local,
         Caller::inherit(options.interactive, true, true)?,
         &relay::Options {
             tty: options.tty,
@@ -72,17 +63,77 @@ pub fn exec(session: &Session, options: &ExecOptions) -> Result<Executed> {
                 options.detach_keys.as_deref().unwrap_or(keys::DEFAULT),
             )?,
             proxy_signals: !options.tty,
+            ..relay::Options::default()
         },
     )?;
-    if let Outcome::Exited(code) = outcome
-        && let Some(journal) = events::journal(session)
-    {
-        let mut event = events::event(&container, "exec_died");
-        event.exit_code = Some(code);
-        event.attributes.insert("execID".to_owned(), id);
-        journal.write(&event);
+    if let Outcome::Exited(code) = outcome {
+        ended(session, &container, &id, code);
     }
     Ok(Executed::Ended(outcome))
+}
+
+/// A command that was started in a container, as a child of this process.
+#[derive(Debug)]
+pub struct Begun {
+    /// Where.
+    pub container: Container,
+    /// The id of the session.
+    pub id: String,
+    /// Its pid, as this process counts.
+    pub pid: i32,
+    /// Our ends of its streams.
+    pub local: Local,
+}
+
+/// Tells the journal that a command of [`begin`] ended.
+pub fn ended(session: &Session, container: &Container, id: &str, code: i32) {
+    if let Some(journal) = events::journal(session) {
+        let mut event = events::event(container, "exec_died");
+        event.exit_code = Some(code);
+        event.attributes.insert("execID".to_owned(), id.to_owned());
+        journal.write(&event);
+    }
+}
+
+/// Starts a command in a container, with a terminal of this size if it has one, as the session of
+/// this id or a new one.
+///
+/// # Errors
+/// As [`exec`].
+pub fn begin(
+    session: &Session,
+    options: &ExecOptions,
+    size: Option<Size>,
+    id: Option<&str>,
+) -> Result<Begun> {
+    let (container, status) = target(session, options)?;
+    visit(&session.dirs, Want::Of(status.monitor.clone()))?;
+    let what = || format!("cannot execute in container {:?}", container.name());
+    let ready = Ready::new(session, &container, &status, options, What::Command).what(what)?;
+    let (stdio, ends) = streams(options, size, ready.owner)?;
+    let preserve = passed(options.preserve_fds, &options.preserve_fd)
+        .into_iter()
+        .map(|n| n.map(|n| inherited(n).what(what)).transpose())
+        .collect::<Result<Vec<_>>>()?;
+    let id = match id {
+        Some(id) => id.to_owned(),
+        None => names::random_id()?.to_string(),
+    };
+    let launched = ready.start(stdio, preserve).what(what)?;
+    events::write_with(session, &container, "exec", "execID", &id);
+    let [stdin, stdout, stderr] = ends;
+    Ok(Begun {
+        container,
+        id,
+        pid: launched.pid,
+        local: Local {
+            pidfd: launched.pidfd,
+            pty: launched.pty,
+            stdin,
+            stdout,
+            stderr,
+        },
+    })
 }
 
 /// Who runs a further process.
@@ -300,16 +351,12 @@ type Ends = [Option<OwnedFd>; 3];
 
 /// The process's streams and our ends of them. Never the caller's own files: a container must not
 /// hold a descriptor of the host.
-fn streams(options: &ExecOptions, owner: (u32, u32)) -> Result<(Stdio, Ends)> {
+fn streams(options: &ExecOptions, size: Option<Size>, owner: (u32, u32)) -> Result<(Stdio, Ends)> {
     if options.tty {
-        let size = [std::io::stdin().as_fd(), std::io::stdout().as_fd()]
-            .into_iter()
-            .find(|fd| is_terminal(*fd))
-            .and_then(Size::of)
-            .map(|s| ConsoleSize {
-                height: s.rows,
-                width: s.columns,
-            });
+        let size = size.map(|s| ConsoleSize {
+            height: s.rows,
+            width: s.columns,
+        });
         return Ok((Stdio::Pty { size }, [None, None, None]));
     }
     if options.detach {

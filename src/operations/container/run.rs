@@ -138,6 +138,7 @@ fn relay_to(
         tty: container.record.options.tty,
         detach_keys: DetachKeys::parse(relay.detach_keys.as_deref().unwrap_or(keys::DEFAULT))?,
         proxy_signals: relay.sig_proxy,
+        ..relay::Options::default()
     };
     let streams = relay.streams;
     let caller = Caller::inherit(streams.stdin, streams.stdout, streams.stderr)?;
@@ -173,6 +174,26 @@ pub fn start(
     relay: Option<&Relay>,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Ran> {
+    let _held = relay.map(|r| relay::hold(r.sig_proxy)).transpose()?;
+    let attach_as = relay.map(|r| request(container, r.streams));
+    match (begin(session, container, attach_as, warn)?, relay) {
+        (_, None) => Ok(Ran::Detached(container.id().clone())),
+        (Some(started), Some(relay)) => follow(container, started, relay),
+        (None, Some(relay)) => attach(container, relay),
+    }
+}
+
+/// Starts a container that exists, and answers what its monitor says, with the stream asked for;
+/// `None` when it runs already.
+///
+/// # Errors
+/// As [`start`].
+pub fn begin(
+    session: &Session,
+    container: &Container,
+    attach: Option<AttachRequest>,
+    warn: &mut dyn FnMut(&str),
+) -> Result<Option<Started>> {
     let mut container = container.clone();
     member::ready_for(session, &container, warn)?;
     enter_early(session, &container)?;
@@ -182,36 +203,27 @@ pub fn start(
             container.name()
         )));
     };
-    let _held = relay.map(|r| relay::hold(r.sig_proxy)).transpose()?;
     if container.state()?.is_active() {
-        drop(lock);
-        return match relay {
-            None => Ok(Ran::Detached(container.id().clone())),
-            Some(relay) => attach(&container, relay),
-        };
+        return Ok(None);
     }
-    let started = start_locked(session, &container, &lock, relay, warn)?;
+    let started = start_locked(session, &container, &lock, attach, warn)?;
     drop(lock);
     if container.record.driver.is_empty() {
         // The first start completed the record; not every file system keeps either the old or the
         // new one through a power cut.
         drop(container.sync());
     }
-    match relay {
-        Some(relay) => follow(&container, started, relay),
-        None => Ok(Ran::Detached(container.id().clone())),
-    }
+    Ok(Some(started))
 }
 
 fn start_locked(
     session: &Session,
     container: &Container,
     lock: &ContainerLock,
-    relay: Option<&Relay>,
+    attach: Option<AttachRequest>,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Started> {
     let image = image_of(session, container)?;
-    let attach = relay.map(|r| request(container, r.streams));
     launch::start(
         session,
         container.clone(),

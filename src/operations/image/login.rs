@@ -75,6 +75,28 @@ pub fn login(
     options: &RegistryOptions,
     which: &AuthFile,
 ) -> Result<()> {
+    prove(session, registry, credentials, options)?;
+    files(session, which)?.store(&key_of(registry), credentials)
+}
+
+/// Proves a user name and a password to the registry, and stores nothing.
+///
+/// # Errors
+/// `Denied` when the registry refuses them.
+pub fn check(session: &Session, registry: &str, user: &str, password: &str) -> Result<()> {
+    let credentials = Credentials::Basic {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    };
+    prove(session, registry, &credentials, &RegistryOptions::default())
+}
+
+fn prove(
+    session: &Session,
+    registry: &str,
+    credentials: &Credentials,
+    options: &RegistryOptions,
+) -> Result<()> {
     let key = key_of(registry);
     // The file is not read here: it may not exist yet.
     let unread = RegistryOptions {
@@ -107,7 +129,7 @@ pub fn login(
             error
         }
     })?;
-    files(session, which)?.store(&key, credentials)
+    Ok(())
 }
 
 /// Forgets the credentials of a registry. Whether there were any.

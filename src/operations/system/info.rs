@@ -94,6 +94,14 @@ pub fn info_for_templates(session: &Session) -> Result<Value> {
     Ok(value)
 }
 
+/// docker's fields only: what its clients decode.
+///
+/// # Errors
+/// As [`info`].
+pub fn info_for_docker(session: &Session) -> Result<Value> {
+    info(session).map(|value| docker(&value))
+}
+
 fn gather(session: &Session, conf: &ContainersConf) -> Result<Facts> {
     let (containers, _damaged) = Containers::new(&session.dirs).list()?;
     let mut counts = Counts {

@@ -1,0 +1,232 @@
+//! `/networks/…`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Cx;
+use super::conn::Conn;
+use crate::base::filter::Filters;
+use crate::base::{Error, Kind, Result};
+use crate::cli::network::inspect::dockers;
+use crate::operations::network::{
+    self, Connection, CreateSpec, Members, connect, create, disconnect,
+};
+use crate::state::network::NetworkRecord;
+use crate::state::options::NetworkWish;
+
+/// Answers; false for a route that there is not.
+///
+/// # Errors
+/// What the operation says.
+pub fn route(
+    cx: &Cx<'_>,
+    conn: &mut Conn,
+    method: &str,
+    path: &[&str],
+    libpod: bool,
+) -> Result<bool> {
+    if libpod && !matches!((method, path), ("GET", [_, "exists"]) | ("DELETE", [_])) {
+        return Ok(false);
+    }
+    let session = cx.session;
+    let find = |name: &str| network::find(session, usual(name)).map_err(|e| no_such(e, name));
+    match (method, path) {
+        ("GET", []) => {
+            let members = network::members(session)?;
+            let filters = Filters::parse(&cx.filters()?, FILTERS)?;
+            let list = network::list(session, &filters)?;
+            let list: Vec<Value> = list.iter().map(|r| object(r, &members)).collect();
+            conn.json(200, &Value::Array(list))?;
+        }
+        ("GET", [name]) => {
+            let record = find(name)?;
+            conn.json(200, &object(&record, &network::members(session)?))?;
+        }
+        ("GET", [name, "exists"]) => {
+            find(name)?;
+            conn.empty(204)?;
+        }
+        ("POST", ["create"]) => make(cx, conn)?,
+        ("POST", ["prune"]) => {
+            let filters = Filters::parse(&cx.filters()?, network::PRUNE_FILTERS)?;
+            let names = network::prune(session, &filters)?;
+            conn.json(200, &json!({"NetworksDeleted": names}))?;
+        }
+        ("POST", [name, "connect"]) => {
+            let record = find(name)?;
+            let body = cx.body(conn)?;
+            let connection = Connection {
+                network: record.name.to_string(),
+                container: text(&body, "Container").unwrap_or_default(),
+                wish: wish(&body["EndpointConfig"])?,
+            };
+            connect(session, &connection)?;
+            conn.empty(200)?;
+        }
+        ("POST", [name, "disconnect"]) => {
+            let record = find(name)?;
+            let body = cx.body(conn)?;
+            let container = text(&body, "Container").unwrap_or_default();
+            let force = body["Force"].as_bool().unwrap_or(false);
+            disconnect(session, record.name.as_str(), &container, force)?;
+            conn.empty(200)?;
+        }
+        ("DELETE", [name]) => {
+            let record = find(name)?;
+            let force = libpod && cx.head.flag("force");
+            network::remove(
+                session,
+                record.name.as_str(),
+                force,
+                Some(Duration::from_secs(10)),
+            )
+            .map_err(|e| match e.kind() {
+                // Docker says so of its own networks, and of one in use.
+                Kind::Invalid | Kind::InUse => e.with_kind(Kind::Denied),
+                _ => e,
+            })?;
+            match libpod {
+                true => conn.json(200, &json!([{"Name": record.name, "Err": null}]))?,
+                false => conn.empty(204)?,
+            }
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Keys of `filters`.
+const FILTERS: &[&str] = &[
+    "dangling", "driver", "id", "label", "name", "scope", "type", "until",
+];
+
+/// Docker's name for the network that is always there.
+fn usual(name: &str) -> &str {
+    match name {
+        "bridge" | "default" => "podman",
+        name => name,
+    }
+}
+
+fn no_such(e: Error, name: &str) -> Error {
+    match e.kind() {
+        Kind::NotFound => Error::not_found(format!("network {name} not found")),
+        _ => e,
+    }
+}
+
+fn object(record: &NetworkRecord, members: &Members) -> Value {
+    let own = members
+        .get(record.name.as_str())
+        .map_or(&[][..], Vec::as_slice);
+    let mut value = dockers(record, own);
+    if record.is_default() {
+        value["Name"] = "bridge".into();
+    }
+    value
+}
+
+fn text(body: &Value, field: &str) -> Option<String> {
+    body[field]
+        .as_str()
+        .filter(|t| !t.is_empty())
+        .map(str::to_owned)
+}
+
+fn address<T: std::str::FromStr>(body: &Value, field: &str) -> Result<Option<T>> {
+    text(body, field)
+        .map(|t| {
+            t.parse()
+                .map_err(|_| Error::invalid(format!("invalid {field}: {t:?}")))
+        })
+        .transpose()
+}
+
+fn wish(endpoint: &Value) -> Result<NetworkWish> {
+    let mac = text(endpoint, "MacAddress").map(|mac| {
+        let bytes: Option<Vec<u8>> = mac
+            .split(':')
+            .map(|b| u8::from_str_radix(b, 16).ok())
+            .collect();
+        let bytes = bytes.and_then(|b| <[u8; 6]>::try_from(b).ok());
+        bytes.ok_or_else(|| Error::invalid(format!("invalid MacAddress: {mac:?}")))
+    });
+    Ok(NetworkWish {
+        ip: address(&endpoint["IPAMConfig"], "IPv4Address")?,
+        ip6: address(&endpoint["IPAMConfig"], "IPv6Address")?,
+        mac: mac.transpose()?,
+        aliases: endpoint["Aliases"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|a| a.as_str().map(str::to_owned))
+            .collect(),
+        ..NetworkWish::default()
+    })
+}
+
+/// Texts by name.
+pub fn pairs(body: &Value, field: &str) -> std::collections::BTreeMap<String, String> {
+    let map = body[field].as_object().into_iter().flatten();
+    map.map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()))
+        .collect()
+}
+
+fn make(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
+    let body = cx.body(conn)?;
+    let name = text(&body, "Name").ok_or_else(|| Error::invalid("the network has no name"))?;
+    let on = |field: &str| body[field].as_bool().unwrap_or(false);
+    let mut spec = CreateSpec {
+        name: Some(name.clone()),
+        driver: text(&body, "Driver").filter(|d| d != "default"),
+        ipv6: on("EnableIPv6"),
+        internal: on("Internal"),
+        labels: pairs(&body, "Labels"),
+        ..CreateSpec::default()
+    };
+    if body["EnableIPv4"] == false {
+        spec.without_v4 = true;
+    }
+    for (key, value) in pairs(&body, "Options") {
+        match key.as_str() {
+            "com.docker.network.driver.mtu" => {
+                spec.options.insert("mtu".to_owned(), value);
+            }
+            "com.docker.network.bridge.name" => spec.interface = Some(value),
+            // docker-compose and others say what is so anyway.
+            key if key.starts_with("com.docker.network.") => {}
+            _ => {
+                spec.options.insert(key, value);
+            }
+        }
+    }
+    for config in body["IPAM"]["Config"].as_array().into_iter().flatten() {
+        let Some(subnet) = address(config, "Subnet")? else {
+            continue;
+        };
+        spec.subnets.push(subnet);
+        if let Some(gateway) = address::<IpAddr>(config, "Gateway")? {
+            spec.gateways.push(gateway);
+        }
+        if let Some(range) = text(config, "IPRange") {
+            spec.ranges
+                .push(crate::cli::network::create::range(&range)?);
+        }
+        for (key, value) in pairs(config, "AuxiliaryAddresses") {
+            let address = value
+                .parse()
+                .map_err(|_| Error::invalid(format!("invalid address {value:?}")))?;
+            spec.reserved.insert(key, address);
+        }
+    }
+    let record = create(cx.session, &spec).map_err(|e| match e.kind() {
+        Kind::Exists => Error::new(
+            Kind::Exists,
+            format!("network with name {name} already exists"),
+        ),
+        _ => e,
+    })?;
+    conn.json(201, &json!({"Id": record.id, "Warning": ""}))
+}
