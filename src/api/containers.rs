@@ -188,6 +188,11 @@ fn stopping(cx: &Cx<'_>) -> Result<StopOptions> {
 /// Docker's object, with what podman's has otherwise.
 pub fn docker_container(value: Value) -> Value {
     let mut value = docker_objects::object(value);
+    // Libraries read the logs of drivers that they know; this one can be read as well.
+    let log = &mut value["HostConfig"]["LogConfig"]["Type"];
+    if log == "k8s-file" {
+        *log = "json-file".into();
+    }
     let state = &mut value["State"];
     if state["Paused"] == true {
         state["Running"] = true.into();
@@ -219,7 +224,8 @@ fn create_one(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
         &session,
         options,
         &run,
-        Durability::Volatile,
+        // As `create`: one that is to be removed at its end is not taken for a killed `run --rm`.
+        Durability::Durable,
         &mut |text| warnings.push(text.to_owned()),
         &mut |_, _| Ok(()),
     )?;

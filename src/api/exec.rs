@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -26,8 +27,9 @@ use crate::operations::session::Session;
 use crate::spec::id::ContainerId;
 use crate::state::container::{Container, Containers, State};
 use crate::state::request::ExecOptions;
-use crate::sys::pidfd;
+use crate::sys::clone::fork_with;
 use crate::sys::process::Identity;
+use crate::sys::{daemon, fd, pidfd};
 
 /// A session's file is no longer, bytes.
 const LIMIT: u64 = 4 << 20;
@@ -280,6 +282,7 @@ fn start(cx: &Cx<'_>, conn: &mut Conn, id: &str) -> Result<()> {
         ..ExecOptions::default()
     };
     let options = streams::options(tty, record.keys.as_deref())?;
+    let sizes = tty.then(|| Sizes::listen(cx.session, id)).transpose()?;
     let begun = begin(cx.session, &request, console, Some(id)).inspect_err(|e| {
         record.code = e.asked_exit_code().map(i32::from);
         let _told = write(cx.session, id, &record);
@@ -287,11 +290,15 @@ fn start(cx: &Cx<'_>, conn: &mut Conn, id: &str) -> Result<()> {
     let begun = match begun {
         Ok(begun) => begun,
         Err(e) => {
-            return Err(match e.asked_exit_code() {
-                // Docker's clients take the code from this status.
-                Some(126 | 127) => e.with_kind(Kind::Invalid),
-                _ => e,
-            });
+            let _gone = remove_file_if_exists(&resize_socket(cx.session, id));
+            if detach || record.code.is_none() {
+                return Err(e);
+            }
+            // Docker has the connection by then: the client reads why, and the code from the session.
+            let message = format!("{}\r\n", e.one_line());
+            let caller =
+                Client::hijack(cx, conn, streams::kind(tty))?.caller(false, true, false)?;
+            return streams::tell(caller, tty, message.as_bytes());
         }
     };
     let Begun {
@@ -303,9 +310,8 @@ fn start(cx: &Cx<'_>, conn: &mut Conn, id: &str) -> Result<()> {
     record.parent = Some(Identity::of(std::process::id().cast_signed())?);
     record.pid = pid;
     write(cx.session, id, &record)?;
-    if let Some(pty) = &local.pty {
-        let copy = pty.try_clone().what(|| "cannot duplicate a terminal")?;
-        follow_size(cx.session, id, copy)?;
+    if let (Some(pty), Some(sizes)) = (&local.pty, &sizes) {
+        fd::send(&sizes.0, b"p", &[pty.as_fd()])?;
     }
     let over = |record: &mut Record, code: i32| {
         record.code = Some(code);
@@ -348,18 +354,42 @@ fn start(cx: &Cx<'_>, conn: &mut Conn, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives the terminal the sizes that come, by a thread of its own: nothing is forked any more.
-fn follow_size(session: &Session, id: &str, pty: OwnedFd) -> Result<()> {
-    let socket = address::receive(&resize_socket(session, id))?;
-    std::thread::spawn(move || {
+/// A process that gives a terminal the sizes that come. It is forked before the command is started:
+/// afterwards this process may neither have threads nor children outside the container.
+struct Sizes(OwnedFd);
+
+impl Sizes {
+    fn listen(session: &Session, id: &str) -> Result<Self> {
+        let socket = address::receive(&resize_socket(session, id))?;
+        let (ours, theirs) = fd::packet_pair()?;
+        fork_with(|| {
+            daemon::close_all_but(&[theirs.as_fd(), socket.as_fd()]);
+            drop(Self::follow(&theirs, &socket));
+            0
+        })?;
+        Ok(Self(ours))
+    }
+
+    fn follow(parent: &OwnedFd, socket: &std::os::unix::net::UnixDatagram) -> Result<()> {
+        let (_, mut fds) = fd::receive(parent, 16)?;
+        let Some(pty) = fds.pop() else { return Ok(()) };
         let mut buffer = [0; 32];
-        while let Ok(length) = socket.recv(&mut buffer) {
+        loop {
+            let mut ready = [
+                PollFd::new(socket, PollFlags::IN),
+                PollFd::new(parent, PollFlags::IN),
+            ];
+            if poll(&mut ready, None).is_err() || !ready[1].revents().is_empty() {
+                return Ok(());
+            }
+            let Ok(length) = socket.recv(&mut buffer) else {
+                return Ok(());
+            };
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
             let mut numbers = text.split(' ').map(str::parse::<u16>);
             if let (Some(Ok(rows)), Some(Ok(columns))) = (numbers.next(), numbers.next()) {
                 let _ended = Size { rows, columns }.apply(pty.as_fd());
             }
         }
-    });
-    Ok(())
+    }
 }

@@ -165,9 +165,12 @@ fn request(session: &Session, conn: &mut Conn, head: &Head) -> bool {
             head,
             line: &line,
         };
-        dispatch(&cx, conn);
-        line.next(conn);
-        0
+        // A panic ends this request only, and drops nothing of the frames above.
+        let whole = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            dispatch(&cx, conn);
+            line.next(conn);
+        }));
+        u8::from(whole.is_err())
     });
     drop(theirs);
     let Ok(child) = child else {

@@ -110,6 +110,23 @@ pub fn options(tty: bool, keys: Option<&str>) -> Result<relay::Options> {
     })
 }
 
+/// Sends a sentence as standard output.
+///
+/// # Errors
+/// The client went away.
+pub fn tell(caller: Caller, tty: bool, bytes: &[u8]) -> Result<()> {
+    let Some(output) = caller.stdout else {
+        return Ok(());
+    };
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let head = [&[1, 0, 0, 0], &length[..]].concat();
+    let whole = match tty {
+        true => bytes.to_vec(),
+        false => [&head, bytes].concat(),
+    };
+    fd::write_all(&output, &whole).map_err(Into::into)
+}
+
 /// `POST /containers/{id}/attach`.
 ///
 /// # Errors

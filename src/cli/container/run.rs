@@ -155,10 +155,11 @@ pub(crate) fn of_words(
         .disable_help_flag(true);
     // The tree of the service's own line knows that line's options only.
     crate::cli::frame::whole();
+    crate::cli::frame::let_flags_take_values(true);
     let command = crate::cli::frame::augment::<super::create::CreateArgs>(command);
-    let mut matches = command
-        .try_get_matches_from(words)
-        .map_err(|e| crate::cli::usage::explain(&e))?;
+    let matches = command.try_get_matches_from(words);
+    crate::cli::frame::let_flags_take_values(false);
+    let mut matches = matches.map_err(|e| crate::cli::usage::explain(&e))?;
     let args = crate::cli::frame::parse::<super::create::CreateArgs>(&mut matches)?;
     let manner = Manner {
         create: true,

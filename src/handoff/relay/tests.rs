@@ -119,6 +119,7 @@ fn options() -> Options {
         tty: true,
         detach_keys: DetachKeys::parse(crate::handoff::keys::DEFAULT).unwrap(),
         proxy_signals: true,
+        ..Options::default()
     }
 }
 
