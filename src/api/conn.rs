@@ -236,9 +236,13 @@ impl Conn {
     }
 
     fn drain(&mut self) -> bool {
+        const REST: usize = 64 << 10;
+        if matches!(self.body, Body::Length(n) if n > REST as u64) {
+            return false;
+        }
         let mut left = [0; 4096];
         let mut seen = 0;
-        while seen < (64 << 10) && !self.is_consumed() {
+        while seen < REST && !self.is_consumed() {
             match self.read(&mut left) {
                 Ok(n) => seen += n,
                 Err(_) => return false,
