@@ -6,55 +6,31 @@
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
-    Config, CopyFileRangeFlags, Errno, FileHandle, FileType, Filesystem, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
+    CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::attributes::Change;
 use super::make::{Caller, What};
 use super::node::{INNER, Node, ROOT};
 use super::rename::Target;
-use super::reply::{NOTHING, asked, device_of, empty, errno, kind, send, shown, sized};
-use super::{DOOR, Overlay, lock};
-use crate::base::{Context as _, Result};
+use super::reply::{FOREVER, NOTHING, asked, device_of, empty, errno, send, shown, sized};
+use super::session::negotiate;
+use super::{DOOR, Overlay, lock, names};
 use crate::sys::bare::{Code, NAME_MAX, Stat};
 
-/// For ever: nobody but this server changes the tree.
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-
-/// The most that one request reads or writes.
-const MOST: u32 = 1 << 20;
-
-/// How many threads answer: a request that waits for the disk, or even for a registry, shall not keep
-/// the next one waiting.
-fn threads(fetches: bool) -> usize {
-    let most = if fetches { 16 } else { 4 };
-    std::thread::available_parallelism().map_or(2, |n| n.get().clamp(most / 2, most))
-}
-
-/// Serves until the file system is gone.
-pub(super) fn run(device: OwnedFd, overlay: Overlay, ready: impl FnOnce()) -> Result<()> {
-    let mut config = Config::default();
-    config.acl = SessionACL::All;
-    config.n_threads = Some(threads(overlay.content.is_some()));
-    let session = Session::from_fd(Server(overlay), device, SessionACL::All, config)
-        .what(|| "the kernel does not speak our FUSE protocol")?;
-    ready();
-    session.run().what(|| "the FUSE server ended")
-}
-
-struct Server(Overlay);
+/// Answers for an overlay.
+pub(super) struct Server(pub(super) Overlay);
 
 /// Runs what answers a request; a panic ends here.
 fn answer(with: impl FnOnce()) {
@@ -88,30 +64,7 @@ thread_local! {
 
 impl Filesystem for Server {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let wanted = [
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            // Opening takes no request; a file is copied to the upper when it is written to.
-            InitFlags::FUSE_NO_OPEN_SUPPORT,
-            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
-            // Else every write would ask for security.capability.
-            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-            InitFlags::FUSE_DONT_MASK,
-            // Without it there are no access control lists in a user namespace at all.
-            InitFlags::FUSE_POSIX_ACL,
-            InitFlags::FUSE_ASYNC_DIO,
-        ];
-        for flag in wanted {
-            // What an older kernel lacks costs speed only.
-            let _ = config.add_capabilities(flag);
-        }
-        let _ = config.set_max_write(MOST);
-        if let Err(most) = config.set_max_readahead(MOST) {
-            let _ = config.set_max_readahead(most);
-        }
-        let _ = config.set_max_background(64);
+        negotiate(config);
         Ok(())
     }
 
@@ -521,35 +474,9 @@ impl Filesystem for Server {
         mut reply: ReplyDirectory,
     ) {
         answer(|| {
-            let done = self.node(ino).and_then(|node| {
-                let above = node.name().map_or(ROOT, |(parent, _)| parent.id);
-                for (position, id, name) in [(1, node.id, "."), (2, above, "..")] {
-                    if offset < position
-                        && reply.add(INodeNo(id), position, FileType::Directory, name)
-                    {
-                        return Ok(());
-                    }
-                }
-                let mut listed = self.0.listing(&node)?;
-                let listing = listed.get();
-                let mut from = offset.max(2);
-                while let Some((position, name)) = listing.after(from) {
-                    from = position;
-                    let Some(slot) = listing.shown(name) else {
-                        continue;
-                    };
-                    let id = if slot.node != 0 { slot.node } else { slot.ino };
-                    if reply.add(
-                        INodeNo(id),
-                        position,
-                        kind(slot.kind),
-                        OsStr::from_bytes(name),
-                    ) {
-                        break;
-                    }
-                }
-                Ok(())
-            });
+            let done = self
+                .node(ino)
+                .and_then(|node| names::list(&self.0, &node, offset, &mut reply));
             send(reply, done, |reply, ()| reply.ok());
         });
     }
@@ -563,55 +490,9 @@ impl Filesystem for Server {
         mut reply: ReplyDirectoryPlus,
     ) {
         answer(|| {
-            let done = self.node(ino).and_then(|node| {
-                let above = node.name().map_or(ROOT, |(parent, _)| parent.id);
-                let dots = Stat {
-                    mode: libc::S_IFDIR,
-                    ..NOTHING
-                };
-                for (position, id, name) in [(1, node.id, "."), (2, above, "..")] {
-                    // The kernel takes the number from these two, and no attributes.
-                    if offset < position
-                        && reply.add(
-                            INodeNo(id),
-                            position,
-                            name,
-                            &Duration::ZERO,
-                            &shown(id, &dots),
-                            Generation(0),
-                        )
-                    {
-                        return Ok(());
-                    }
-                }
-                let mut listed = self.0.listing(&node)?;
-                let listing = listed.get();
-                let mut from = offset.max(2);
-                while let Some((position, name)) = listing.after(from) {
-                    from = position;
-                    let name = name.clone();
-                    // Gone on disk, or out of order there: the others are listed all the same.
-                    let Ok(Some((child, stat))) = self.0.find_in(&node, listing, &name) else {
-                        continue;
-                    };
-                    let full = match self.0.present(&child, stat) {
-                        Ok(stat) => reply.add(
-                            INodeNo(child.id),
-                            position,
-                            OsStr::from_bytes(&name),
-                            &FOREVER,
-                            &shown(child.id, &stat),
-                            Generation(0),
-                        ),
-                        Err(_) => true,
-                    };
-                    if full {
-                        self.0.table.forget(child.id, 1);
-                        break;
-                    }
-                }
-                Ok(())
-            });
+            let done = self
+                .node(ino)
+                .and_then(|node| names::list_plus(&self.0, &node, offset, &mut reply));
             send(reply, done, |reply, ()| reply.ok());
         });
     }

@@ -157,7 +157,8 @@ impl Overlay {
             let stat = bare::stat(spot)?;
             let shown = self.shown(spot, &stat, UPPER)?;
             let is_link = stat.kind() == libc::S_IFLNK;
-            if change.uid.is_some() || change.gid.is_some() {
+            let given = change.uid.is_some() || change.gid.is_some();
+            if given {
                 if self.squash {
                     let mode = if stat.is_dir() {
                         shown.mode
@@ -175,7 +176,10 @@ impl Overlay {
                 if is_link {
                     return Err(Code(libc::EOPNOTSUPP));
                 }
-                let now = self.shown(spot, &bare::stat(spot)?, UPPER)?;
+                let now = match given {
+                    true => self.shown(spot, &bare::stat(spot)?, UPPER)?,
+                    false => shown,
+                };
                 self.set_mode(spot, &now, mode)?;
             }
             if change.atime != Time::Keep || change.mtime != Time::Keep {

@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::node::{Data, Name, Node, Part, Place, UPPER};
 use super::{Overlay, lock};
@@ -180,7 +181,7 @@ impl Overlay {
                 };
                 if size > 0 {
                     let from = self.open_whole(source, level)?;
-                    copy_content(from.as_fd(), to.as_fd(), size, size == stat.size)?;
+                    self.copy_content(from.as_fd(), to.as_fd(), size, stat)?;
                 }
                 file = Some(to);
             }
@@ -210,6 +211,28 @@ impl Overlay {
             bare::sync(file.as_fd(), false)?;
         }
         Ok(())
+    }
+
+    /// Copies the first `size` bytes into an empty file: shared if that is all and the file systems
+    /// can, else inside the kernel, holes kept.
+    fn copy_content(
+        &self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        size: u64,
+        stat: &Stat,
+    ) -> Result<()> {
+        if size == stat.size && self.reflinks.load(Ordering::Relaxed) {
+            match bare::reflink(from, to) {
+                Ok(()) => return Ok(()),
+                // The file system of both cannot. (On two of them it is EXDEV.)
+                Err(Code(libc::EOPNOTSUPP | libc::ENOTTY)) => {
+                    self.reflinks.store(false, Ordering::Relaxed);
+                }
+                Err(_) => {}
+            }
+        }
+        copy_parts(from, to, size, stat.blocks.saturating_mul(512) < stat.size)
     }
 
     /// Copies what extended attributes a lower file shows, as they are stored; says whether it has
@@ -284,22 +307,27 @@ impl Overlay {
     }
 }
 
-/// Copies the first `size` bytes into an empty file: shared if that is `all` and the file system
-/// can, else inside the kernel, holes kept.
-fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64, all: bool) -> Result<()> {
-    if all && bare::reflink(from, to) {
-        return Ok(());
-    }
+/// Copies the first `size` bytes into an empty file inside the kernel; holes are looked for only
+/// in what is `sparse`.
+fn copy_parts(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64, sparse: bool) -> Result<()> {
     let mut offset = 0;
+    // Where what was written ends.
+    let mut reached = 0;
     while offset < size {
-        let start = match bare::seek(from, offset, false) {
-            Ok(start) => start,
-            // Nothing but a hole follows.
-            Err(Code(libc::ENXIO)) => break,
-            Err(Code(libc::EINVAL)) => offset,
-            Err(code) => return Err(code),
+        let start = match sparse {
+            false => offset,
+            true => match bare::seek(from, offset, false) {
+                Ok(start) => start,
+                // Nothing but a hole follows.
+                Err(Code(libc::ENXIO)) => break,
+                Err(Code(libc::EINVAL)) => offset,
+                Err(code) => return Err(code),
+            },
         };
-        let end = bare::seek(from, start, true).unwrap_or(size).min(size);
+        let end = match sparse {
+            false => size,
+            true => bare::seek(from, start, true).unwrap_or(size).min(size),
+        };
         let mut at = start;
         while at < end {
             match bare::copy_range(from, at, to, at, end - at) {
@@ -307,12 +335,16 @@ fn copy_content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64, all: bool) 
                 Ok(n) => at += n,
                 Err(Code(libc::EXDEV | libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) => {
                     copy_by_hand(from, to, at, end)?;
-                    break;
+                    at = end;
                 }
                 Err(code) => return Err(code),
             }
         }
+        reached = at;
         offset = end.max(offset + 1);
+    }
+    if reached == size {
+        return Ok(());
     }
     bare::truncate(to, size)
 }

@@ -20,10 +20,12 @@ mod data;
 mod handles;
 mod listing;
 mod make;
+mod names;
 mod node;
 mod remove;
 mod rename;
 mod reply;
+mod session;
 #[cfg(test)]
 pub(crate) mod tests;
 mod xattrs;
@@ -102,6 +104,8 @@ pub(crate) struct Overlay {
     sequence: AtomicU64,
     /// The upper's file system refuses character devices 0/0.
     marked_whiteouts: AtomicBool,
+    /// Files may share their content with copies of them (FICLONE), as far as is known.
+    reflinks: AtomicBool,
     /// Nobody came through [`DOOR`] yet.
     closed: AtomicBool,
 }
@@ -167,6 +171,7 @@ impl Overlay {
             root,
             sequence: AtomicU64::new(0),
             marked_whiteouts: AtomicBool::new(false),
+            reflinks: AtomicBool::new(true),
             closed: AtomicBool::new(true),
         })
     }
@@ -265,7 +270,7 @@ pub fn enter(tree: OwnedFd) -> Result<OwnedFd> {
 pub fn serve(device: OwnedFd, plan: Plan, ready: impl FnOnce()) -> Result<()> {
     bare::clear_umask();
     let overlay = Overlay::new(plan)?;
-    adapter::run(device, overlay, ready)
+    session::run(device, overlay, ready)
 }
 
 /// Lets go of the result of cleaning up after a failure: what stays goes with the next start.

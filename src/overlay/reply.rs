@@ -9,6 +9,9 @@ use fuser::{
 
 use crate::sys::bare::{Code, Stat, Time};
 
+/// For ever: nobody but this server changes the tree.
+pub(super) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// An answer that may be an error.
 pub(super) trait Refuse {
     /// Answers with an error.

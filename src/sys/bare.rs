@@ -564,9 +564,12 @@ pub fn copy_range(
     Ok(rfs::copy_file_range(from, Some(&mut at), to, Some(&mut into), length)? as u64)
 }
 
-/// Shares all content of `from` with `to`; `false` where the file system cannot.
-pub fn reflink(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
-    rfs::ioctl_ficlone(to, from).is_ok()
+/// Shares all content of `from` with `to`.
+///
+/// # Errors
+/// `EOPNOTSUPP` where the file system cannot, `EXDEV`; see ioctl_ficlone(2).
+pub fn reflink(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    Ok(rfs::ioctl_ficlone(to, from)?)
 }
 
 /// Flushes a file; `data` only what is needed to read its content again.

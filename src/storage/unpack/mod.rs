@@ -429,7 +429,7 @@ impl<'a> Extractor<'a> {
             return false;
         };
         found.metadata().is_ok_and(|m| m.len() == entry.size)
-            && crate::sys::bare::reflink(found.as_fd(), out)
+            && crate::sys::bare::reflink(found.as_fd(), out).is_ok()
     }
 
     /// Owner, then mode (chown clears set-id bits), attributes, time.
