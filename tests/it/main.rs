@@ -60,6 +60,7 @@ mod progress;
 mod registry;
 mod registry_config;
 mod run_flags;
+mod scale;
 mod security;
 mod services;
 mod shells;

@@ -205,6 +205,49 @@ fn images_without_the_right_sigstore_signature_are_refused_before_they_are_fetch
     puller.ok(&["pull", "-q", &by_digest]);
 }
 
+#[test]
+fn lists_and_artifacts_are_signed_with_all_that_they_name() {
+    requires!("openssl");
+    let world = World::with_busybox();
+    let hub = Hub::start(Rules::default());
+    let (private, public) = key_pair(&world, "one");
+    let key = ["--sign-by-sigstore-private-key", text(&private)];
+    world.ok(&["manifest", "create", "list", "busybox"]);
+    let (by_push, by_list) = (hub.image("a:1"), hub.image("b:1"));
+    world.ok(&[&["push", "-q"], &key[..], &["list", &by_push]].concat());
+    world.ok(&[&["manifest", "push", "-q"], &key[..], &["list", &by_list]].concat());
+    let file = world.path().join("file");
+    std::fs::write(&file, "content").unwrap();
+    let made = hub.image("c:1");
+    world.ok(&["artifact", "add", &made, text(&file)]);
+    world.ok(&[&["artifact", "push", "-q"], &key[..], &[&made]].concat());
+    for name in ["a", "b", "c"] {
+        let digest = hub.manifest_digest(name, "1");
+        // There is a signature of it: the hub answers with a manifest.
+        let signature = hub.manifest(name, &signature_tag(&digest));
+        assert!(signature["layers"][0]["digest"].is_string(), "{name}");
+    }
+    let puller = World::new();
+    configure(&puller, "registries.d/a.yaml", ATTACHED);
+    let rule = format!(
+        r#"{{"type":"sigstoreSigned","keyPath":"{}"}}"#,
+        public.display()
+    );
+    let policy = format!(
+        r#"{{"default":[{{"type":"reject"}}],"transports":{{"docker":{{"{}":[{rule}]}}}}}}"#,
+        hub.address
+    );
+    configure(&puller, "policy.json", &policy);
+    puller.ok(&["pull", "-q", &by_push]);
+    puller.ok(&["pull", "-q", &by_list]);
+    // A key that is not there is told before anything is sent.
+    let sent = hub.log().len();
+    let none = ["--sign-by-sigstore-private-key", "/nokey"];
+    let push = [&["artifact", "push", "-q"], &none[..], &[&made]].concat();
+    world.run(&push).code(125).says("cannot read /nokey");
+    assert_eq!(hub.log().len(), sent);
+}
+
 fn signature_tag(digest: &str) -> String {
     format!("{}.sig", digest.replace(':', "-"))
 }

@@ -1,12 +1,10 @@
 //! `artifact push`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::Result;
-use crate::base::fs::{self as files, Durability};
 use crate::base::progress::Silent;
-use crate::cli::image::args::{RegistryArgs, RetryArgs};
+use crate::cli::image::args::{PushedArgs, RegistryArgs, RetryArgs};
 use crate::cli::output::Out;
 use crate::operations::image::artifact;
 use crate::operations::session::Session;
@@ -22,9 +20,9 @@ pub struct PushArgs {
     /// How often to try
     #[command(flatten)]
     pub retry: RetryArgs,
-    /// Write the artifact's digest into a file
-    #[arg(long, value_name = "FILE")]
-    pub digestfile: Option<PathBuf>,
+    /// What is done with the manifest that was pushed
+    #[command(flatten)]
+    pub pushed: PushedArgs,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -46,11 +44,9 @@ pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     }
     let mut registry = args.registry.options()?;
     args.retry.apply(&mut registry)?;
-    let digest = artifact::push(session, &args.name, args.destination.as_deref(), &registry)?;
-    if let Some(path) = &args.digestfile {
-        let text = digest.to_string();
-        files::replace(path, text.as_bytes(), 0o644, Durability::Volatile)?;
-    }
+    let (to, signing) = (args.destination.as_deref(), args.pushed.signing());
+    let digest = artifact::push(session, &args.name, to, &registry, &signing)?;
+    args.pushed.note(&digest)?;
     if !args.quiet {
         out.line(digest.hex())?;
     }

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::base::fs::{self as files, Durability};
 use crate::base::{Error, Result};
 use crate::operations::image::RegistryOptions;
+use crate::operations::image::push::Signing;
+use crate::spec::digest::Digest;
 use crate::spec::platform::Platform;
 
 /// How to talk to registries.
@@ -60,6 +63,46 @@ impl RegistryArgs {
             retry: None,
             retry_delay: None,
         })
+    }
+}
+
+/// What is done with the manifest that was pushed.
+#[derive(Debug, Default, clap::Args)]
+pub struct PushedArgs {
+    /// Write the manifest's digest into a file
+    #[arg(long, value_name = "FILE")]
+    pub digestfile: Option<PathBuf>,
+    /// Sign with this GPG key, into the folder that registries.d names
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub sign_by: Option<String>,
+    /// Sign with this key, as cosign does
+    #[arg(long, value_name = "FILE", conflicts_with = "sign_by")]
+    pub sign_by_sigstore_private_key: Option<PathBuf>,
+    /// File whose first line opens the key to sign with
+    #[arg(long, value_name = "FILE")]
+    pub sign_passphrase_file: Option<PathBuf>,
+}
+
+impl PushedArgs {
+    /// Who signs it.
+    pub fn signing(&self) -> Signing {
+        Signing {
+            by: self.sign_by.clone(),
+            sigstore_key: self.sign_by_sigstore_private_key.clone(),
+            passphrase_file: self.sign_passphrase_file.clone(),
+        }
+    }
+
+    /// Writes the file of `--digestfile`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn note(&self, digest: &Digest) -> Result<()> {
+        let Some(path) = &self.digestfile else {
+            return Ok(());
+        };
+        let text = digest.to_string();
+        files::replace(path, text.as_bytes(), 0o644, Durability::Volatile)
     }
 }
 

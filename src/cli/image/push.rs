@@ -1,9 +1,7 @@
 //! `push`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::fs::{self as files, Durability};
 use crate::base::progress::Silent;
 use crate::base::{Error, Result};
 use crate::cli::output::Out;
@@ -15,7 +13,7 @@ use crate::operations::session::Session;
 use crate::storage::chunked::write::Form;
 use crate::storage::codec::Compression;
 
-use super::args::{RegistryArgs, RetryArgs};
+use super::args::{PushedArgs, RegistryArgs, RetryArgs};
 
 /// Give an image to a registry
 ///
@@ -41,9 +39,9 @@ pub struct PushArgs {
     /// Level, 1 to 9 for gzip, 1 to 22 for zstd
     #[arg(long, value_name = "N")]
     pub compression_level: Option<i32>,
-    /// Write the manifest's digest into a file
-    #[arg(long, value_name = "FILE")]
-    pub digestfile: Option<PathBuf>,
+    /// What is done with the manifest that was pushed
+    #[command(flatten)]
+    pub pushed: PushedArgs,
     /// Accepted for docker's sake; signatures of that kind do not exist any more
     #[arg(long, hide = true)]
     pub disable_content_trust: Option<bool>,
@@ -62,15 +60,6 @@ pub struct PushArgs {
     /// Accepted for podman's sake: signatures are never copied
     #[arg(long, hide = true)]
     pub remove_signatures: bool,
-    /// Sign with this GPG key, into the folder that registries.d names
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub sign_by: Option<String>,
-    /// Sign with this key, as cosign does
-    #[arg(long, value_name = "FILE", conflicts_with = "sign_by")]
-    pub sign_by_sigstore_private_key: Option<PathBuf>,
-    /// File whose first line opens the key to sign with
-    #[arg(long, value_name = "FILE")]
-    pub sign_passphrase_file: Option<PathBuf>,
     /// The image
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -118,9 +107,7 @@ pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         compress: args.compress,
         platform: args.platform.as_deref().map(str::parse).transpose()?,
         registry,
-        sign_by: args.sign_by,
-        sigstore_key: args.sign_by_sigstore_private_key,
-        passphrase_file: args.sign_passphrase_file,
+        signing: args.pushed.signing(),
     };
     if args.compress
         && !args
@@ -131,7 +118,7 @@ pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         return Err(Error::invalid("--compress is for dir:PATH only"));
     }
     if args.all_tags {
-        if args.digestfile.is_some() {
+        if args.pushed.digestfile.is_some() {
             return Err(Error::invalid(
                 "--digestfile and --all-tags exclude each other",
             ));
@@ -144,14 +131,7 @@ pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         return Ok(0);
     }
     let digest = push::push(session, &args.image, args.destination.as_deref(), &options)?;
-    if let Some(path) = &args.digestfile {
-        files::replace(
-            path,
-            digest.to_string().as_bytes(),
-            0o644,
-            Durability::Volatile,
-        )?;
-    }
+    args.pushed.note(&digest)?;
     if out.is_terminal() && !args.quiet {
         out.line(digest.to_string())?;
     }

@@ -1,12 +1,10 @@
 //! `manifest push`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::fs::{self as files, Durability};
 use crate::base::progress::Silent;
 use crate::base::{Error, Result};
-use crate::cli::image::args::{RegistryArgs, RetryArgs};
+use crate::cli::image::args::{PushedArgs, RegistryArgs, RetryArgs};
 use crate::cli::output::Out;
 use crate::image::manifest::Format;
 use crate::operations::image::manifest::{self, PushOptions};
@@ -29,9 +27,9 @@ pub struct PushArgs {
     /// Form of the list: oci or v2s2
     #[arg(short, long, value_name = "FORM")]
     pub format: Option<String>,
-    /// Write the list's digest into a file
-    #[arg(long, value_name = "FILE")]
-    pub digestfile: Option<PathBuf>,
+    /// What is done with the list that was pushed
+    #[command(flatten)]
+    pub pushed: PushedArgs,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -77,12 +75,10 @@ pub fn run(args: PushArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         format,
         rm: args.rm || args.purge,
         registry,
+        signing: args.pushed.signing(),
     };
     let digest = manifest::push(session, &args.list, args.destination.as_deref(), &options)?;
-    if let Some(path) = &args.digestfile {
-        let text = digest.to_string();
-        files::replace(path, text.as_bytes(), 0o644, Durability::Volatile)?;
-    }
+    args.pushed.note(&digest)?;
     if !args.quiet {
         out.line(digest.to_string())?;
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::RegistryOptions;
 use super::manifest::artifact::{ArtifactSpec, TITLE, assemble, layer};
 use super::manifest::{member, push as lists};
+use super::push::Signing;
 use super::remote::Remote;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::image::StoredManifest;
@@ -287,7 +288,9 @@ pub fn push(
     name: &str,
     destination: Option<&str>,
     registry: &RegistryOptions,
+    signing: &Signing,
 ) -> Result<Digest> {
+    let signer = signing.ready()?;
     let record = super::images(session).artifact(name)?;
     let target = match destination {
         Some(text) => Reference::parse_normalized(text.strip_prefix("docker://").unwrap_or(text))?,
@@ -314,6 +317,7 @@ pub fn push(
             )
             .what(what)?;
     }
+    signer.sign_all(session, &target, registry, [record.digest()])?;
     Ok(record.digest().clone())
 }
 

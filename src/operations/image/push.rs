@@ -36,12 +36,72 @@ pub struct Options {
     pub platform: Option<Platform>,
     /// How to talk to registries.
     pub registry: RegistryOptions,
+    /// Who signs it.
+    pub signing: Signing,
+}
+
+/// Who signs what is pushed.
+#[derive(Clone, Debug, Default)]
+pub struct Signing {
     /// `--sign-by`: the GPG key to sign with.
-    pub sign_by: Option<String>,
+    pub by: Option<String>,
     /// `--sign-by-sigstore-private-key`: the file with the key to sign with.
     pub sigstore_key: Option<PathBuf>,
     /// `--sign-passphrase-file`: what opens either.
     pub passphrase_file: Option<PathBuf>,
+}
+
+/// [`Signing`], with the key in memory.
+pub(super) struct Signer<'a> {
+    how: &'a Signing,
+    key: Option<PrivateKey>,
+}
+
+impl Signing {
+    /// Whether nobody signs.
+    pub fn is_none(&self) -> bool {
+        self.by.is_none() && self.sigstore_key.is_none()
+    }
+
+    /// Reads the key, before anything is pushed.
+    pub(super) fn ready(&self) -> Result<Signer<'_>> {
+        let key = match &self.sigstore_key {
+            Some(path) => Some(private_key(path, self.passphrase_file.as_deref())?),
+            None => None,
+        };
+        Ok(Signer { how: self, key })
+    }
+}
+
+impl Signer<'_> {
+    /// Signs a manifest that is there.
+    pub(super) fn sign(&self, destination: &Destination<'_>, digest: &Digest) -> Result<()> {
+        if let Some(key) = &self.key {
+            destination.sign(key, digest)?;
+        }
+        if let Some(by) = &self.how.by {
+            destination.sign_simple(by, self.how.passphrase_file.as_deref(), digest)?;
+        }
+        Ok(())
+    }
+
+    /// Signs manifests that are there, if anybody is to.
+    pub(super) fn sign_all<'d>(
+        &self,
+        session: &Session,
+        target: &Reference,
+        registry: &RegistryOptions,
+        digests: impl IntoIterator<Item = &'d Digest>,
+    ) -> Result<()> {
+        if self.how.is_none() {
+            return Ok(());
+        }
+        let destination = Destination::open(session, target, registry)?;
+        for digest in digests {
+            self.sign(&destination, digest)?;
+        }
+        Ok(())
+    }
 }
 
 /// Pushes an image, to its own name or another place. Answers the manifest's digest.
@@ -65,6 +125,7 @@ pub fn push(
             format: options.format.unwrap_or_default(),
             rm: false,
             registry: options.registry.clone(),
+            signing: options.signing.clone(),
         };
         return super::manifest::push(session, text, destination, &how);
     }
@@ -150,7 +211,7 @@ fn to_location(
     options: &Options,
 ) -> Result<Digest> {
     let form = location.form;
-    if options.sign_by.is_some() || options.sigstore_key.is_some() {
+    if !options.signing.is_none() {
         return Err(Error::unsupported("only images in registries are signed"));
     }
     if options.compress && form != Form::DockerDir {
@@ -244,7 +305,7 @@ pub(super) fn to_registry(
     options: &Options,
 ) -> Result<Digest> {
     let destination = Destination::open(session, target, &options.registry)?;
-    let key = sigstore_key(options)?;
+    let signer = options.signing.ready()?;
     let _growing = growing(session, &found.record, options)?;
     let (manifest, record) = prepare(session, &found.record, options)?;
     destination.blobs(&blobs(&record))?;
@@ -254,12 +315,7 @@ pub(super) fn to_registry(
         &format!("Copying config {}", record.id.short()),
     )?;
     let digest = destination.top(&manifest)?;
-    if let Some(key) = key {
-        destination.sign(&key, &digest)?;
-    }
-    if let Some(by) = &options.sign_by {
-        destination.sign_simple(by, options.passphrase_file.as_deref(), &digest)?;
-    }
+    signer.sign(&destination, &digest)?;
     super::events::note(session, "push", &found.record.id, &target.to_string());
     if found.record.has_manifest(&digest) {
         // From now on it is known here by that digest as well.
@@ -279,13 +335,10 @@ fn blobs(record: &ImageRecord) -> Vec<(Digest, u64)> {
     layers.map(|l| (l.digest.clone(), l.size)).collect()
 }
 
-/// The key of `--sign-by-sigstore-private-key`, read before anything is pushed.
-fn sigstore_key(options: &Options) -> Result<Option<PrivateKey>> {
-    let Some(path) = &options.sigstore_key else {
-        return Ok(None);
-    };
+/// A key to sign with, opened by the first line of `passphrase`.
+fn private_key(path: &Path, passphrase: Option<&Path>) -> Result<PrivateKey> {
     let read = |path: &Path| std::fs::read(path).what(|| format!("cannot read {}", path.display()));
-    let passphrase = match &options.passphrase_file {
+    let passphrase = match passphrase {
         Some(path) => {
             let text = read(path)?;
             let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
@@ -295,5 +348,4 @@ fn sigstore_key(options: &Options) -> Result<Option<PrivateKey>> {
     };
     PrivateKey::parse(&read(path)?, passphrase.as_deref())
         .what(|| format!("cannot use the key {}", path.display()))
-        .map(Some)
 }

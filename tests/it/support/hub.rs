@@ -321,8 +321,9 @@ impl State {
                     .to_owned();
                 let digest = sha256(&request.body);
                 let manifest: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
-                let layers = manifest["layers"].as_array().unwrap().iter();
-                for blob in layers.chain([&manifest["config"]]) {
+                // An index has neither.
+                let layers = manifest["layers"].as_array().into_iter().flatten();
+                for blob in layers.chain(manifest.get("config")) {
                     if !self.blobs.contains_key(blob["digest"].as_str().unwrap()) {
                         return Answer::status(400);
                     }

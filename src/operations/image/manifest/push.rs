@@ -31,6 +31,8 @@ pub struct PushOptions {
     pub rm: bool,
     /// How registries are asked.
     pub registry: RegistryOptions,
+    /// Who signs the list and its members.
+    pub signing: images::Signing,
 }
 
 /// Pushes a list to a registry, under its own name or another. Answers the index's digest.
@@ -73,6 +75,7 @@ fn to_registry(
     target: &Reference,
     options: &PushOptions,
 ) -> Result<Digest> {
+    let signer = options.signing.ready()?;
     let remote = Remote::open(session, &options.registry)?;
     let endpoint = remote
         .registries
@@ -119,6 +122,9 @@ fn to_registry(
         &document.media_type,
         document.raw.as_bytes(),
     )?;
+    let members = list.members.iter().map(|m| &m.descriptor.digest);
+    let all = members.chain([&digest]);
+    signer.sign_all(session, target, &options.registry, all)?;
     super::super::events::note(session, "push", &record.id, &target.to_string());
     Ok(digest)
 }
