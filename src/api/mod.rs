@@ -128,7 +128,7 @@ fn admit(head: &Head) -> Result<String> {
     };
     let number = |text: &str| -> u32 {
         let minor = text.split_once('.').map(|(_, m)| m.parse());
-        minor.and_then(|m| m.ok()).unwrap_or(0)
+        minor.and_then(std::result::Result::ok).unwrap_or(0)
     };
     match (major, minor) {
         (1, minor) if minor < number(OLDEST) => Err(Error::invalid(format!(

@@ -114,7 +114,7 @@ fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()> {
     let timeout = timeout.map(|t| Timespec {
         tv_sec: t.as_secs().cast_signed(),
         // Rounded up: else the last millisecond would be a busy one.
-        tv_nsec: (t.subsec_nanos() / 1_000_000 * 1_000_000 + 999_999).into(),
+        tv_nsec: (t.subsec_millis() * 1_000_000 + 999_999).into(),
     });
     match poll(fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
