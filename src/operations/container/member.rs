@@ -85,7 +85,13 @@ fn settle(session: &Session, options: &mut ContainerOptions) -> Result<Option<Po
         None => Pods::new(&session.dirs).find(text)?,
         Some(name) => {
             // The network is the pod's: the container shares it.
+            let sysctls = std::mem::take(&mut options.sysctls);
+            let (net, own) = sysctls
+                .into_iter()
+                .partition(|(k, _)| k.starts_with("net."));
+            options.sysctls = own;
             let infra = ContainerOptions {
+                sysctls: net,
                 network: std::mem::take(&mut options.network),
                 hostname: options.hostname.take(),
                 cgroup_manager: options.cgroup_manager,

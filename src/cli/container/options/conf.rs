@@ -35,6 +35,10 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf, env: &Env) ->
         image,
         ..
     } = flags;
+    // Network, names and ids are a pod's own; one that is made now takes the container's.
+    let pod = general.pod.as_deref().filter(|p| !p.is_empty());
+    let has_pod = pod.is_some() || general.pod_id_file.is_some();
+    let joins_pod = has_pod && !pod.is_some_and(|p| p.starts_with("new:"));
     text(&mut general.log_driver, &file.log_driver);
     text(
         &mut general.stop_timeout,
@@ -77,12 +81,12 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf, env: &Env) ->
     if security.ipc.is_none() {
         text(&mut files.shm_size, &file.shm_size);
     }
-    if network.network.is_empty() {
+    if network.network.is_empty() && !joins_pod {
         network
             .network
             .extend(file.netns.clone().filter(|n| !n.is_empty()));
     }
-    let joins = network.network.iter().any(|n| n.starts_with("container:"));
+    let joins = joins_pod || network.network.iter().any(|n| n.starts_with("container:"));
     if !joins {
         list(&mut network.dns, &file.dns_servers);
         list(&mut network.dns_search, &file.dns_searches);
@@ -93,10 +97,12 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf, env: &Env) ->
     }
     security.privileged = security.privileged.or(file.privileged);
     text(&mut security.ipc, &file.ipcns);
-    text(&mut security.pid, &file.pidns);
+    if !has_pod {
+        text(&mut security.pid, &file.pidns);
+    }
     text(&mut security.uts, &file.utsns);
     text(&mut security.cgroupns, &file.cgroupns);
-    if security.uidmap.is_empty() && security.gidmap.is_empty() {
+    if !has_pod && security.uidmap.is_empty() && security.gidmap.is_empty() {
         text(&mut security.userns, &env.podman_userns());
         text(&mut security.userns, &file.userns);
     }
@@ -112,10 +118,11 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf, env: &Env) ->
     if file.label == Some(false) {
         security.security_opt.push("label=disable".to_owned());
     }
-    let own_network = !network
-        .network
-        .iter()
-        .any(|n| n == "host" || n.starts_with("container:") || n.starts_with("ns:"));
+    let own_network = !joins_pod
+        && !network
+            .network
+            .iter()
+            .any(|n| n == "host" || n.starts_with("container:") || n.starts_with("ns:"));
     for sysctl in file.default_sysctls.iter().flatten() {
         // They are written through the container's own /proc.
         let own_proc = security.pid.as_deref() != Some("host");
