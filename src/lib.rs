@@ -9,7 +9,7 @@
 //! - records: [`state`], [`handoff`], [`events`]
 //! - domains: [`image`], [`registry`], [`archive`], [`storage`], [`overlay`], [`network`], [`runtime`],
 //!   [`monitor`], [`cgroup`], [`build`], [`logs`], [`secrets`],
-//!   [`quadlet`], [`kube`]
+//!   [`quadlet`], [`kube`], [`compose`]
 //! - operations: [`operations`]
 //! - entry: [`cli`], [`roles`], [`api`]
 //!
@@ -21,6 +21,7 @@ pub mod base;
 pub mod build;
 pub mod cgroup;
 pub mod cli;
+pub mod compose;
 pub mod config;
 pub mod events;
 pub mod handoff;

@@ -13,6 +13,7 @@ pub mod artifact;
 pub mod build;
 pub mod candidates;
 pub mod completions;
+pub mod compose;
 pub mod container;
 pub mod events;
 pub mod frame;
@@ -104,6 +105,11 @@ const NOUNS: &[Entry] = &[
     ),
     noun!("secret", "Manage secrets", secret::NOUN),
     noun!(
+        "compose",
+        "Manage projects of many containers",
+        compose::NOUN
+    ),
+    noun!(
         "system",
         "Manage coracle itself",
         system::BOTH,
@@ -165,6 +171,7 @@ const START_HEAP: usize = 208 << 10;
 
 /// Runs a command line and answers the exit code of the process.
 pub fn main(words: Vec<String>) -> u8 {
+    let words = compose::line(words);
     if matches!(words.get(1).map(String::as_str), Some("run" | "start")) {
         crate::sys::memory::warm(START_HEAP);
     }
@@ -211,6 +218,16 @@ fn interpret(words: Vec<String>, out: &mut Out) -> Result<u8> {
     };
     let mut session: Session = globals::session(&matches, words)?;
     frame::dispatch(&tables(), matches, &mut session, out)
+}
+
+/// Runs another command line in the same session, as part of a command.
+///
+/// # Errors
+/// As the command that it names.
+pub(in crate::cli) fn again(words: &[String], session: &mut Session, out: &mut Out) -> Result<u8> {
+    frame::whole();
+    let matches = usage::parse(tree, &tables(), words).map_err(|e| usage::explain(&e))?;
+    frame::dispatch(&tables(), matches, session, out)
 }
 
 /// The last part of the program's own name.

@@ -2,6 +2,7 @@
 
 pub mod auto_update;
 pub mod build;
+pub mod compose;
 pub mod container;
 pub mod doctor;
 pub mod events;

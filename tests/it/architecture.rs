@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("secrets", 4),
     ("quadlet", 4),
     ("kube", 4),
+    ("compose", 4),
     ("operations", 5),
     ("cli", 6),
     ("roles", 6),

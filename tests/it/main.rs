@@ -22,6 +22,7 @@ mod build_cache;
 mod build_index;
 mod building;
 mod chunked;
+mod compose;
 mod container;
 mod copying;
 mod crowd;

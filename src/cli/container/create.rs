@@ -4,10 +4,13 @@ use super::options::{CreateFlags, Manner};
 use super::run::ask;
 use crate::base::Result;
 use crate::base::fs::Durability;
+use crate::cli::frame;
 use crate::cli::output::Out;
 use crate::operations::container::create as operation;
+use crate::operations::container::request::RunOptions;
 use crate::operations::session::Session;
 use crate::spec::id::ContainerId;
+use crate::state::options::ContainerOptions;
 
 /// Make a container without starting it
 ///
@@ -63,4 +66,31 @@ fn make(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<Contai
         &mut |_, _| Ok(()),
     )?;
     Ok(created.container.id().clone())
+}
+
+/// The options that the words behind `create` mean, for a container of a project.
+///
+/// # Errors
+/// As `create`.
+pub(in crate::cli) fn options(
+    words: &[String],
+    session: &mut Session,
+    out: &Out,
+) -> Result<(ContainerOptions, RunOptions)> {
+    let command = clap::Command::new("create")
+        .no_binary_name(true)
+        .disable_help_flag(true);
+    let command = frame::prepare(<CreateArgs as clap::Args>::augment_args(command));
+    let mut matches = command
+        .try_get_matches_from(words)
+        .map_err(|e| crate::cli::usage::explain(&e))?;
+    let args = frame::parse::<CreateArgs>(&mut matches)?;
+    let manner = Manner {
+        create: true,
+        ..Manner::default()
+    };
+    let progress = std::sync::Arc::clone(&session.progress);
+    let asked = ask(args.flags, &manner, &args.words, session, out);
+    session.progress = progress;
+    asked
 }

@@ -1,0 +1,681 @@
+//! `up`, `create`, `scale`: containers made what the files say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::images::{self, Means};
+use super::observe::{self, Member};
+use super::tasks::{self, Task};
+use super::{Hands, conditions, objects};
+use crate::base::fs::Durability;
+use crate::base::{Error, Kind, Result};
+use crate::compose::convert::{self, Wish};
+use crate::compose::plan::{self, Recreate, Wanted};
+use crate::compose::project::{Dependency, Keys, Project};
+use crate::compose::schema::text;
+use crate::operations::container::alter::rename;
+use crate::operations::container::create::create;
+use crate::operations::container::exec::{Executed, exec};
+use crate::operations::container::remove::{RemoveOptions, remove};
+use crate::operations::container::request::RunOptions;
+use crate::operations::container::run::{self, run};
+use crate::operations::container::stop::{StopOptions, stop};
+use crate::operations::session::Session;
+use crate::runtime::userns::{self, Want};
+use crate::state::container::{Container, Containers};
+use crate::state::options::ContainerOptions;
+use crate::state::request::ExecOptions;
+
+/// How to bring a project up.
+#[derive(Clone, Debug)]
+pub struct UpOptions {
+    /// The services named; none means all.
+    pub services: Vec<String>,
+    /// With what they need (off with `--no-deps`).
+    pub deps: bool,
+    /// How images are had.
+    pub means: Means,
+    /// When containers are made anew.
+    pub recreate: Recreate,
+    /// The same of what they need (`--always-recreate-deps`).
+    pub recreate_deps: Recreate,
+    /// `--renew-anon-volumes`.
+    pub renew_volumes: bool,
+    /// `--remove-orphans`.
+    pub remove_orphans: bool,
+    /// Do not tell of them.
+    pub ignore_orphans: bool,
+    /// Start them (off with `create` and `--no-start`).
+    pub start: bool,
+    /// `--scale`.
+    pub scale: BTreeMap<String, usize>,
+    /// `--timeout`.
+    pub timeout: Option<Duration>,
+    /// `--wait`.
+    pub wait: bool,
+}
+
+/// What a start needs, made before anything is forked.
+struct Ready {
+    options: ContainerOptions,
+    run: RunOptions,
+    old: Option<Container>,
+}
+
+/// Brings a project up; answers the containers of the services named, and of what they need.
+///
+/// # Errors
+/// As the operations; `TimedOut` and others when a service that was waited for does not come up.
+pub fn up(
+    session: &mut Session,
+    project: &Project,
+    wanted: &UpOptions,
+    hands: &mut dyn Hands,
+) -> Result<()> {
+    let order = project.order(&wanted.services, wanted.deps)?;
+    let present = observe::members(session, &project.name)?;
+    let ids = images::ensure_all(session, project, &order, &wanted.means, hands)?;
+    objects::ensure(session, project, &order, hands)?;
+    let steps = plan_all(project, wanted, &order, &present, &ids)?;
+    orphans(session, project, wanted, &present, hands)?;
+    let begun = apply(session, project, wanted, &steps, &present, &ids, hands)?;
+    if wanted.wait {
+        wait_all(session, project, &order, wanted.means.parallel, hands)?;
+    }
+    log::debug!("{begun} containers were changed");
+    Ok(())
+}
+
+/// The steps of all services, in their order.
+fn plan_all(
+    project: &Project,
+    wanted: &UpOptions,
+    order: &[String],
+    present: &[Member],
+    ids: &BTreeMap<String, String>,
+) -> Result<Vec<plan::Step>> {
+    let present: Vec<plan::Present> = present.iter().map(|m| m.present.clone()).collect();
+    let mut steps = Vec::new();
+    let mut anew: BTreeSet<String> = BTreeSet::new();
+    for service in order {
+        let keys = project.service(service)?;
+        let scale = wanted
+            .scale
+            .get(service)
+            .copied()
+            .unwrap_or_else(|| Project::scale(keys));
+        if scale > 1 && keys.contains_key("container_name") {
+            return Err(Error::invalid(format!(
+                "services.{service}: container_name names one container, and there would be {scale}"
+            )));
+        }
+        let named = wanted.services.is_empty() || wanted.services.contains(service);
+        let joins = ["network_mode", "ipc", "pid", "uts"].iter().any(|key| {
+            let mode = keys.get(*key).and_then(Value::as_str);
+            mode.and_then(|m| m.strip_prefix("service:"))
+                .is_some_and(|o| anew.contains(o))
+        });
+        let own = plan::service(
+            &Wanted {
+                service,
+                keys,
+                scale,
+                image: ids.get(service).map_or("", String::as_str),
+                recreate: if named {
+                    wanted.recreate
+                } else {
+                    wanted.recreate_deps
+                },
+                joined_anew: joins,
+            },
+            &present,
+        );
+        if own.iter().any(|s| matches!(s, plan::Step::Recreate { .. })) {
+            anew.insert(service.clone());
+        }
+        steps.extend(own);
+    }
+    Ok(steps)
+}
+
+fn orphans(
+    session: &Session,
+    project: &Project,
+    wanted: &UpOptions,
+    members: &[Member],
+    hands: &mut dyn Hands,
+) -> Result<()> {
+    let present: Vec<plan::Present> = members.iter().map(|m| m.present.clone()).collect();
+    let orphans = plan::orphans(project, &present);
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = orphans.iter().map(|o| o.name.as_str()).collect();
+    if wanted.remove_orphans {
+        let ids: BTreeSet<&str> = orphans.iter().map(|o| o.id.as_str()).collect();
+        let list: Vec<Member> = members
+            .iter()
+            .filter(|m| ids.contains(m.present.id.as_str()))
+            .cloned()
+            .collect();
+        return super::down::remove_members(
+            session,
+            list,
+            wanted.timeout,
+            false,
+            wanted.means.parallel,
+            hands,
+        );
+    }
+    if !wanted.ignore_orphans {
+        hands.warn(&format!(
+            "found orphan containers ({}) for this project: --remove-orphans removes them",
+            names.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// The containers that a service's may join or take volumes from, as they will be named.
+pub fn others(project: &Project, present: &[Member]) -> BTreeMap<String, String> {
+    let mut others = BTreeMap::new();
+    for (name, keys) in project.services() {
+        others.insert(name.clone(), project.container_name(name, keys, 1));
+    }
+    for member in present.iter().rev().filter(|m| !m.present.oneoff) {
+        others.insert(member.present.service.clone(), member.present.name.clone());
+    }
+    others
+}
+
+/// The anonymous volumes of a container: destination and name.
+pub fn anonymous_volumes(container: &Container) -> BTreeMap<String, String> {
+    let all = container.record.volumes.iter();
+    // A volume that was taken over once has a random name, too.
+    let is_random = |name: &str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    all.filter(|v| v.anonymous || is_random(&v.name))
+        .map(|v| (v.destination.clone(), v.name.clone()))
+        .collect()
+}
+
+fn ready(
+    session: &mut Session,
+    project: &Project,
+    wish: &Wish,
+    service: &str,
+    keys: &Keys,
+    hands: &mut dyn Hands,
+) -> Result<(ContainerOptions, RunOptions)> {
+    let words = convert::create(project, service, keys, wish)?;
+    for notice in &words.notices {
+        hands.warn(&format!("services.{service}: {notice}"));
+    }
+    let asked = hands.options(session, &words.words);
+    let (options, mut run) = asked.map_err(|e| {
+        let made = Error::new(e.kind(), format!("services.{service}: {}", e.what()));
+        e.hints()
+            .into_iter()
+            .fold(made, |m, h| m.hint(h.to_owned()))
+    })?;
+    run.detach = true;
+    Ok((options, run))
+}
+
+fn apply(
+    session: &mut Session,
+    project: &Project,
+    wanted: &UpOptions,
+    steps: &[plan::Step],
+    present: &[Member],
+    ids: &BTreeMap<String, String>,
+    hands: &mut dyn Hands,
+) -> Result<usize> {
+    let find = |id: &str| present.iter().find(|m| m.present.id == id);
+    let others = others(project, present);
+    let mut readies: Vec<Option<Ready>> = Vec::new();
+    for step in steps {
+        readies.push(match step {
+            plan::Step::Create { service, number } => {
+                let keys = project.service(service)?;
+                let wish = Wish {
+                    name: project.container_name(service, keys, *number),
+                    number: *number,
+                    image_id: ids.get(service).cloned().unwrap_or_default(),
+                    others: others.clone(),
+                    ..Wish::default()
+                };
+                let (options, run) = ready(session, project, &wish, service, keys, hands)?;
+                Some(Ready {
+                    options,
+                    run,
+                    old: None,
+                })
+            }
+            plan::Step::Recreate {
+                service,
+                number,
+                old,
+            } => {
+                let keys = project.service(service)?;
+                let old = find(old).map(|m| m.container.clone());
+                let volumes = match (&old, wanted.renew_volumes) {
+                    (Some(old), false) => anonymous_volumes(old),
+                    _ => BTreeMap::new(),
+                };
+                let wish = Wish {
+                    name: project.container_name(service, keys, *number),
+                    number: *number,
+                    image_id: ids.get(service).cloned().unwrap_or_default(),
+                    others: others.clone(),
+                    volumes,
+                    ..Wish::default()
+                };
+                let (options, run) = ready(session, project, &wish, service, keys, hands)?;
+                Some(Ready { options, run, old })
+            }
+            _ => None,
+        });
+    }
+    let changes = steps.iter().any(|s| !matches!(s, plan::Step::Keep { .. }));
+    if !changes {
+        return Ok(0);
+    }
+    // Once, before the forks: each of them has it then.
+    userns::enter(&session.dirs, Want::Default)?;
+    let session: &Session = session;
+    let mut list: Vec<Task<'_>> = Vec::new();
+    let mut of_service: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut rolling: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (step, ready) in steps.iter().zip(readies) {
+        let service = step.service();
+        let keys = project.service(service)?;
+        let needed: Vec<Dependency> = Project::dependencies(keys);
+        let mut after: Vec<usize> = needed
+            .iter()
+            .flat_map(|d| of_service.get(&d.service).into_iter().flatten().copied())
+            .collect();
+        let start = wanted.start;
+        let renew = wanted.renew_volumes;
+        let timeout = wanted.timeout;
+        let hooks = hooks(keys, "post_start");
+        let (name, done, work): (String, &'static str, Work<'_>) = match step {
+            plan::Step::Keep { .. } => continue,
+            plan::Step::Create { .. } | plan::Step::Recreate { .. } => {
+                let Some(ready) = ready else { continue };
+                let name = ready.options.name.clone().unwrap_or_default();
+                let done = match (&ready.old, start) {
+                    (None, true) => "Started",
+                    (None, false) => "Created",
+                    (Some(_), true) => "Recreated",
+                    (Some(_), false) => "Recreated",
+                };
+                if ready.old.is_some() {
+                    let before = rolling.entry(service.to_owned()).or_default();
+                    let width = parallelism(keys);
+                    if width > 0 && before.len() >= width {
+                        after.push(before[before.len() - width]);
+                    }
+                    before.push(list.len());
+                }
+                let project = &project.name;
+                let delay = update_delay(keys);
+                let work: Work<'_> = Box::new(move |warn| {
+                    if start {
+                        conditions::met(session, project, &needed, warn)?;
+                    }
+                    let old = ready.old.clone();
+                    replace(session, ready, start, timeout, renew, &hooks, warn)?;
+                    if old.is_some() && !delay.is_zero() {
+                        std::thread::sleep(delay);
+                    }
+                    Ok(())
+                });
+                (name, done, work)
+            }
+            plan::Step::Start { id, .. } => {
+                if !start {
+                    continue;
+                }
+                let Some(member) = find(id) else { continue };
+                let container = &member.container;
+                let project = &project.name;
+                let work: Work<'_> = Box::new(move |warn| {
+                    conditions::met(session, project, &needed, warn)?;
+                    run::start(session, container, None, warn)?;
+                    run_hooks(session, container, &hooks)
+                });
+                (member.present.name.clone(), "Started", work)
+            }
+            plan::Step::Remove { id, .. } => {
+                let Some(member) = find(id) else { continue };
+                let container = member.container.clone();
+                let work: Work<'_> = Box::new(move |_| away(session, container, timeout, true));
+                (member.present.name.clone(), "Removed", work)
+            }
+        };
+        let place = list.len();
+        if !matches!(step, plan::Step::Remove { .. }) {
+            of_service
+                .entry(service.to_owned())
+                .or_default()
+                .push(place);
+        }
+        list.push(Task {
+            noun: "Container",
+            name,
+            done,
+            after,
+            work,
+        });
+    }
+    let count = list.len();
+    tasks::run(list, wanted.means.parallel, &mut |step| match step {
+        tasks::Step::Done(noun, name, word) => hands.tell(noun, name, word),
+        tasks::Step::Warning(text) => hands.warn(text),
+    })?;
+    Ok(count)
+}
+
+type Work<'a> = Box<dyn FnOnce(&mut dyn FnMut(&str)) -> Result<()> + 'a>;
+
+/// `update_config.parallelism`: how many of a service are made anew at a time; 0 means all.
+fn parallelism(keys: &Keys) -> usize {
+    let config = keys.get("deploy").and_then(|d| d.get("update_config"));
+    let width = match config {
+        Some(config) => config
+            .get("parallelism")
+            .and_then(Value::as_u64)
+            .unwrap_or(1),
+        None => 0,
+    };
+    usize::try_from(width).unwrap_or(0)
+}
+
+fn update_delay(keys: &Keys) -> Duration {
+    let config = keys.get("deploy").and_then(|d| d.get("update_config"));
+    let delay = config.and_then(|c| c.get("delay")).and_then(text);
+    let delay = delay.as_deref().and_then(crate::compose::schema::seconds);
+    Duration::from_secs_f64(delay.unwrap_or(0.0))
+}
+
+/// Makes a container, in the place of the old one. If it cannot be had, the old one is as it was.
+fn replace(
+    session: &Session,
+    ready: Ready,
+    start: bool,
+    timeout: Option<Duration>,
+    renew: bool,
+    hooks: &[ExecOptions],
+    warn: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let name = ready.options.name.clone().unwrap_or_default();
+    let mut was_running = false;
+    if let Some(old) = &ready.old {
+        let aside = format!("{}_{name}", old.id().short());
+        was_running = stop(
+            session,
+            old,
+            &StopOptions {
+                timeout,
+                signal: None,
+            },
+        )?;
+        rename(session, old, &aside)?;
+    }
+    let made = match start {
+        true => run(session, ready.options, &ready.run, warn).map(drop),
+        false => create(
+            session,
+            ready.options,
+            &ready.run,
+            Durability::Durable,
+            warn,
+            &mut |_, _| Ok(()),
+        )
+        .map(drop),
+    };
+    let containers = Containers::new(&session.dirs);
+    if let Some(old) = &ready.old {
+        let mut old = old.clone();
+        old.reload()?;
+        if let Err(error) = made {
+            // As it was, as far as that goes; the error is the one to report.
+            drop(rename(session, &old, &name));
+            if was_running {
+                drop(run::start(session, &old, None, warn));
+            }
+            return Err(error);
+        }
+        let options = RemoveOptions {
+            force: true,
+            volumes: renew,
+            ..RemoveOptions::default()
+        };
+        remove(session, old, &options)?;
+    }
+    made?;
+    if start && !hooks.is_empty() {
+        run_hooks(session, &containers.find(&name)?, hooks)?;
+    }
+    Ok(())
+}
+
+/// Stops and removes a container.
+pub(super) fn away(
+    session: &Session,
+    container: Container,
+    timeout: Option<Duration>,
+    volumes: bool,
+) -> Result<()> {
+    match stop(
+        session,
+        &container,
+        &StopOptions {
+            timeout,
+            signal: None,
+        },
+    ) {
+        Err(e) if e.kind() == Kind::NotFound => return Ok(()),
+        other => drop(other?),
+    }
+    let options = RemoveOptions {
+        force: true,
+        volumes,
+        ..RemoveOptions::default()
+    };
+    match remove(session, container, &options) {
+        Err(e) if e.kind() == Kind::NotFound => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// The hooks of a service as commands in its container.
+pub fn hooks(keys: &Keys, noun: &str) -> Vec<ExecOptions> {
+    let list = keys
+        .get(noun)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    list.map(|hook| {
+        let of = |key: &str| hook.get(key).and_then(text);
+        let env = hook
+            .get("environment")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
+        ExecOptions {
+            command: convert::texts(hook.get("command")),
+            user: of("user"),
+            workdir: of("working_dir"),
+            privileged: of("privileged").as_deref() == Some("true"),
+            env: env
+                .map(|(k, v)| format!("{k}={}", text(v).unwrap_or_default()))
+                .collect(),
+            ..ExecOptions::default()
+        }
+    })
+    .collect()
+}
+
+/// Runs hooks in a container.
+///
+/// # Errors
+/// When one ends with another code than 0.
+pub fn run_hooks(session: &Session, container: &Container, hooks: &[ExecOptions]) -> Result<()> {
+    for hook in hooks {
+        let options = ExecOptions {
+            container: container.id().to_string(),
+            ..hook.clone()
+        };
+        if let Executed::Ended(outcome) = exec(session, &options)?
+            && outcome.exit_code() != 0
+        {
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!(
+                    "a hook of container {} ended with {}: {}",
+                    container.name(),
+                    outcome.exit_code(),
+                    hook.command.join(" ")
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `--wait`: until every container of the services runs and is healthy.
+fn wait_all(
+    session: &Session,
+    project: &Project,
+    order: &[String],
+    parallel: usize,
+    hands: &mut dyn Hands,
+) -> Result<()> {
+    let members = observe::members(session, &project.name)?;
+    let mut list = Vec::new();
+    for member in members
+        .iter()
+        .filter(|m| order.contains(&m.present.service) && !m.present.oneoff)
+    {
+        let container = &member.container;
+        list.push(Task {
+            noun: "Container",
+            name: member.present.name.clone(),
+            done: "Healthy",
+            after: Vec::new(),
+            work: Box::new(move |_| match container.exit()? {
+                // A job that is over is as far as it gets.
+                Some(exit) if exit.code == 0 && !container.state()?.is_active() => Ok(()),
+                _ => conditions::healthy(session, container, false),
+            }),
+        });
+    }
+    tasks::run(list, parallel.max(64), &mut |step| match step {
+        tasks::Step::Done(noun, name, word) => hands.tell(noun, name, word),
+        tasks::Step::Warning(text) => hands.warn(text),
+    })
+}
+
+/// What `up` would do, in words; nothing is changed.
+///
+/// # Errors
+/// As far as `up` gets without changing anything.
+pub fn rehearse(session: &Session, project: &Project, wanted: &UpOptions) -> Result<Vec<String>> {
+    let order = project.order(&wanted.services, wanted.deps)?;
+    let present = observe::members(session, &project.name)?;
+    let mut lines = Vec::new();
+    let mut ids = BTreeMap::new();
+    for service in &order {
+        let image = project.image(service, project.service(service)?);
+        match crate::operations::image::lookup(session, &image) {
+            Ok(found) => drop(ids.insert(service.clone(), found.record.id.to_string())),
+            Err(_) => lines.push(format!("image {image}: to be pulled or built")),
+        }
+    }
+    let name_of = |id: &str| {
+        let own = present.iter().find(|m| m.present.id == id);
+        own.map_or_else(|| id.to_owned(), |m| m.present.name.clone())
+    };
+    let others = others(project, &present);
+    for step in plan_all(project, wanted, &order, &present, &ids)? {
+        lines.push(match &step {
+            plan::Step::Keep { id, .. } => format!("keep {}", name_of(id)),
+            plan::Step::Start { id, .. } => format!("start {}", name_of(id)),
+            plan::Step::Remove { id, .. } => format!("remove {}", name_of(id)),
+            plan::Step::Create { service, number }
+            | plan::Step::Recreate {
+                service, number, ..
+            } => {
+                let keys = project.service(service)?;
+                let wish = Wish {
+                    name: project.container_name(service, keys, *number),
+                    number: *number,
+                    others: others.clone(),
+                    ..Wish::default()
+                };
+                let verb = match step {
+                    plan::Step::Create { .. } => "create",
+                    _ => "recreate",
+                };
+                let words = convert::create(project, service, keys, &wish)?.words;
+                let shown: Vec<&str> = words.iter().map(String::as_str).collect();
+                format!("{verb} {}", shlex::try_join(shown).unwrap_or_default())
+            }
+        });
+    }
+    Ok(lines)
+}
+
+/// Starts containers that exist, each after those that it needs.
+///
+/// # Errors
+/// As `start`.
+pub fn start_members(
+    session: &Session,
+    project: Option<&Project>,
+    members: Vec<Member>,
+    most: usize,
+    hands: &mut dyn Hands,
+) -> Result<()> {
+    userns::enter(&session.dirs, Want::Default)?;
+    let mut list: Vec<Task<'_>> = Vec::new();
+    let waiting: Vec<&Member> = members.iter().filter(|m| !m.present.running).collect();
+    for member in &waiting {
+        let needed = member.dependencies();
+        let needs = |other: &Member| needed.iter().any(|d| d.service == other.present.service);
+        let circular = |other: &Member| {
+            other
+                .dependencies()
+                .iter()
+                .any(|d| d.service == member.present.service)
+        };
+        let after = waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, o)| needs(o) && !circular(o))
+            .map(|(i, _)| i)
+            .collect();
+        let keys = project.and_then(|p| p.service(&member.present.service).ok());
+        let hooks = keys.map(|k| hooks(k, "post_start")).unwrap_or_default();
+        let own = member.label(convert::PROJECT).to_owned();
+        let container = &member.container;
+        list.push(Task {
+            noun: "Container",
+            name: member.present.name.clone(),
+            done: "Started",
+            after,
+            work: Box::new(move |warn| {
+                conditions::met(session, &own, &needed, warn)?;
+                run::start(session, container, None, warn)?;
+                run_hooks(session, container, &hooks)
+            }),
+        });
+    }
+    tasks::run(list, most, &mut |step| match step {
+        tasks::Step::Done(noun, name, word) => hands.tell(noun, name, word),
+        tasks::Step::Warning(text) => hands.warn(text),
+    })
+}
