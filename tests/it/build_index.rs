@@ -47,7 +47,9 @@ fn an_index_of_platforms_is_built_pushed_and_read_by_others() {
     let dir = context(&world, "c", &[("Dockerfile", PLAIN), ("f", "file")]);
     let name = registry.image("app:1");
     let list = "--platform=linux/amd64,linux/arm64,linux/s390x";
-    let built = build(&world, &dir, &[list, "-t", &name, "--push"]).code(0);
+    let places = "--annotation=index,manifest:both=yes";
+    let plain = "--annotation=one=yes";
+    let built = build(&world, &dir, &[list, places, plain, "-t", &name, "--push"]).code(0);
     assert!(
         built.stderr.contains("[linux/s390x stage-1"),
         "{}",
@@ -58,6 +60,10 @@ fn an_index_of_platforms_is_built_pushed_and_read_by_others() {
         platforms(&index),
         ["linux/amd64", "linux/arm64", "linux/s390x"]
     );
+    assert_eq!(index["annotations"], serde_json::json!({"both": "yes"}));
+    build(&world, &dir, &["--annotation=index-descriptor:a=b"])
+        .code(125)
+        .says("manifests and indexes");
     // Each member is what it says, and all of its blobs are there.
     for arch in ["amd64", "arm64", "s390x"] {
         let folder = world.path().join(arch);
@@ -77,6 +83,9 @@ fn an_index_of_platforms_is_built_pushed_and_read_by_others() {
         );
         let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
         let manifest: Value = serde_json::from_str(&manifest).unwrap();
+        for key in ["both", "one"] {
+            assert_eq!(manifest["annotations"][key], "yes", "{arch}");
+        }
         let config = manifest["config"]["digest"].as_str().unwrap();
         let config = std::fs::read_to_string(folder.join(&config[7..])).unwrap();
         assert!(config.contains(&format!("P=linux/{arch}")), "{config}");
@@ -95,7 +104,7 @@ fn an_index_of_platforms_is_built_pushed_and_read_by_others() {
         ],
     );
     // A rebuild finds all of it; so does another store by the registry.
-    let again = build(&world, &dir, &[list, "-t", &name]).code(0);
+    let again = build(&world, &dir, &[list, places, plain, "-t", &name]).code(0);
     assert_eq!(again.stdout, built.stdout);
     let steps = count(&again, " CACHED");
     assert_eq!(steps, 9, "{}", again.stderr);

@@ -555,6 +555,19 @@ fn the_cache_is_shown_and_made_smaller() {
             .iter()
             .any(|v| v["Type"] == "step" && v["Shared"] == true)
     );
+    let rows = |filter: &str| {
+        let filter = format!("--filter={filter}");
+        let list = world.ok(&["cache", "du", "--format=json", &filter]);
+        list.lines().count()
+    };
+    assert_eq!(rows("type=exec.cachemount"), 1);
+    assert_eq!(rows("description=echo a"), 1);
+    assert_eq!(rows("until=1h"), 0);
+    world.run(&["cache", "du", "--filter=x=y"]).code(125);
+    world
+        .run(&["buildx", "bake", "-f", "docker-bake.hcl"])
+        .code(125)
+        .says("reads no files of bake");
     // The image keeps its layer; the cache mount goes.
     world.ok(&["builder", "prune", "-f"]);
     assert_eq!(

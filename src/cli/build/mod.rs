@@ -58,6 +58,12 @@ pub const BUILDX: &[Entry] = &[
     ),
     noun!("imagetools", "Images at registries", imagetools::NOUN),
     command!(
+        "bake",
+        "Build what files of bake describe: refused",
+        usage::BakeArgs,
+        usage::bake
+    ),
+    command!(
         "version",
         "Show the version",
         usage::VersionArgs,

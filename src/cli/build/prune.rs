@@ -51,7 +51,27 @@ pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         free: bytes(args.min_free_space.as_deref())?,
         ..Prune::default()
     };
-    for filter in &args.filter {
+    filters(&mut wish, &args.filter)?;
+    if !args.force && !confirm("This removes build cache. Continue? [y/N] ", out)? {
+        return Ok(0);
+    }
+    let pruned = usage::prune(session, &wish)?;
+    for entry in &pruned.entries {
+        out.line(&entry.id)?;
+    }
+    out.line(format!(
+        "Total reclaimed space: {}",
+        size::human(pruned.bytes)
+    ))?;
+    Ok(0)
+}
+
+/// What `--filter` says.
+///
+/// # Errors
+/// `Invalid` for an unknown one.
+pub fn filters(wish: &mut Prune, list: &[String]) -> Result<()> {
+    for filter in list {
         match filter.split_once('=') {
             Some(("until" | "unused-for", text)) => {
                 wish.unused_for = Some(time::parse_duration(text)?);
@@ -69,18 +89,7 @@ pub fn run(args: PruneArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
             }
         }
     }
-    if !args.force && !confirm("This removes build cache. Continue? [y/N] ", out)? {
-        return Ok(0);
-    }
-    let pruned = usage::prune(session, &wish)?;
-    for entry in &pruned.entries {
-        out.line(&entry.id)?;
-    }
-    out.line(format!(
-        "Total reclaimed space: {}",
-        size::human(pruned.bytes)
-    ))?;
-    Ok(0)
+    Ok(())
 }
 
 const FILTERS: &str =

@@ -18,6 +18,9 @@ pub struct DuArgs {
     /// What each entry is
     #[arg(long)]
     pub verbose: bool,
+    /// Only what this holds for: as of prune
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
     /// json, or nothing for a table
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
@@ -31,7 +34,9 @@ pub struct DuArgs {
 /// # Errors
 /// As the operation.
 pub fn du(args: DuArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    let list = operation::list(session)?;
+    let mut wish = operation::Prune::default();
+    super::prune::filters(&mut wish, &args.filter)?;
+    let list = operation::some(session, &wish)?;
     if args.format.as_deref() == Some("json") {
         for usage in &list {
             let value = json!({
@@ -126,4 +131,27 @@ pub struct VersionArgs {}
 pub fn version(_args: VersionArgs, _session: &mut Session, out: &mut Out) -> Result<u8> {
     out.line(format!("coracle {}", version::VERSION))?;
     Ok(0)
+}
+
+/// Build what files of HCL or JSON describe: refused
+#[derive(Debug, clap::Args)]
+pub struct BakeArgs {
+    /// Whatever it may be
+    #[arg(
+        value_name = "TARGET",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub rest: Vec<String>,
+}
+
+/// Runs `buildx bake`.
+///
+/// # Errors
+/// Always: `Unsupported`.
+pub fn bake(_args: BakeArgs, _session: &mut Session, _out: &mut Out) -> Result<u8> {
+    Err(
+        crate::base::Error::unsupported("`buildx bake`: coracle reads no files of bake")
+            .hint("`coracle build` once for each target; builds share their cache and may run side by side"),
+    )
 }

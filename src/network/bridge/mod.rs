@@ -21,17 +21,13 @@ mod confine;
 pub mod dns;
 mod inside;
 mod links;
+mod orders;
 pub mod ports;
 pub mod protocol;
 mod rules;
 mod server;
 
-use std::os::fd::OwnedFd;
-
 pub use dns::names::DOMAIN;
-
-use crate::base::{Context as _, Result};
-use crate::sys::event::{Interest, Poller};
 
 /// The device that leads out of the namespace of bridges.
 const UPLINK: &str = "eth0";
@@ -39,16 +35,3 @@ const UPLINK: &str = "eth0";
 /// What frames may carry where nobody chose: the uplinks are no wire, so nothing limits them but
 /// IPv4. As podman has it without root.
 const MTU: u32 = 65520;
-
-/// How a thread is woken: the caller's end, the thread's end, and a poller that waits for it under
-/// `token`.
-fn alarm(token: u64, what: &'static str) -> Result<(OwnedFd, OwnedFd, Poller)> {
-    let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
-    let wake = rustix::event::eventfd(0, flags)
-        .map_err(std::io::Error::from)
-        .what(|| what)?;
-    let own = wake.try_clone().what(|| what)?;
-    let poller = Poller::new()?;
-    poller.add(&own, token, Interest::READ)?;
-    Ok((wake, own, poller))
-}

@@ -32,6 +32,17 @@ pub struct Prune {
 }
 
 impl Prune {
+    /// Whether an entry is one of those that the filters let through.
+    fn names(&self, usage: &Usage, now: Timestamp) -> bool {
+        (self.ids.is_empty() || self.ids.iter().any(|id| usage.id.starts_with(id)))
+            && self
+                .unused_for
+                .is_none_or(|age| now.since(usage.used) >= age)
+            && self.kind.as_deref().is_none_or(|k| k == usage.kind)
+            && self.text.as_deref().is_none_or(|t| usage.text.contains(t))
+            && self.shared.is_none_or(|shared| shared == usage.shared)
+    }
+
     /// Whether there is still too much: `kept` bytes in the cache, `available` free on the disk.
     fn is_over(&self, kept: u64, available: u64) -> bool {
         if kept <= self.reserved.unwrap_or(0) && self.reserved.is_some() {
@@ -53,6 +64,17 @@ pub struct Pruned {
     pub entries: Vec<Usage>,
     /// What the disk got back, bytes.
     pub bytes: u64,
+}
+
+/// What the filters of `wish` let through, the least recently used first.
+///
+/// # Errors
+/// As [`list`].
+pub fn some(session: &Session, wish: &Prune) -> Result<Vec<Usage>> {
+    let now = Timestamp::now();
+    let mut all = list(session)?;
+    all.retain(|usage| wish.names(usage, now));
+    Ok(all)
 }
 
 /// Everything in the cache, the least recently used first.
@@ -79,18 +101,9 @@ pub fn prune(session: &Session, wish: &Prune) -> Result<Pruned> {
     let mut pruned = Pruned::default();
     let now = Timestamp::now();
     for usage in all {
-        let wanted = wish.ids.is_empty() || wish.ids.iter().any(|id| usage.id.starts_with(id));
-        let old = wish
-            .unused_for
-            .is_none_or(|age| now.since(usage.used) >= age);
-        let kind = wish.kind.as_deref().is_none_or(|k| k == usage.kind);
-        let named = wish.text.as_deref().is_none_or(|t| usage.text.contains(t));
-        let free = match wish.shared {
-            Some(shared) => shared == usage.shared,
-            None => wish.all || !usage.shared,
-        };
+        let free = wish.shared.is_some() || wish.all || !usage.shared;
         let over = wish.is_over(kept, available.saturating_add(before - kept));
-        if !(wanted && named && old && kind && free && over) || usage.in_use {
+        if !(wish.names(&usage, now) && free && over) || usage.in_use {
             continue;
         }
         if cache.forget(&usage)? {

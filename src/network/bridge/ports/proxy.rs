@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Sender, TryRecvError, channel};
 use std::time::Instant;
 
 use super::udp;
 use super::{Front, Target};
 use crate::base::{Context as _, Error, Result};
 use crate::network::bridge::confine;
+use crate::network::bridge::orders::{Inbox, Orders, orders};
 use crate::network::carry::{Pair, reach};
 use crate::sys::event::{Interest, Poller};
 use crate::sys::namespace::{self, Kind};
@@ -47,8 +48,7 @@ enum Order {
 /// How the thread is told what to do; it ends with this.
 #[derive(Debug)]
 pub(in crate::network::bridge) struct Handle {
-    orders: Sender<Order>,
-    wake: OwnedFd,
+    orders: Orders<Order>,
 }
 
 impl Handle {
@@ -58,16 +58,14 @@ impl Handle {
     /// What the kernel says.
     pub(in crate::network::bridge) fn start(bridges: OwnedFd) -> Result<Self> {
         let what = || "cannot start the carrier of published ports";
-        let (orders, queue) = channel();
         let (entered, result) = channel();
-        let (wake, own, poller) = super::super::alarm(WAKE, what())?;
+        let (orders, inbox, poller) = orders(WAKE, "the carrier of published ports")?;
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let descriptors = limit.current.and_then(|n| usize::try_from(n).ok());
         let descriptors = descriptors.unwrap_or(usize::MAX);
         let proxy = Proxy {
             poller,
-            wake: own,
-            orders: queue,
+            inbox,
             slots: HashMap::new(),
             targets: HashMap::new(),
             flows: HashMap::new(),
@@ -94,7 +92,7 @@ impl Handle {
             .recv()
             .map_err(|_| Error::internal(what()))?
             .what(what)?;
-        Ok(Self { orders, wake })
+        Ok(Self { orders })
     }
 
     /// Carries what comes to a socket of the host to a port of a container.
@@ -107,7 +105,7 @@ impl Handle {
         front: Front,
         port: u16,
     ) -> Result<()> {
-        self.tell(Order::Open {
+        self.orders.tell(Order::Open {
             member,
             front,
             port,
@@ -119,7 +117,7 @@ impl Handle {
     /// # Errors
     /// As [`Handle::open`].
     pub(in crate::network::bridge) fn target(&self, member: u64, target: Target) -> Result<()> {
-        self.tell(Order::Target { member, target })
+        self.orders.tell(Order::Target { member, target })
     }
 
     /// Closes a container's ports; they are free when this returns.
@@ -128,18 +126,9 @@ impl Handle {
     /// As [`Handle::open`].
     pub(in crate::network::bridge) fn close(&self, member: u64) -> Result<()> {
         let (done, result) = channel();
-        self.tell(Order::Close { member, done })?;
+        self.orders.tell(Order::Close { member, done })?;
         // An error is the thread's end, which closed them too.
         let _gone = result.recv();
-        Ok(())
-    }
-
-    fn tell(&self, order: Order) -> Result<()> {
-        self.orders
-            .send(order)
-            .map_err(|_| Error::internal("the carrier of published ports ended"))?;
-        // Full means that it is awake.
-        let _full = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         Ok(())
     }
 }
@@ -199,8 +188,7 @@ impl Bounds {
 struct Proxy {
     bounds: Bounds,
     poller: Poller,
-    wake: OwnedFd,
-    orders: Receiver<Order>,
+    inbox: Inbox<Order>,
     slots: HashMap<u64, Slot>,
     targets: HashMap<u64, Target>,
     /// By the socket of the host and the client.
@@ -224,8 +212,7 @@ impl Proxy {
                     self.see_to(event.token);
                     continue;
                 }
-                let mut count = [0; 8];
-                let _empty = rustix::io::read(&self.wake, &mut count);
+                self.inbox.hear();
                 if !self.take_orders() {
                     return;
                 }
@@ -242,7 +229,7 @@ impl Proxy {
     /// `false` when there is nobody left to give any.
     fn take_orders(&mut self) -> bool {
         loop {
-            match self.orders.try_recv() {
+            match self.inbox.next() {
                 Ok(Order::Open {
                     member,
                     front,

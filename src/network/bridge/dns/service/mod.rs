@@ -6,9 +6,8 @@ mod clients;
 use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -22,6 +21,7 @@ use super::upstream::Upstream;
 use super::wire::{self, Saying, Wrong};
 use crate::base::{Context as _, Error, Result};
 use crate::network::bridge::confine;
+use crate::network::bridge::orders::{Inbox, Orders, orders};
 use crate::sys::event::{Event, Interest, Poller};
 
 /// A longer question is none, bytes.
@@ -49,8 +49,7 @@ enum Order {
 #[derive(Debug)]
 pub(in crate::network::bridge) struct Handle {
     directory: Arc<Mutex<Directory>>,
-    orders: Sender<Order>,
-    wake: OwnedFd,
+    orders: Orders<Order>,
 }
 
 impl Handle {
@@ -60,14 +59,12 @@ impl Handle {
     /// What the kernel says.
     pub(in crate::network::bridge) fn start() -> Result<Self> {
         let directory = Arc::new(Mutex::new(Directory::default()));
-        let (orders, queue) = channel();
         let (ready, result) = channel();
         let what = || "cannot start the name service";
-        let (wake, own, poller) = super::super::alarm(WAKE, what())?;
+        let (orders, inbox, poller) = orders(WAKE, "the name service")?;
         let service = Service {
             poller,
-            wake: own,
-            orders: queue,
+            inbox,
             directory: Arc::clone(&directory),
             slots: HashMap::new(),
             next: WAKE + 1,
@@ -88,11 +85,7 @@ impl Handle {
             .what(what)?;
         // The filter of system calls comes after that.
         result.recv().map_err(|_| Error::internal(what()))?;
-        Ok(Self {
-            directory,
-            orders,
-            wake,
-        })
+        Ok(Self { directory, orders })
     }
 
     /// Everything that is known, to be changed.
@@ -112,7 +105,7 @@ impl Handle {
         network: &str,
         sockets: Vec<Listening>,
     ) -> Result<()> {
-        self.tell(Order::Open(network.to_owned(), sockets))
+        self.orders.tell(Order::Open(network.to_owned(), sockets))
     }
 
     /// Answers for a network no more.
@@ -120,16 +113,7 @@ impl Handle {
     /// # Errors
     /// As [`Handle::open`].
     pub(in crate::network::bridge) fn close(&self, network: &str) -> Result<()> {
-        self.tell(Order::Close(network.to_owned()))
-    }
-
-    fn tell(&self, order: Order) -> Result<()> {
-        self.orders
-            .send(order)
-            .map_err(|_| Error::internal("the name service ended"))?;
-        // Full means that it is awake.
-        let _full = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        Ok(())
+        self.orders.tell(Order::Close(network.to_owned()))
     }
 }
 
@@ -150,8 +134,7 @@ enum Origin {
 
 struct Service {
     poller: Poller,
-    wake: OwnedFd,
-    orders: Receiver<Order>,
+    inbox: Inbox<Order>,
     directory: Arc<Mutex<Directory>>,
     slots: HashMap<u64, Slot>,
     next: u64,
@@ -172,8 +155,7 @@ impl Service {
                 .map(|(at, _)| at.saturating_duration_since(Instant::now()));
             for event in self.poller.wait(patience).unwrap_or_default() {
                 if event.token == WAKE {
-                    let mut count = [0; 8];
-                    let _empty = rustix::io::read(&self.wake, &mut count);
+                    self.inbox.hear();
                     if !self.take_orders() {
                         return;
                     }
@@ -188,7 +170,7 @@ impl Service {
     /// `false` when there is nobody left to give any.
     fn take_orders(&mut self) -> bool {
         loop {
-            match self.orders.try_recv() {
+            match self.inbox.next() {
                 Ok(Order::Open(network, sockets)) => {
                     for Listening { udp, tcp } in sockets {
                         self.watch(Slot::Udp(network.clone(), udp));
@@ -210,8 +192,8 @@ impl Service {
                         self.close(token);
                     }
                 }
-                Err(std::sync::mpsc::TryRecvError::Empty) => return true,
-                Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
             }
         }
     }
