@@ -47,6 +47,9 @@ fn main() {
         format!("-Wl,-T,{}", script_path.display()),
         format!("-Wl,--symbol-ordering-file={}", library_path.display()),
         "-Wl,--no-warn-symbol-ordering".to_owned(),
+        // Functions of the same code are one: generic code makes many. Nothing here compares the
+        // addresses of functions.
+        "-Wl,--icf=all".to_owned(),
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
