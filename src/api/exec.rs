@@ -283,21 +283,33 @@ fn start(cx: &Cx<'_>, conn: &mut Conn, id: &str) -> Result<()> {
     };
     let options = streams::options(tty, record.keys.as_deref())?;
     let sizes = tty.then(|| Sizes::listen(cx.session, id)).transpose()?;
-    let begun = begin(cx.session, &request, console, Some(id)).inspect_err(|e| {
-        record.code = e.asked_exit_code().map(i32::from);
-        let _told = write(cx.session, id, &record);
-    });
-    let begun = match begun {
+    // The answer goes out before the command may write: docker-py loses what comes along with it. So
+    // what can be refused with a status of its own is looked at first.
+    let client = match detach {
+        true => None,
+        false => {
+            let container = Containers::new(&cx.session.dirs).find(&record.container)?;
+            if container.state()? != State::Running {
+                return Err(Error::new(
+                    Kind::InUse,
+                    format!("container {} is not running", record.container),
+                ));
+            }
+            Some(Client::hijack(cx, conn, streams::kind(tty))?)
+        }
+    };
+    let begun = match begin(cx.session, &request, console, Some(id)) {
         Ok(begun) => begun,
         Err(e) => {
             let _gone = remove_file_if_exists(&resize_socket(cx.session, id));
-            if detach || record.code.is_none() {
+            let Some(client) = client else {
                 return Err(e);
-            }
-            // Docker has the connection by then: the client reads why, and the code from the session.
+            };
+            // The client reads why, and the code from the session.
+            record.code = Some(i32::from(e.asked_exit_code().unwrap_or(126)));
+            write(cx.session, id, &record)?;
             let message = format!("{}\r\n", e.one_line());
-            let caller =
-                Client::hijack(cx, conn, streams::kind(tty))?.caller(false, true, false)?;
+            let caller = client.caller(false, true, false)?;
             return streams::tell(caller, tty, message.as_bytes());
         }
     };
@@ -319,7 +331,7 @@ fn start(cx: &Cx<'_>, conn: &mut Conn, id: &str) -> Result<()> {
         let _gone = remove_file_if_exists(&resize_socket(cx.session, id));
         ended(cx.session, &container, id, code);
     };
-    if detach {
+    let Some(client) = client else {
         conn.empty(200)?;
         cx.line.next(conn);
         // A terminal that nobody reads would stop the command when it is full.
@@ -333,8 +345,7 @@ fn start(cx: &Cx<'_>, conn: &mut Conn, id: &str) -> Result<()> {
             _ => over(&mut record, pidfd::wait(&end)?.code()),
         }
         return Ok(());
-    }
-    let client = Client::hijack(cx, conn, streams::kind(tty))?;
+    };
     let caller = client.caller(record.stdin, record.stdout, record.stderr)?;
     let end = local
         .pidfd

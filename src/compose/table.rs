@@ -113,13 +113,16 @@ const DEVICE: &[Key] = &[
     no("options", Map, "devices are described by CDI files"),
 ];
 
+/// Of the keys that ask for it.
+const NO_WATCH: &str = "nobody watches a new container once it is up";
+
 const UPDATE: &[Key] = &[
     k("parallelism", Int),
     k("delay", Time),
-    k("failure_action", Text),
-    k("monitor", Time),
-    k("max_failure_ratio", Number),
-    k("order", Text),
+    no("failure_action", Text, NO_WATCH),
+    no("monitor", Time, NO_WATCH),
+    no("max_failure_ratio", Number, NO_WATCH),
+    no("order", Text, "the old container stops before the new one starts"),
 ];
 
 const DEPLOY: &[Key] = &[

@@ -449,18 +449,38 @@ impl Images {
     /// # Errors
     /// What the kernel says.
     pub fn remove(&self, id: &Digest) -> Result<Option<Vec<Reference>>> {
+        self.remove_unless(id, || Ok(()))
+    }
+
+    /// As [`Images::remove`], but all is as before when `check` fails, which is asked when the image
+    /// is out of sight: whoever counts on it from then on sees that it is gone, and whoever did
+    /// before is found by `check`. Who holds [`Images::lock`] sees nothing of that.
+    ///
+    /// # Errors
+    /// That of `check`; what the kernel says.
+    pub fn remove_unless(
+        &self,
+        id: &Digest,
+        check: impl FnOnce() -> Result<()>,
+    ) -> Result<Option<Vec<Reference>>> {
         let _lock = self.lock()?;
         let path = self.record_path(id);
-        if !path.exists() {
+        let Some(record) = files::read_if_exists(&path, RECORD_LIMIT)? else {
             return Ok(None);
-        }
-        let mut index = self.own_names()?;
-        let names: Vec<Reference> = index.of(id).cloned().collect();
+        };
+        let before = self.own_names()?;
+        let names: Vec<Reference> = before.of(id).cloned().collect();
         if !names.is_empty() {
+            let mut index = before.clone();
             index.0.retain(|_, entry| entry.id != *id);
             self.write_names(&index)?;
         }
         files::remove_file_if_exists(&path)?;
+        if let Err(e) = check() {
+            files::replace(&path, &record, 0o600, Durability::Durable)?;
+            self.write_names(&before)?;
+            return Err(e);
+        }
         Ok(Some(names))
     }
 

@@ -96,6 +96,22 @@ impl ProjectFlags {
             )
             .hint("leave it out: containers are named PROJECT-SERVICE-1"));
         }
+        if self.all_resources {
+            return Err(Error::unsupported(
+                "--all-resources has no effect here: what no service uses is not made",
+            )
+            .hint("leave it out"));
+        }
+        if let Some(word) = self
+            .progress
+            .as_deref()
+            .filter(|w| !["auto", "plain", "quiet"].contains(w))
+        {
+            return Err(Error::unsupported(format!(
+                "cannot show progress as {word:?}"
+            ))
+            .hint("use auto, plain or quiet"));
+        }
         let cwd = std::env::current_dir().what(|| "cannot tell the working directory")?;
         let home = session.env.home().unwrap_or_else(|| PathBuf::from("/"));
         load(&Request {

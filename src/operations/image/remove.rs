@@ -197,27 +197,19 @@ fn untag(
 
 fn delete(session: &Session, id: &Digest, gone: &mut Vec<Removed>) -> Result<()> {
     let images = super::images(session);
-    let Ok(record) = images.get(id) else {
-        return Ok(());
+    // A container may have been made since somebody looked; one made from now on finds nothing.
+    let unused = || match super::list::users(session)?
+        .remove(id)
+        .and_then(|u| u.into_iter().next())
+    {
+        Some(user) => Err(Error::new(
+            Kind::InUse,
+            format!("image {} is used by container {}", id.short(), user.name()),
+        )
+        .exit_code(IN_USE)),
+        None => Ok(()),
     };
-    let index = images.own_names()?;
-    if let Some(names) = images.remove(id)? {
-        // A container may have been made since somebody looked; one made from now on finds nothing.
-        if let Some(user) = super::list::users(session)?
-            .remove(id)
-            .and_then(|u| u.into_iter().next())
-        {
-            let entries: Vec<_> = names
-                .into_iter()
-                .filter_map(|name| Some((name.clone(), index.0.get(&name)?.clone())))
-                .collect();
-            images.add(&record, &entries)?;
-            return Err(Error::new(
-                Kind::InUse,
-                format!("image {} is used by container {}", id.short(), user.name()),
-            )
-            .exit_code(IN_USE));
-        }
+    if let Some(names) = images.remove_unless(id, unused)? {
         let first = names.first().map(ToString::to_string).unwrap_or_default();
         super::events::note(session, "remove", id, &first);
         gone.extend(names.iter().map(|n| Removed::Untagged(n.to_string())));
@@ -416,6 +408,8 @@ pub fn reachable(session: &Session) -> Result<Reachable> {
 pub fn held(session: &Session) -> Result<Reachable> {
     let images = super::images(session);
     let mut layers = BTreeSet::new();
+    // A removal that finds the image in use has it out of sight for a moment.
+    let _lock = images.lock()?;
     for record in images.list()? {
         layers.extend(record.layers.iter().map(|l| l.chain_id.clone()));
     }
