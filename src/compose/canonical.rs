@@ -518,7 +518,7 @@ fn hosts(value: Value) -> Value {
                         made.extend(texts.map(|ip| Value::String(format!("{host}={ip}"))));
                     }
                     other => {
-                        made.push(format!("{host}={}", text(&other).unwrap_or_default()).into())
+                        made.push(format!("{host}={}", text(&other).unwrap_or_default()).into());
                     }
                 }
             }

@@ -448,7 +448,7 @@ fn logging(w: &mut Words, keys: &Keys) {
     match driver.as_str() {
         "" => {}
         "json-file" | "journald" | "none" | "k8s-file" | "passthrough" => {
-            w.put("log-driver", &driver)
+            w.put("log-driver", &driver);
         }
         other => w.notices.push(format!(
             "logging: there is no driver {other:?}; the log goes to a file, see `compose logs`"
@@ -542,7 +542,7 @@ fn mounts(w: &mut Words, project: &Project, service: &str, keys: &Keys, wish: &W
         let mut fields = vec![field("type", &kind)];
         match (kind.as_str(), &source) {
             ("volume", Some(source)) => {
-                fields.push(field("source", &project.real_name("volumes", source)))
+                fields.push(field("source", &project.real_name("volumes", source)));
             }
             ("volume", None) => {
                 if let Some(name) = taken.remove(&target) {
@@ -708,9 +708,8 @@ pub fn build(project: &Project, service: &str, keys: &Keys) -> Result<(Words, Op
         .into_iter()
         .flatten()
     {
-        match text(value).or_else(|| project.env.get(key).cloned()) {
-            Some(value) => w.put("build-arg", &format!("{key}={value}")),
-            None => {}
+        if let Some(value) = text(value).or_else(|| project.env.get(key).cloned()) {
+            w.put("build-arg", &format!("{key}={value}"));
         }
     }
     w.put_map("label", build.get("labels"));

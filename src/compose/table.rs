@@ -122,7 +122,11 @@ const UPDATE: &[Key] = &[
     no("failure_action", Text, NO_WATCH),
     no("monitor", Time, NO_WATCH),
     no("max_failure_ratio", Number, NO_WATCH),
-    no("order", Text, "the old container stops before the new one starts"),
+    no(
+        "order",
+        Text,
+        "the old container stops before the new one starts",
+    ),
 ];
 
 const DEPLOY: &[Key] = &[

@@ -249,6 +249,25 @@ const PRUNE: Walk = Walk {
     after: &[],
 };
 
+const POD: Walk = Walk {
+    points: &["pod::folder"],
+    before: &[],
+    command: "pod create --network none p",
+    then: &["pod ps", "pod rm -f -i p", "pod create --network none p"],
+    after: &["pod rm -f p"],
+};
+
+const POD_REMOVE: Walk = Walk {
+    points: &["pod::member", "pod::record"],
+    before: &[
+        "pod create --network none p",
+        "create --pod p --name member busybox true",
+    ],
+    command: "pod rm -f p",
+    then: &["ps -a", "pod rm -f -i p", "pod create --network none p"],
+    after: &["pod rm -f p"],
+};
+
 const ALL: &[&Walk] = &[
     &IMPORT,
     &PULL,
@@ -269,6 +288,8 @@ const ALL: &[&Walk] = &[
     &VOLUME_REMOVE,
     &VOLUME_IMPORT,
     &PRUNE,
+    &POD,
+    &POD_REMOVE,
 ];
 
 /// A world with something to lose: an image, a volume with content, a container that runs.
@@ -541,6 +562,15 @@ fn every_failpoint_is_walked_and_documented() {
         .map(str::to_owned)
         .collect();
     assert_eq!(there, documented);
+}
+
+#[test]
+fn pods_survive_a_kill_at_every_step() {
+    let ground = Ground::new(false);
+    for walk in [&POD, &POD_REMOVE] {
+        ground.walk(walk);
+    }
+    ground.ends_as_it_began();
 }
 
 #[test]

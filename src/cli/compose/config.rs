@@ -115,7 +115,7 @@ pub fn run(args: ConfigArgs, session: &mut Session, out: &mut Out) -> Result<u8>
     };
     match &args.output {
         Some(path) => {
-            std::fs::write(path, text).what(|| format!("cannot write {}", path.display()))?
+            std::fs::write(path, text).what(|| format!("cannot write {}", path.display()))?;
         }
         None => out.text(&text)?,
     }

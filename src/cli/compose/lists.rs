@@ -469,7 +469,7 @@ pub fn version(args: VersionArgs, _session: &mut Session, out: &mut Out) -> Resu
         (true, _) => out.line(version)?,
         (_, Some("json")) => out.line(json!({"version": version}).to_string())?,
         (_, None | Some("pretty" | "")) => {
-            out.line(format!("coracle compose version {version}"))?
+            out.line(format!("coracle compose version {version}"))?;
         }
         (_, Some(other)) => {
             return Err(

@@ -107,10 +107,10 @@ impl ProjectFlags {
             .as_deref()
             .filter(|w| !["auto", "plain", "quiet"].contains(w))
         {
-            return Err(Error::unsupported(format!(
-                "cannot show progress as {word:?}"
-            ))
-            .hint("use auto, plain or quiet"));
+            return Err(
+                Error::unsupported(format!("cannot show progress as {word:?}"))
+                    .hint("use auto, plain or quiet"),
+            );
         }
         let cwd = std::env::current_dir().what(|| "cannot tell the working directory")?;
         let home = session.env.home().unwrap_or_else(|| PathBuf::from("/"));

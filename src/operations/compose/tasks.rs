@@ -12,6 +12,9 @@ use crate::handoff::failure::Failure;
 use crate::sys::clone::{self, Child};
 use crate::sys::{attributes, fd as descriptors, pidfd};
 
+/// What a task does; it is given what to tell of its steps.
+pub type Work<'a> = Box<dyn FnOnce(&mut dyn FnMut(&str)) -> Result<()> + 'a>;
+
 /// A piece of work.
 pub struct Task<'a> {
     /// What it is about: a noun and a name.
@@ -23,7 +26,7 @@ pub struct Task<'a> {
     /// The tasks before it, by their places in the list.
     pub after: Vec<usize>,
     /// The work; it may warn.
-    pub work: Box<dyn FnOnce(&mut dyn FnMut(&str)) -> Result<()> + 'a>,
+    pub work: Work<'a>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -62,14 +65,14 @@ pub fn run(tasks: Vec<Task<'_>>, most: usize, tell: &mut dyn FnMut(Step<'_>)) ->
     let mut running: Vec<Running> = Vec::new();
     let mut failed: Option<Error> = None;
     loop {
-        for slot in 0..total {
+        for (slot, place) in waiting.iter_mut().enumerate() {
             if failed.is_some() || running.len() >= most.max(1) {
                 break;
             }
-            let ready = waiting[slot]
+            let ready = place
                 .as_ref()
                 .is_some_and(|t| t.after.iter().all(|a| done.contains(a)));
-            if ready && let Some(task) = waiting[slot].take() {
+            if ready && let Some(task) = place.take() {
                 running.push(begin(slot, task.work)?);
             }
         }
@@ -104,10 +107,7 @@ pub fn run(tasks: Vec<Task<'_>>, most: usize, tell: &mut dyn FnMut(Step<'_>)) ->
     }
 }
 
-fn begin(
-    index: usize,
-    work: Box<dyn FnOnce(&mut dyn FnMut(&str)) -> Result<()> + '_>,
-) -> Result<Running> {
+fn begin(index: usize, work: Work<'_>) -> Result<Running> {
     let (answer, theirs) = descriptors::pipe()?;
     match clone::fork()? {
         clone::Fork::Parent(child) => Ok(Running {

@@ -328,7 +328,7 @@ fn apply(
                     let old = ready.old.clone();
                     replace(session, ready, start, timeout, renew, &hooks, warn)?;
                     if old.is_some() && !delay.is_zero() {
-                        std::thread::sleep(delay);
+                        crate::sys::process::pause(delay);
                     }
                     Ok(())
                 });

@@ -60,7 +60,7 @@ pub(super) fn limit(seconds: u64) -> Limit {
     let parent = std::process::id();
     let child = clone::fork_with(|| {
         drop(attributes::set_death_signal(libc::SIGKILL));
-        std::thread::sleep(Duration::from_secs(seconds));
+        crate::sys::process::pause(Duration::from_secs(seconds));
         let mut out = Out::standard();
         out.note(&format!(
             "Error: the services were not ready within {seconds} seconds"

@@ -185,30 +185,25 @@ impl Loader<'_> {
         model: &mut Value,
         file: &Path,
         scene: &Scene,
-        depth: usize,
+        _depth: usize,
         before: &Value,
     ) -> Result<()> {
         let names: Vec<String> = services(model).map(|(n, _)| n.clone()).collect();
         for name in names {
             let mut above = vec![(file.to_owned(), name.clone())];
             let own = model["services"][&name].take();
-            let made = self.extended(own, model, file, scene, depth, before, &mut above)?;
+            let made = self.extended(own, model, file, scene, before, &mut above)?;
             model["services"][&name] = made;
         }
         Ok(())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step of a recursion over files and services"
-    )]
     fn extended(
         &self,
         mut own: Value,
         model: &Value,
         file: &Path,
         scene: &Scene,
-        depth: usize,
         before: &Value,
         above: &mut Vec<(PathBuf, String)>,
     ) -> Result<Value> {
@@ -235,7 +230,7 @@ impl Loader<'_> {
                     .chain(services(before))
                     .find(|(n, v)| **n == name && !v.is_null());
                 let base = here.ok_or_else(missing)?.1.clone();
-                self.extended(base, model, file, scene, depth, before, above)?
+                self.extended(base, model, file, scene, before, above)?
             }
             Some(other) => {
                 let dir = other.parent().unwrap_or(&scene.dir).to_owned();
@@ -247,7 +242,7 @@ impl Loader<'_> {
                 let found = self.raw_services(&text, &other, &inner)?;
                 let base = services(&found).find(|(n, _)| **n == name);
                 let base = base.ok_or_else(missing)?.1.clone();
-                self.extended(base, &found, &other, &inner, depth, &Value::Null, above)?
+                self.extended(base, &found, &other, &inner, &Value::Null, above)?
             }
         };
         above.pop();
