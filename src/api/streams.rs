@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::json;
@@ -24,7 +25,9 @@ use crate::operations::container::{events, run};
 use crate::operations::session::Session;
 use crate::state::container::Container;
 use crate::sys::clone::fork_with;
+use crate::sys::fd as descriptors;
 use crate::sys::fd;
+use crate::sys::process::pause;
 
 /// The media type of frames, and of a terminal's bytes.
 const FRAMES: &str = "application/vnd.docker.multiplexed-stream";
@@ -44,6 +47,9 @@ fn folder(session: &Session) -> PathBuf {
     session.dirs.runtime.join("api").join("attach")
 }
 
+/// An answer is looked at so often, five times in a millisecond, for whether the client has read it.
+const PATIENCE: u32 = 2500;
+
 /// The client's end of a hijacked connection.
 pub struct Client {
     input: OwnedFd,
@@ -59,6 +65,13 @@ impl Client {
     pub fn hijack(cx: &Cx<'_>, conn: &mut Conn, kind: &str) -> Result<Self> {
         let upgrade = cx.head.upgrades().then_some("tcp");
         let (stream, early) = conn.hijack(upgrade, kind)?;
+        // docker-py loses what it reads along with the answer: the streams begin when that was read.
+        for _ in 0..PATIENCE {
+            if descriptors::unread(&stream).map_or(true, |n| n == 0) {
+                break;
+            }
+            pause(Duration::from_micros(200));
+        }
         let copy = |s: &UnixStream| s.try_clone().what(|| "cannot duplicate a connection");
         let output = OwnedFd::from(copy(&stream)?);
         if early.is_empty() {

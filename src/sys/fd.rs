@@ -13,6 +13,21 @@ use rustix::net::{
 
 use super::error::{Call as _, Error, Result};
 
+/// How much was written to a socket and not read by its other end, bytes with what the kernel needs
+/// to keep them: unix(7), `SIOCOUTQ`.
+///
+/// # Errors
+/// `ENOTTY`, `EINVAL` for what is no socket.
+pub fn unread(socket: impl AsFd) -> Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the request writes an int to the place.
+    let rc = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    match rc {
+        0 => Ok(usize::try_from(count).unwrap_or(0)),
+        _ => Err(Error::last("ioctl(SIOCOUTQ)", "socket")),
+    }
+}
+
 /// Lets go of everything inherited: the standard three become `null`, all else but `keep` (numbers
 /// of 3 and more) is closed. For a process that was forked to live on by itself and that has not
 /// kept any other descriptor for later use; what the caller's frames own is closed under them, so

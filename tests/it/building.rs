@@ -344,6 +344,17 @@ fn contexts_come_from_pipes_servers_and_repositories() {
         let id = world.run_with(&["build", "-q", "-"], bytes).code(0).stdout;
         assert_eq!(content(&id), "from the tar");
     }
+    // What -f names is in the tar, whatever lies here.
+    let elsewhere = context(&world, "elsewhere", &[("Dockerfile", "FROM x\n")]);
+    std::fs::write(world.path().join("context.tar"), &tar).unwrap();
+    let args = ["build", "-q", "-f", "Dockerfile", "-"];
+    let out = world
+        .command(&args)
+        .current_dir(elsewhere)
+        .stdin(std::fs::File::open(world.path().join("context.tar")).unwrap())
+        .output();
+    let out = crate::support::world::Outcome::of(&args, out.unwrap()).code(0);
+    assert_eq!(content(&out.stdout), "from the tar");
     world
         .run_with(&["build", "-q", "-"], b"FROM busybox\nRUN true\n")
         .code(0);

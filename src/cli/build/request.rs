@@ -87,7 +87,8 @@ pub(super) fn sources(
         (Some(file), _) => {
             let path = Path::new(file);
             let inside = Path::new(&text).join(file);
-            if path.is_file() {
+            // In a tar it is a path of the tar's, as docker has it: what lies here is another's.
+            if text != "-" && path.is_file() {
                 beside = Some(path.to_owned());
                 (shown(path), context::text_of(path)?)
             } else if is_folder && inside.is_file() {
