@@ -49,6 +49,8 @@ pub fn reset(session: &Session) -> Result<Vec<Error>> {
         dirs.data.join("pods"),
         dirs.data.join("cache"),
         dirs.runtime_containers(),
+        // The role that listens there serves the user namespace that goes: nobody may find it again.
+        dirs.runtime.join("net"),
     ];
     for path in ours {
         note(&mut failures, remove_tree(&path));
