@@ -14,8 +14,8 @@ use crate::base::{Context as _, Error, Kind, Result};
 ///
 /// # Errors
 /// What the command says.
-pub fn route(cx: &Cx<'_>, conn: &mut Conn, method: &str, path: &[&str]) -> Result<bool> {
-    match (method, path) {
+pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
+    match (cx.method(), path) {
         ("POST", []) => build(cx, conn)?,
         ("POST", ["prune"]) => prune(cx, conn)?,
         _ => return Ok(false),

@@ -27,44 +27,31 @@ use crate::sys::process;
 ///
 /// # Errors
 /// What the operation says.
-pub fn route(
-    cx: &Cx<'_>,
-    conn: &mut Conn,
-    method: &str,
-    path: &[&str],
-    libpod: bool,
-) -> Result<bool> {
-    match (method, path) {
-        ("GET", ["json"]) => list_all(cx, conn, libpod)?,
-        ("POST", ["create"]) if !libpod => create_one(cx, conn)?,
-        ("POST", ["prune"]) => prune_all(cx, conn, libpod)?,
+pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
+    match (cx.method(), path) {
+        ("GET", ["json"]) => list_all(cx, conn)?,
+        ("POST", ["create"]) if !cx.libpod => create_one(cx, conn)?,
+        ("POST", ["prune"]) => prune_all(cx, conn)?,
         (_, [name, rest @ ..]) => {
-            if libpod && (method, rest) == ("GET", &["exists"]) {
+            if cx.libpod && (cx.method(), rest) == ("GET", &["exists"]) {
                 Containers::new(&cx.session.dirs).find(name)?;
                 conn.empty(204)?;
                 return Ok(true);
             }
-            return one(cx, conn, method, name, rest, libpod);
+            return one(cx, conn, name, rest);
         }
         _ => return Ok(false),
     }
     Ok(true)
 }
 
-fn one(
-    cx: &Cx<'_>,
-    conn: &mut Conn,
-    method: &str,
-    name: &str,
-    rest: &[&str],
-    libpod: bool,
-) -> Result<bool> {
+fn one(cx: &Cx<'_>, conn: &mut Conn, name: &str, rest: &[&str]) -> Result<bool> {
     let (session, head) = (cx.session, cx.head);
     let container = || Containers::new(&session.dirs).find(name);
-    match (method, rest) {
+    match (cx.method(), rest) {
         ("GET", ["json"]) => {
             let value = look::container(session, container()?, head.flag("size"))?;
-            let value = match libpod {
+            let value = match cx.libpod {
                 true => value,
                 false => docker_container(value),
             };
@@ -96,7 +83,7 @@ fn one(
             pause::unpause(session, &container()?)?;
             conn.empty(204)?;
         }
-        ("POST", ["init"]) if libpod => {
+        ("POST", ["init"]) if cx.libpod => {
             alter::init(session, &container()?, &mut |text| log::warn!("{text}"))?;
             conn.empty(204)?;
         }
@@ -108,7 +95,7 @@ fn one(
             alter::rename(session, &container()?, new)?;
             conn.empty(204)?;
         }
-        ("POST", ["wait"]) => wait::wait(cx, conn, container()?, libpod)?,
+        ("POST", ["wait"]) => wait::wait(cx, conn, container()?)?,
         ("POST", ["attach"]) => streams::attach(cx, conn, &container()?)?,
         ("GET", ["attach", "ws"]) => streams::websocket(conn)?,
         ("POST", ["resize"]) => {
@@ -143,7 +130,7 @@ fn one(
                 return Err(Error::invalid("there are no links between containers"));
             }
             let gone = remove(session, container()?, &options)?;
-            match libpod {
+            match cx.libpod {
                 true => {
                     let list: Vec<Value> = gone
                         .iter()
@@ -244,7 +231,7 @@ fn folders_of_binds(body: &Value) {
     }
 }
 
-fn list_all(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
+fn list_all(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     let head = cx.head;
     let last = head.given("limit").or_else(|| head.given("last"));
     let last = last
@@ -273,7 +260,7 @@ fn list_all(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
             true => Some(list::sizes(cx.session, &summary.container)?),
             false => None,
         };
-        values.push(match libpod {
+        values.push(match cx.libpod {
             true => crate::cli::container::ps::machine(summary, sizes.as_ref(), &pods),
             false => {
                 let mut value = row(cx, summary);
@@ -344,9 +331,9 @@ fn row(cx: &Cx<'_>, s: &Summary) -> Value {
     })
 }
 
-fn prune_all(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
+fn prune_all(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     let pruned = prune::prune(cx.session, &cx.filters()?)?;
-    if libpod {
+    if cx.libpod {
         let list: Vec<Value> = pruned
             .ids
             .iter()

@@ -40,7 +40,7 @@ pub fn moment(text: Option<&str>) -> Result<Option<Timestamp>> {
 ///
 /// # Errors
 /// Filters and times that make no sense; that the client went away.
-pub fn send(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
+pub fn send(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     let mut filter = Filter::parse(&cx.filters()?)?;
     filter.since = moment(cx.head.value("since"))?;
     filter.until = moment(cx.head.value("until"))?;
@@ -54,7 +54,7 @@ pub fn send(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
         }
         let Some(event) = event else { return Ok(()) };
         let mut text = crate::cli::events::machine(event, true, true).to_string();
-        if libpod {
+        if cx.libpod {
             // podman's clients read its own word for it.
             text = text.replace("\"Action\":\"die\"", "\"Action\":\"died\"");
         }

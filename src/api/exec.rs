@@ -177,8 +177,8 @@ pub fn create(cx: &Cx<'_>, conn: &mut Conn, container: &Container) -> Result<()>
 ///
 /// # Errors
 /// `NotFound` without such a session; as the operation.
-pub fn route(cx: &Cx<'_>, conn: &mut Conn, method: &str, path_: &[&str]) -> Result<bool> {
-    match (method, path_) {
+pub fn route(cx: &Cx<'_>, conn: &mut Conn, path_: &[&str]) -> Result<bool> {
+    match (cx.method(), path_) {
         ("GET", [id, "json"]) => {
             let record = read(cx.session, id)?;
             conn.json(200, &value(id, &record))?;

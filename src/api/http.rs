@@ -98,6 +98,11 @@ impl Head {
         self.field("upgrade").is_some() && self.has_word("connection", "upgrade")
     }
 
+    /// Whether it asks for podman's own form of a route.
+    pub fn is_libpod(&self) -> bool {
+        self.path.first().is_some_and(|p| p == "libpod")
+    }
+
     /// Whether the connection may carry another request after this one.
     pub fn keeps_alive(&self) -> bool {
         match self.old {

@@ -24,18 +24,12 @@ use crate::state::container::Containers;
 ///
 /// # Errors
 /// What the operation says.
-pub fn route(
-    cx: &Cx<'_>,
-    conn: &mut Conn,
-    method: &str,
-    path: &[&str],
-    libpod: bool,
-) -> Result<bool> {
-    match (method, path) {
+pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
+    match (cx.method(), path) {
         ("GET", ["json"]) => list_all(cx, conn)?,
         ("POST", ["create"]) if cx.head.given("fromSrc").is_some() => import(cx, conn)?,
-        ("POST", ["create"] | ["pull"]) => pull_one(cx, conn, libpod)?,
-        ("POST", ["load"]) => load(cx, conn, libpod)?,
+        ("POST", ["create"] | ["pull"]) => pull_one(cx, conn)?,
+        ("POST", ["load"]) => load(cx, conn)?,
         ("GET", ["get"] | ["export"]) => {
             let names: Vec<String> = cx
                 .head
@@ -47,11 +41,11 @@ pub fn route(
             save(cx, conn, &names)?;
         }
         ("GET", ["search"]) => find(cx, conn)?,
-        ("POST", ["prune"]) => prune(cx, conn, libpod)?,
-        (_, [name @ .., last]) if !name.is_empty() && is_verb(method, last) => {
-            return one(cx, conn, &name.join("/"), last, libpod);
+        ("POST", ["prune"]) => prune(cx, conn)?,
+        (_, [name @ .., last]) if !name.is_empty() && is_verb(cx.method(), last) => {
+            return one(cx, conn, &name.join("/"), last);
         }
-        ("DELETE", name) if !name.is_empty() => delete(cx, conn, &name.join("/"), libpod)?,
+        ("DELETE", name) if !name.is_empty() => delete(cx, conn, &name.join("/"))?,
         _ => return Ok(false),
     }
     Ok(true)
@@ -65,19 +59,19 @@ fn is_verb(method: &str, word: &str) -> bool {
     }
 }
 
-fn one(cx: &Cx<'_>, conn: &mut Conn, name: &str, verb: &str, libpod: bool) -> Result<bool> {
+fn one(cx: &Cx<'_>, conn: &mut Conn, name: &str, verb: &str) -> Result<bool> {
     let session = cx.session;
     let found = || image::lookup(session, name).map_err(|e| no_such(e, name));
     match verb {
         "json" => {
             let value = inspect::inspect(session, &found()?.record)?;
-            let value = match libpod {
+            let value = match cx.libpod {
                 true => value,
                 false => docker_objects::object(value),
             };
             conn.json(200, &value)?;
         }
-        "exists" if libpod => {
+        "exists" if cx.libpod => {
             found()?;
             conn.empty(204)?;
         }
@@ -106,7 +100,7 @@ fn one(cx: &Cx<'_>, conn: &mut Conn, name: &str, verb: &str, libpod: bool) -> Re
             image::tag(session, &found()?.record.id.to_string(), &[name_.parse()?])?;
             conn.empty(201)?;
         }
-        "untag" if libpod => {
+        "untag" if cx.libpod => {
             let names: Vec<String> = match cx.head.given("repo") {
                 Some(repository) => vec![with_tag(repository, cx.head.given("tag"))],
                 None => Vec::new(),
@@ -253,7 +247,7 @@ fn list_all(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     conn.json(200, &Value::Array(shown))
 }
 
-fn pull_one(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
+fn pull_one(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     let head = cx.head;
     let from = head.given("fromImage").or_else(|| head.given("reference"));
     let from = from.ok_or_else(|| Error::invalid("no image was named"))?;
@@ -280,7 +274,7 @@ fn pull_one(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
             });
         }
     };
-    if libpod {
+    if cx.libpod {
         let id = found.record.id.hex();
         lines.say(&json!({"images": [id], "id": id}));
         return lines.finish(conn);
@@ -337,13 +331,13 @@ fn save(cx: &Cx<'_>, conn: &mut Conn, names: &[String]) -> Result<()> {
     tool::stream(command, conn, &[("Content-Type", "application/x-tar")])
 }
 
-fn load(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
+fn load(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     let text = tool::feed(tool::command(cx.session, &["load", "--quiet"])?, conn)?;
     let names: Vec<&str> = text
         .lines()
         .filter_map(|l| l.split_once(": ").map(|(_, name)| name))
         .collect();
-    if libpod {
+    if cx.libpod {
         return conn.json(200, &json!({"Names": names}));
     }
     let mut out = String::new();
@@ -379,13 +373,13 @@ fn import(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     conn.answer(200, "application/json", line.as_bytes())
 }
 
-fn delete(cx: &Cx<'_>, conn: &mut Conn, name: &str, libpod: bool) -> Result<()> {
+fn delete(cx: &Cx<'_>, conn: &mut Conn, name: &str) -> Result<()> {
     let options = RemoveOptions {
         force: cx.head.flag("force"),
         no_prune: cx.head.flag("noprune"),
     };
     let gone = remove::remove(cx.session, name, options).map_err(|e| no_such(e, name))?;
-    if libpod {
+    if cx.libpod {
         let pick = |untagged: bool| -> Vec<String> {
             let all = gone.iter();
             all.filter_map(|r| match r {
@@ -431,7 +425,7 @@ fn find(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     conn.json(200, &Value::Array(list))
 }
 
-fn prune(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
+fn prune(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     let known = [
         "until",
         "label",
@@ -452,7 +446,7 @@ fn prune(cx: &Cx<'_>, conn: &mut Conn, libpod: bool) -> Result<()> {
     let pruned = remove::prune(cx.session, all, &|listed| {
         wanted.accept(|key, value| filter::holds(listed, key, value, &find, &moment))
     })?;
-    if libpod {
+    if cx.libpod {
         let list: Vec<Value> = pruned
             .images
             .iter()

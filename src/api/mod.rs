@@ -1,6 +1,6 @@
 //! Docker's interface over HTTP: what `coracle system service` answers.
 //!
-//! [`http`] and [`create`] are pure; [`conn`] speaks HTTP on one connection; [`server`] forks a process
+//! [`http`], [`fields`] and [`create`] are pure; [`conn`] speaks HTTP on one connection; [`server`] forks a process
 //! for each request; the rest are the routes, which call `operations` as the commands do. What a command
 //! makes of standard input or output (cp, save, build, …) is done by the command itself ([`tool`]).
 
@@ -11,9 +11,11 @@ pub mod containers;
 pub mod create;
 pub mod events;
 pub mod exec;
+pub mod fields;
 pub mod http;
 pub mod images;
 pub mod networks;
+mod places;
 pub mod progress;
 pub mod server;
 pub mod streams;
@@ -46,11 +48,18 @@ pub struct Cx<'a> {
     pub session: &'a Session,
     /// What is asked.
     pub head: &'a Head,
+    /// Whether it is podman's own form of a route.
+    pub libpod: bool,
     /// To the connection's process.
     pub line: &'a server::Line<'a>,
 }
 
 impl Cx<'_> {
+    /// `GET`, ….
+    pub fn method(&self) -> &str {
+        &self.head.method
+    }
+
     /// The body as JSON; an empty one is null.
     ///
     /// # Errors
@@ -122,8 +131,7 @@ fn admit(head: &Head) -> Result<String> {
             "requests of web pages are not served",
         ));
     }
-    let libpod = head.path.first().is_some_and(|p| p == "libpod");
-    let Some((major, minor)) = head.version.filter(|_| !libpod) else {
+    let Some((major, minor)) = head.version.filter(|_| !head.is_libpod()) else {
         return Ok(VERSION.to_owned());
     };
     let number = |text: &str| -> u32 {
@@ -174,18 +182,18 @@ const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm ini
 
 fn route(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     let path: Vec<&str> = cx.head.path.iter().map(String::as_str).collect();
-    let (libpod, path) = match path.as_slice() {
-        ["libpod", rest @ ..] => (true, rest),
-        all => (false, all),
+    let path = match path.as_slice() {
+        ["libpod", rest @ ..] => rest,
+        all => all,
     };
-    let method = cx.head.method.as_str();
+    let method = cx.method();
     let found = match path {
-        ["containers", rest @ ..] => containers::route(cx, conn, method, rest, libpod)?,
-        ["exec", rest @ ..] => exec::route(cx, conn, method, rest)?,
-        ["images", rest @ ..] => images::route(cx, conn, method, rest, libpod)?,
-        ["networks", rest @ ..] => networks::route(cx, conn, method, rest, libpod)?,
-        ["volumes", rest @ ..] => volumes::route(cx, conn, method, rest, libpod)?,
-        ["build", rest @ ..] => build::route(cx, conn, method, rest)?,
+        ["containers", rest @ ..] => containers::route(cx, conn, rest)?,
+        ["exec", rest @ ..] => exec::route(cx, conn, rest)?,
+        ["images", rest @ ..] => images::route(cx, conn, rest)?,
+        ["networks", rest @ ..] => networks::route(cx, conn, rest)?,
+        ["volumes", rest @ ..] => volumes::route(cx, conn, rest)?,
+        ["build", rest @ ..] => build::route(cx, conn, rest)?,
         ["commit"] if method == "POST" => {
             images::commit(cx, conn)?;
             true
@@ -197,11 +205,11 @@ fn route(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
         [
             "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs",
             ..,
-        ] if !libpod => {
+        ] if !cx.libpod => {
             conn.json(503, &json!({"message": NO_SWARM}))?;
             true
         }
-        rest => system::route(cx, conn, method, rest, libpod)?,
+        rest => system::route(cx, conn, rest)?,
     };
     match found {
         true => Ok(()),

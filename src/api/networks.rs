@@ -20,19 +20,18 @@ use crate::state::options::NetworkWish;
 ///
 /// # Errors
 /// What the operation says.
-pub fn route(
-    cx: &Cx<'_>,
-    conn: &mut Conn,
-    method: &str,
-    path: &[&str],
-    libpod: bool,
-) -> Result<bool> {
-    if libpod && !matches!((method, path), ("GET", [_, "exists"]) | ("DELETE", [_])) {
+pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
+    if cx.libpod
+        && !matches!(
+            (cx.method(), path),
+            ("GET", [_, "exists"]) | ("DELETE", [_])
+        )
+    {
         return Ok(false);
     }
     let session = cx.session;
     let find = |name: &str| network::find(session, usual(name)).map_err(|e| no_such(e, name));
-    match (method, path) {
+    match (cx.method(), path) {
         ("GET", []) => {
             let members = network::members(session)?;
             let filters = Filters::parse(&cx.filters()?, FILTERS)?;
@@ -75,7 +74,7 @@ pub fn route(
         }
         ("DELETE", [name]) => {
             let record = find(name)?;
-            let force = libpod && cx.head.flag("force");
+            let force = cx.libpod && cx.head.flag("force");
             network::remove(
                 session,
                 record.name.as_str(),
@@ -87,7 +86,7 @@ pub fn route(
                 Kind::Invalid | Kind::InUse => e.with_kind(Kind::Denied),
                 _ => e,
             })?;
-            match libpod {
+            match cx.libpod {
                 true => conn.json(200, &json!([{"Name": record.name, "Err": null}]))?,
                 false => conn.empty(204)?,
             }

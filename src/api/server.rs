@@ -163,6 +163,7 @@ fn request(session: &Session, conn: &mut Conn, head: &Head) -> bool {
         let cx = Cx {
             session,
             head,
+            libpod: head.is_libpod(),
             line: &line,
         };
         // A panic ends this request only, and drops nothing of the frames above.

@@ -12,14 +12,8 @@ use crate::operations::system::{df, info, version};
 ///
 /// # Errors
 /// What the operation says.
-pub fn route(
-    cx: &Cx<'_>,
-    conn: &mut Conn,
-    method: &str,
-    path: &[&str],
-    libpod: bool,
-) -> Result<bool> {
-    match (method, path) {
+pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
+    match (cx.method(), path) {
         ("GET" | "HEAD", ["_ping"]) => {
             let fields = [
                 ("Content-Type", "text/plain; charset=utf-8"),
@@ -33,14 +27,14 @@ pub fn route(
         }
         ("GET", ["version"]) => conn.json(200, &version_value())?,
         ("GET", ["info"]) => {
-            let value = match libpod {
+            let value = match cx.libpod {
                 true => info::info(cx.session)?,
                 false => info::info_for_docker(cx.session)?,
             };
             conn.json(200, &value)?;
         }
         ("GET", ["system", "df"]) => usage(cx, conn)?,
-        ("GET", ["events"]) => events::send(cx, conn, libpod)?,
+        ("GET", ["events"]) => events::send(cx, conn)?,
         ("POST", ["auth"]) => auth(cx, conn)?,
         ("GET", ["distribution", name @ .., "json"]) if !name.is_empty() => {
             images::distribution(cx, conn, &name.join("/"))?;

@@ -16,15 +16,9 @@ use crate::storage::volume::VolumeSpec;
 ///
 /// # Errors
 /// What the operation says.
-pub fn route(
-    cx: &Cx<'_>,
-    conn: &mut Conn,
-    method: &str,
-    path: &[&str],
-    libpod: bool,
-) -> Result<bool> {
+pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
     let session = cx.session;
-    let object = |record: &VolumeRecord| match libpod {
+    let object = |record: &VolumeRecord| match cx.libpod {
         true => value(session, record),
         false => docker_objects::object(value(session, record)),
     };
@@ -34,13 +28,13 @@ pub fn route(
             _ => e,
         })
     };
-    match (method, path) {
+    match (cx.method(), path) {
         ("GET", [] | ["json"]) => {
             let words = cx.filters()?;
             let filters = Filters::parse(&words, volume::FILTERS)?;
             let list = volume::list(session, &filters)?;
             let list: Vec<Value> = list.iter().map(object).collect();
-            let value = match libpod {
+            let value = match cx.libpod {
                 true => Value::Array(list),
                 false => json!({"Volumes": list, "Warnings": null}),
             };
@@ -54,23 +48,23 @@ pub fn route(
                     .filter(|t| !t.is_empty())
                     .map(str::to_owned)
             };
-            let option = if libpod { "Options" } else { "DriverOpts" };
+            let option = if cx.libpod { "Options" } else { "DriverOpts" };
             let spec = VolumeSpec {
                 name: text("Name"),
                 driver: text("Driver"),
-                labels: pairs(&body, if libpod { "Label" } else { "Labels" }),
+                labels: pairs(&body, if cx.libpod { "Label" } else { "Labels" }),
                 options: pairs(&body, option),
                 anonymous: text("Name").is_none(),
             };
             // Docker answers with the one that is there.
-            let record = volume::create(session, &spec, !libpod)?;
+            let record = volume::create(session, &spec, !cx.libpod)?;
             conn.json(201, &object(&record))?;
         }
         ("POST", ["prune"]) => {
             let filters = Filters::parse(&cx.filters()?, volume::PRUNE_FILTERS)?;
-            let all = libpod || filters.values("all").any(|v| matches!(v, "true" | "1"));
+            let all = cx.libpod || filters.values("all").any(|v| matches!(v, "true" | "1"));
             let pruned = volume::prune(session, all, &filters)?;
-            let value = match libpod {
+            let value = match cx.libpod {
                 true => pruned
                     .names
                     .iter()
@@ -80,14 +74,14 @@ pub fn route(
             };
             conn.json(200, &value)?;
         }
-        ("GET", [name, "exists"]) if libpod => {
+        ("GET", [name, "exists"]) if cx.libpod => {
             find(name)?;
             conn.empty(204)?;
         }
         ("GET", [name] | [name, "json"]) => conn.json(200, &object(&find(name)?))?,
         ("DELETE", [name]) => {
             let force = cx.head.flag("force");
-            match find(name).and_then(|_| volume::remove(session, name, libpod && force, None)) {
+            match find(name).and_then(|_| volume::remove(session, name, cx.libpod && force, None)) {
                 // With force, one that is not there is no error; one in use always is.
                 Err(e) if force && e.kind() == Kind::NotFound => {}
                 other => drop(other?),

@@ -36,7 +36,7 @@ impl Condition {
 ///
 /// # Errors
 /// `Invalid` for another condition; what the journal says.
-pub fn wait(cx: &Cx<'_>, conn: &mut Conn, container: Container, libpod: bool) -> Result<()> {
+pub fn wait(cx: &Cx<'_>, conn: &mut Conn, container: Container) -> Result<()> {
     let condition = Condition::parse(cx.head.value("condition"))?;
     let id = container.id().to_string();
     let options = EventsOptions {
@@ -82,7 +82,7 @@ pub fn wait(cx: &Cx<'_>, conn: &mut Conn, container: Container, libpod: bool) ->
         conn.begin_stream(200, &[("Content-Type", "application/json")])?;
     }
     let code = code.unwrap_or(0);
-    let answer = match libpod {
+    let answer = match cx.libpod {
         true => json!(code),
         false => json!({"StatusCode": code}),
     };
