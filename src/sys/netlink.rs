@@ -28,12 +28,14 @@ const ANSWER: usize = 1 << 10;
 pub struct Route(OwnedFd);
 
 /// What a notification said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// A default route for IPv4 appeared.
     pub default_v4: bool,
     /// A default route for IPv6 appeared.
     pub default_v6: bool,
+    /// Those routes, as the kernel told of them: `struct rtmsg` and its attributes.
+    pub defaults: Vec<Vec<u8>>,
 }
 
 impl Route {
@@ -119,6 +121,7 @@ impl Route {
                     let now = seen_in(&buffer[..count]);
                     seen.default_v4 |= now.default_v4;
                     seen.default_v6 |= now.default_v6;
+                    seen.defaults.extend(now.defaults);
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => return Ok(seen),
@@ -175,8 +178,9 @@ pub fn seen_in(bytes: &[u8]) -> Seen {
             match i32::from(family) {
                 libc::AF_INET => seen.default_v4 = true,
                 libc::AF_INET6 => seen.default_v6 = true,
-                _ => {}
+                _ => continue,
             }
+            seen.defaults.push(body.to_vec());
         }
     }
     seen
@@ -221,6 +225,7 @@ mod tests {
         for (bytes, v4, v6) in cases {
             let seen = seen_in(&bytes);
             assert_eq!((seen.default_v4, seen.default_v6), (v4, v6), "{bytes:?}");
+            assert_eq!(seen.defaults.len(), usize::from(v4 || v6), "{bytes:?}");
         }
     }
 }

@@ -34,6 +34,7 @@ cat > "$dir/load.c" <<'C'
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -66,7 +67,7 @@ int main(int argc, char **argv) {
         int l = socket(AF_INET, SOCK_STREAM, 0), one = 1;
         setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
         if (bind(l, (void *)&a, sizeof a) || listen(l, 1024)) { perror("listen"); return 1; }
-        if (fork() == 0) serve(l);
+        if (fork() == 0) { prctl(PR_SET_PDEATHSIG, SIGKILL); serve(l); }
         serve(l);
     }
     signal(SIGCHLD, SIG_DFL);
@@ -84,7 +85,10 @@ int main(int argc, char **argv) {
             setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
             setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
             if (connect(c, (void *)&a, sizeof a) || write(c, &mode, 1) != 1) { failed++; close(c); if (failed > 100) break; continue; }
-            if (mode == 'r') { if (read(c, &mode, 1) == 1) done++; else failed++; mode = 'r'; }
+            if (mode == 'r') { /* to its end: the server's side waits out the port, not ours, which would run out of them */
+                if (read(c, &mode, 1) == 1 && read(c, &mode, 1) == 0) done++; else failed++;
+                mode = 'r';
+            }
             else while (now() - start < length) {
                 long n = mode == 's' ? write(c, buffer, sizeof buffer) : read(c, buffer, sizeof buffer);
                 if (n <= 0) { failed++; break; }
@@ -123,7 +127,7 @@ ready() { # address port
     for _ in $(seq 200); do "$dir/load" rate "$1" "$2" 0 1 2>/dev/null | grep -q '^[1-9]' && return; done
 }
 
-"$dir/load" serve $((port + 1)) & pids+=($!)
+"$dir/load" serve $((port + 1)) >/dev/null & pids+=($!)
 ready 127.0.0.1 $((port + 1))
 
 # A runtime on one kind of network: who, the command, then the network's options.

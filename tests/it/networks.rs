@@ -617,6 +617,58 @@ impl Load {
     }
 }
 
+/// The routes of a container, as iproute2 tells them.
+fn routes(world: &World, name: &str, family: &str) -> Vec<String> {
+    let told = std::process::Command::new("nsenter")
+        .args(["-U", "--preserve-credentials", "-n", "-t"])
+        .arg(world.inspect(name, "{{.State.Pid}}"))
+        .args(["ip", family, "route", "show"])
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    told.lines().map(str::to_owned).collect()
+}
+
+/// What the uplink drops is sent again soon, and between containers nobody looks for a bottleneck
+/// (docs/decisions/0017).
+#[test]
+fn connections_that_stay_in_the_machine_behave_so() {
+    requires!("pasta", "ip", "nsenter");
+    let world = World::with_busybox();
+    world.ok(&[
+        "network",
+        "create",
+        "--ipv6",
+        "--subnet",
+        "10.77.0.0/24",
+        "--subnet",
+        "fd77::/64",
+        "net",
+    ]);
+    stay(&world, "bridged", "net");
+    stay(&world, "alone", "pasta");
+    for (name, family, route, rest) in [
+        ("bridged", "-4", "default", "rto_min lock 5ms congctl cubic"),
+        ("bridged", "-6", "default", "rto_min lock 5ms congctl cubic"),
+        (
+            "bridged",
+            "-4",
+            "10.77.0.0/24",
+            "src 10.77.0.2 congctl cubic",
+        ),
+        ("bridged", "-6", "fd77::/64", "congctl cubic"),
+        ("alone", "-4", "default", "rto_min lock 5ms congctl cubic"),
+    ] {
+        let all = routes(&world, name, family);
+        let own: Vec<&String> = all.iter().filter(|r| r.starts_with(route)).collect();
+        assert!(
+            own.len() == 1 && own[0].contains(rest),
+            "{name} {route}: {all:?}"
+        );
+    }
+}
+
 #[test]
 fn a_killed_role_is_rebuilt_while_connections_go_on() {
     requires!("pasta", "ip", "nsenter");

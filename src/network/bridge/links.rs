@@ -27,6 +27,7 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
 const RTAX_LOCK: u16 = 1;
 const RTAX_RTO_MIN: u16 = 13;
@@ -168,14 +169,15 @@ pub fn address(batch: &mut Batch, index: u32, address: IpAddr, bits: u8) {
         .put_u32(IFA_FLAGS, IFA_F_NODAD.into());
 }
 
-/// How a connection behaves on the way out.
+/// How a connection behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// As on a wire of this machine: what the uplink drops is sent again after milliseconds, and a
     /// loss is the sign that there is too much. Debian's pasta drops what its socket does not take
     /// and says so to nobody, and there are no selective acknowledgements: with the usual 200 ms
     /// and BBR, a sender stands still for most of the time. Towards the world nothing changes:
-    /// the uplink's own connection lives in the host's network.
+    /// the uplink's own connection lives in the host's network. Between containers BBR's pacing, of
+    /// use where there is a bottleneck to be found, costs two thirds of what the machine can do.
     Near,
     /// What the namespace has: kernels without that way to control congestion.
     Usual,
@@ -183,6 +185,61 @@ pub enum Pace {
 
 /// Milliseconds that are waited at least before something is sent again.
 const NEAR_RTO_MIN: u32 = 5;
+
+/// How connections of a route control congestion when they are [`Pace::Near`].
+const NEAR_CONTROL: &str = "cubic";
+
+/// What a default route has beyond where it leads.
+fn pace_of_default(batch: &mut Batch) {
+    batch.nest(RTA_METRICS, |b| {
+        b.put_u32(RTAX_LOCK, 1 << RTAX_RTO_MIN)
+            .put_u32(RTAX_RTO_MIN, NEAR_RTO_MIN)
+            .put_text(RTAX_CC_ALGO, NEAR_CONTROL);
+    });
+}
+
+/// The neighbours of an address: the route that the kernel made with it, and [`Pace::Near`].
+///
+/// (The kernel's word for a way to control congestion that it has not is `EINVAL`.)
+pub fn neighbours(batch: &mut Batch, index: u32, own: IpAddr, subnet: Cidr) {
+    /// What the kernel gives such routes of IPv6; those of IPv4 have 0 (`IP6_RT_PRIO_ADDRCONF`).
+    const PRIORITY_V6: u32 = 256;
+    let scope = match own {
+        IpAddr::V4(_) => libc::RT_SCOPE_LINK,
+        IpAddr::V6(_) => libc::RT_SCOPE_UNIVERSE,
+    };
+    let mut header = route(family(own), libc::RT_TABLE_MAIN, scope, libc::RTN_UNICAST);
+    header[1] = subnet.bits();
+    header[5] = libc::RTPROT_KERNEL;
+    let asked = batch
+        .request(
+            libc::RTM_NEWROUTE,
+            libc::NLM_F_CREATE | libc::NLM_F_REPLACE,
+            &header,
+            &format!("route of {subnet}"),
+        )
+        .put(RTA_DST, &octets(subnet.address()))
+        .put_u32(RTA_OIF, index);
+    match own {
+        IpAddr::V4(_) => asked.put(RTA_PREFSRC, &octets(own)),
+        IpAddr::V6(_) => asked.put_u32(RTA_PRIORITY, PRIORITY_V6),
+    };
+    batch.nest(RTA_METRICS, |b| {
+        b.put_text(RTAX_CC_ALGO, NEAR_CONTROL);
+    });
+}
+
+/// A default route that somebody else made, as the kernel told of it (`struct rtmsg` and its
+/// attributes), and [`Pace::Near`].
+pub fn near_again(batch: &mut Batch, told: &[u8]) {
+    batch.request(
+        libc::RTM_NEWROUTE,
+        libc::NLM_F_REPLACE,
+        told,
+        "pace of the default route",
+    );
+    pace_of_default(batch);
+}
 
 /// The way out through a gateway.
 pub fn default_route(batch: &mut Batch, index: u32, gateway: IpAddr, metric: u32, pace: Pace) {
@@ -203,11 +260,7 @@ pub fn default_route(batch: &mut Batch, index: u32, gateway: IpAddr, metric: u32
         .put_u32(RTA_OIF, index)
         .put_u32(RTA_PRIORITY, metric);
     if pace == Pace::Near {
-        batch.nest(RTA_METRICS, |b| {
-            b.put_u32(RTAX_LOCK, 1 << RTAX_RTO_MIN)
-                .put_u32(RTAX_RTO_MIN, NEAR_RTO_MIN)
-                .put_text(RTAX_CC_ALGO, "cubic");
-        });
+        pace_of_default(batch);
     }
 }
 

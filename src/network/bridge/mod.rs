@@ -20,7 +20,7 @@ pub mod client;
 mod confine;
 pub mod dns;
 mod inside;
-mod links;
+pub(in crate::network) mod links;
 mod orders;
 pub mod ports;
 pub mod protocol;

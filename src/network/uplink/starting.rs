@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::super::bridge::links;
 use super::super::namespace::Namespace;
 use super::super::plan::{Families, NetworkPlan, Tool, UplinkPlan};
 use super::{Child, Named, Uplink, pasta, pipe, slirp, spawn};
 use crate::base::{Context as _, Error, Hint as _, Kind, Result};
 use crate::state::options::PortMapping;
+use crate::sys::nl;
 use crate::sys::process::Identity;
 
 /// An uplink that is being started. Dropping it ends what was begun.
@@ -43,6 +45,8 @@ struct Begun {
     identity: Identity,
     pidfd: OwnedFd,
     seen: Families,
+    /// The default routes that it made.
+    defaults: Vec<Vec<u8>>,
     deadline: Instant,
     api: Option<slirp::Api>,
     /// It opens this path at its leisure.
@@ -85,10 +89,13 @@ impl Starting {
                     self.begun = Some(begun);
                     return Ok(Step::Waiting(deadline));
                 }
-                Ok(true) => match begun.publish(&self.ports) {
-                    Ok(uplink) => return Ok(Step::Ready(Box::new(uplink))),
-                    Err(e) => self.failed(e),
-                },
+                Ok(true) => {
+                    begun.set_pace(namespace);
+                    match begun.publish(&self.ports) {
+                        Ok(uplink) => return Ok(Step::Ready(Box::new(uplink))),
+                        Err(e) => self.failed(e),
+                    }
+                }
                 Err(e) => self.failed(e),
             }
         }
@@ -177,6 +184,7 @@ impl Begun {
             identity,
             pidfd,
             seen: Families::default(),
+            defaults: Vec::new(),
             deadline: Instant::now() + patience,
             api,
             _netns: netns,
@@ -194,6 +202,7 @@ impl Begun {
             .what(what)?;
         self.seen.v4 |= now.default_v4;
         self.seen.v6 |= now.default_v6;
+        self.defaults.extend(now.defaults);
         let families = self.plan.families;
         if (self.seen.v4 || !families.v4) && (self.seen.v6 || !families.v6) {
             return Ok(true);
@@ -219,6 +228,26 @@ impl Begun {
         Err(failure)
             .what(what)
             .hint(|| "`--network none` starts it without; `coracle doctor` looks for the reason")
+    }
+
+    /// Makes connections that go out through pasta behave as on a wire of this machine
+    /// ([`Pace::Near`](links::Pace::Near)): up to twenty times what is sent.
+    fn set_pace(&self, namespace: &Namespace) {
+        let Some(inside) = namespace
+            .links
+            .as_ref()
+            .filter(|_| self.plan.tool == Tool::Pasta)
+        else {
+            return;
+        };
+        let mut batch = nl::Batch::new();
+        for told in &self.defaults {
+            links::near_again(&mut batch, told);
+        }
+        // A kernel without that way to control congestion is only slower.
+        if let Err(e) = inside.ask(batch) {
+            log::info!("{e}");
+        }
     }
 
     fn publish(self, ports: &[PortMapping]) -> Result<Uplink> {

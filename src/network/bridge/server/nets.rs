@@ -31,11 +31,17 @@ impl Server<'_> {
         );
         route.ask(batch).what(what)?;
         let index = route.index(&record.interface).what(what)?;
-        let mut batch = nl::Batch::new();
+        let mut addresses = nl::Batch::new();
+        let mut paces = nl::Batch::new();
         for subnet in &record.subnets {
-            links::address(&mut batch, index, subnet.gateway, subnet.subnet.bits());
+            links::address(&mut addresses, index, subnet.gateway, subnet.subnet.bits());
+            links::neighbours(&mut paces, index, subnet.gateway, subnet.subnet);
         }
-        let addressed = route.ask(batch);
+        let addressed = route.ask(addresses);
+        // What published ports send to containers. A kernel without it is only slower.
+        if let Err(e) = route.ask(paces) {
+            log::info!("{e}");
+        }
         let net = Net {
             record: record.clone(),
             index,

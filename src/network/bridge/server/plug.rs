@@ -235,6 +235,9 @@ fn configuration(
     links::up(&mut batch, index, interface);
     for address in addresses {
         links::address(&mut batch, index, address.address, address.subnet.bits());
+        if pace == Pace::Near {
+            links::neighbours(&mut batch, index, address.address, address.subnet);
+        }
     }
     for gateway in addresses.iter().filter_map(|a| a.gateway) {
         links::default_route(&mut batch, index, gateway, metric, pace);
