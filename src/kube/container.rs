@@ -15,6 +15,8 @@ pub struct Context<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// The pod's annotations.
     pub annotations: &'a BTreeMap<String, String>,
+    /// The pod's namespace, where it names one.
+    pub namespace: Option<&'a str>,
     /// The pod's volumes.
     pub volumes: &'a BTreeMap<String, Source>,
     /// `--restart` of its containers.
@@ -406,16 +408,13 @@ fn value_from(from: &Node<'_>, cx: &Context<'_>, limits: &Quantities) -> Result<
     if let Some(field) = from.node("fieldRef")? {
         field.skip(&["apiVersion"]);
         let path = field.needed("fieldPath")?;
-        let of = |map: &BTreeMap<String, String>, prefix: &str| {
-            let key = path.strip_prefix(prefix)?.strip_suffix("']")?;
-            Some(map.get(key).cloned().unwrap_or_default())
+        let about = super::downward::About {
+            pod: cx.pod,
+            labels: cx.labels,
+            annotations: cx.annotations,
+            namespace: cx.namespace,
         };
-        let value = match path.as_str() {
-            "metadata.name" => Some(cx.pod.to_owned()),
-            "metadata.namespace" => Some("default".to_owned()),
-            _ => of(cx.labels, "metadata.labels['")
-                .or_else(|| of(cx.annotations, "metadata.annotations['")),
-        };
+        let value = about.field(&path);
         return value.map(Some).ok_or_else(|| {
             Error::unsupported(format!(
                 "{}.fieldPath {path:?} is not known before the pod runs",
@@ -426,17 +425,14 @@ fn value_from(from: &Node<'_>, cx: &Context<'_>, limits: &Quantities) -> Result<
     if let Some(field) = from.node("resourceFieldRef")? {
         field.skip(&["containerName"]);
         let resource = field.needed("resource")?;
-        let divisor = match field.text("divisor")? {
-            Some(text) if text != "0" => quantity::milli(&text)?.max(1),
-            _ => 1000,
-        };
+        let divisor = field.text("divisor")?;
         let have = limits.get(&resource).ok_or_else(|| {
             Error::not_found(format!(
                 "{}.resource: the container has no {resource}",
                 field.path()
             ))
         })?;
-        return Ok(Some(quantity::milli(have)?.div_ceil(divisor).to_string()));
+        return super::downward::divided(have, divisor.as_deref()).map(Some);
     }
     Err(Error::unsupported(format!(
         "{} has no source that is known here",

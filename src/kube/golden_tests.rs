@@ -18,6 +18,13 @@ fn shown(plan: &Plan) -> String {
             Step::Secret { name, .. } => line(format!("secret {name}")),
             Step::HostPath { path, kind } => line(format!("host path {path} {kind:?}")),
             Step::Start(name) => line(format!("start {name}")),
+            Step::Timer(timer) => {
+                let suspended = if timer.suspended { " suspended" } else { "" };
+                line(format!("timer {}{suspended}", timer.name));
+                timer.calendars.iter().for_each(|c| line(format!("  {c}")));
+                timer.pods.iter().for_each(|p| line(format!("  pod {p}")));
+                line(format!("  {}", timer.manifest));
+            }
             Step::Pod { words, name } => {
                 line(format!("pod {name}"));
                 words.iter().for_each(|w| line(format!("  {w}")));

@@ -5,6 +5,9 @@
 //! every other one becomes a notice: nothing is dropped in silence.
 
 mod container;
+mod cron;
+mod downward;
+mod kinds;
 mod node;
 mod plan;
 mod pod;
@@ -104,6 +107,23 @@ pub enum Step {
     },
     /// Everything of a pod is made: start it.
     Start(String),
+    /// A CronJob: a timer of systemd's that plays a manifest.
+    Timer(Timer),
+}
+
+/// What plays a manifest again and again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timer {
+    /// Its name: the CronJob's.
+    pub name: String,
+    /// Values of `OnCalendar=`.
+    pub calendars: Vec<String>,
+    /// It exists and does nothing.
+    pub suspended: bool,
+    /// The pods of a run, as they are named while it goes on.
+    pub pods: Vec<String>,
+    /// The Job with what it needs: a `List`, JSON.
+    pub manifest: String,
 }
 
 /// A volume and what it is filled with.
@@ -130,6 +150,12 @@ pub struct File {
     pub bytes: Vec<u8>,
     /// Permission bits.
     pub mode: u32,
+}
+
+/// The folder that an image of this name is built of: the last part, without tag and digest.
+pub fn image_folder(image: &str) -> &str {
+    let last = image.rsplit_once('/').map_or(image, |(_, last)| last);
+    last.split(['@', ':']).next().unwrap_or(last)
 }
 
 /// Reads a manifest: several documents, lists unpacked. `name` is what it is called in errors.

@@ -63,6 +63,11 @@ impl<'a> Node<'a> {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
+    /// The object itself.
+    pub fn value(&self) -> &'a Map<String, Value> {
+        self.map
+    }
+
     fn wrong(&self, key: &str, what: &str) -> Error {
         Error::invalid(format!("{}.{key} is no {what}", self.path))
     }

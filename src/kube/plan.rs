@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::node::{Node, Notes};
 use super::pod::{self, Meta, NETWORK, Place};
-use super::{Plan, Step, Volume, Wish, data_of};
-use crate::base::{Error, Result};
+use super::{Plan, Step, Timer, Volume, Wish, data_of, kinds};
+use crate::base::{Context as _, Error, Result};
 
 /// So many replicas of one object on one machine are a slip of the pen.
 const REPLICAS: i64 = 100;
@@ -21,6 +21,7 @@ pub fn plan(objects: &[Value], wish: &Wish, lookup: super::Lookup<'_>) -> Result
     let mut steps = Vec::new();
     let mut data: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>> = BTreeMap::new();
     for object in objects.iter().chain(&wish.config_maps) {
+        kinds::check(object)?;
         let kind = kind(object);
         if matches!(kind, "ConfigMap" | "Secret") {
             data.insert((kind.to_owned(), name(object)?), data_of(object)?);
@@ -43,6 +44,7 @@ pub fn plan(objects: &[Value], wish: &Wish, lookup: super::Lookup<'_>) -> Result
         }
     }
     let mut pods = Vec::new();
+    let mut timers = Vec::new();
     for object in objects {
         let kind = kind(object);
         let wrapped = |path: &str| Node::new(object, path, &notes);
@@ -55,11 +57,15 @@ pub fn plan(objects: &[Value], wish: &Wish, lookup: super::Lookup<'_>) -> Result
                 workload(kind, &node, &services, wish, &find, &mut pods)?;
             }
             "Service" => service(&wrapped(&path)?)?,
-            "CronJob" | "Ingress" => {
+            "CronJob" => {
+                let node = wrapped(&path)?;
+                timers.push(cron_job(&node, objects, wish, &find, &notes)?);
+            }
+            "Ingress" => {
                 return Err(Error::unsupported(format!(
-                    "{path}: objects of that kind come with a later version"
+                    "{path}: nothing here forwards requests by host and path"
                 ))
-                .hint("take it out of the manifest"));
+                .hint("publish the pod's port with hostPort and take the Ingress out"));
             }
             _ => notes
                 .borrow_mut()
@@ -82,6 +88,7 @@ pub fn plan(objects: &[Value], wish: &Wish, lookup: super::Lookup<'_>) -> Result
         words.extend(wish.macs.get(i).map(|mac| format!("--mac-address={mac}")));
     }
     steps.extend(pods);
+    steps.extend(timers.into_iter().map(Step::Timer));
     Ok(Plan {
         steps,
         notices: notes.into_inner(),
@@ -156,10 +163,13 @@ fn workload(
     let spec = node
         .node("spec")?
         .ok_or_else(|| Error::invalid(format!("{}: spec is missing", node.path())))?;
+    let none = BTreeMap::new();
     let one = |restart| Place {
         name: &owner,
         aliases: &[],
         restart,
+        attempts: None,
+        claims: &none,
         wish,
         lookup,
     };
@@ -181,6 +191,17 @@ fn workload(
         }
         replicas = completions;
     }
+    let templates = match kind {
+        "StatefulSet" => {
+            spec.skip(&["serviceName"]);
+            spec.nodes("volumeClaimTemplates")?
+        }
+        _ => Vec::new(),
+    };
+    let attempts = match kind {
+        "Job" => spec.number("backoffLimit")?,
+        _ => None,
+    };
     if !(0..=REPLICAS).contains(&replicas) {
         return Err(Error::invalid(format!(
             "{}.replicas is 0 to {REPLICAS}",
@@ -199,9 +220,19 @@ fn workload(
             _ if replicas == 1 => format!("{owner}-pod"),
             _ => format!("{owner}-pod-{i}"),
         };
+        let mut claims = BTreeMap::new();
+        for template in &templates {
+            let (volume, step) = claim_of(template, &name)?;
+            if let Step::Volume(made) = &step {
+                claims.insert(volume, made.name.clone());
+            }
+            steps.push(step);
+        }
         let place = Place {
             name: &name,
             aliases: &aliases,
+            attempts,
+            claims: &claims,
             ..one(restart)
         };
         let below = template
@@ -268,11 +299,29 @@ const CLAIM: &[(&str, &str)] = &[
 fn claim(object: &Value, notes: &Notes, steps: &mut Vec<Step>) -> Result<()> {
     let path = format!("PersistentVolumeClaim {}", name(object)?);
     let node = Node::new(object, &path, notes)?;
+    steps.push(claim_step(&node, name(object)?)?);
+    Ok(())
+}
+
+/// The volume of a claim that a StatefulSet makes for a replica, and the name that the pod knows.
+fn claim_of(template: &Node<'_>, pod: &str) -> Result<(String, Step)> {
+    let volume = Meta::read(template)?
+        .name
+        .ok_or_else(|| Error::invalid(format!("{}: metadata.name is missing", template.path())))?;
+    let step = claim_step(template, format!("{volume}-{pod}"))?;
+    Ok((volume, step))
+}
+
+fn claim_step(node: &Node<'_>, name: String) -> Result<Step> {
     node.skip(&["apiVersion", "kind", "status"]);
-    let meta = Meta::read(&node)?;
+    let meta = Meta::read(node)?;
     if let Some(spec) = node.node("spec")? {
         // Every volume here can be mounted by all containers of this machine.
         spec.skip(&["accessModes"]);
+        if let Some(resources) = spec.node("resources")? {
+            resources.skip_all();
+            resources.note(" has no effect: a volume is as large as the disk");
+        }
     }
     let mut options = BTreeMap::new();
     for (key, value) in &meta.annotations {
@@ -287,12 +336,72 @@ fn claim(object: &Value, notes: &Notes, steps: &mut Vec<Step>) -> Result<()> {
             None => {}
         }
     }
-    steps.push(Step::Volume(Volume {
-        name: name(object)?,
+    Ok(Step::Volume(Volume {
+        name,
         labels: meta.labels,
         options,
         keeps: true,
         files: Vec::new(),
-    }));
-    Ok(())
+    }))
+}
+
+/// A CronJob: the Job of its template, with all that the manifest has beside pods, played by a timer.
+fn cron_job(
+    node: &Node<'_>,
+    objects: &[Value],
+    wish: &Wish,
+    lookup: super::Lookup<'_>,
+    notes: &Notes,
+) -> Result<Timer> {
+    node.skip(&["apiVersion", "kind", "status"]);
+    let meta = Meta::read(node)?;
+    let missing = |what: &str| Error::invalid(format!("{}: {what} is missing", node.path()));
+    let name = meta.name.ok_or_else(|| missing("metadata.name"))?;
+    let spec = node.node("spec")?.ok_or_else(|| missing("spec"))?;
+    let schedule = spec.needed("schedule")?;
+    let calendars = super::cron::calendars(&schedule, spec.text("timeZone")?.as_deref())
+        .what(|| format!("{}.schedule", spec.path()))?;
+    if spec
+        .text("concurrencyPolicy")?
+        .is_some_and(|p| p != "Forbid")
+    {
+        spec.note(".concurrencyPolicy is Forbid here: a run that takes longer than the time to the next one is left to end");
+    }
+    let template = spec
+        .node("jobTemplate")?
+        .ok_or_else(|| missing("spec.jobTemplate"))?;
+    template.skip_all();
+    let mut job = template.value().clone();
+    job.insert("apiVersion".to_owned(), "batch/v1".into());
+    job.insert("kind".to_owned(), "Job".into());
+    let mut own = job.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    own["name"] = name.as_str().into();
+    job.insert("metadata".to_owned(), own);
+    let job = Value::Object(job);
+    // What is wrong with it is better told now, and by this command.
+    let path = format!("{}.spec.jobTemplate", node.path());
+    let mut steps = Vec::new();
+    {
+        let played = Node::new(&job, &path, notes)?;
+        played.skip(&["apiVersion", "kind"]);
+        workload("Job", &played, &Services::new(), wish, lookup, &mut steps)?;
+    }
+    let pods = steps.iter().filter_map(|s| match s {
+        Step::Pod { name, .. } => Some(name.clone()),
+        _ => None,
+    });
+    let pods = pods.collect();
+    let beside = objects
+        .iter()
+        .chain(&wish.config_maps)
+        .filter(|o| matches!(kind(o), "ConfigMap" | "PersistentVolumeClaim"));
+    let mut items: Vec<Value> = beside.cloned().collect();
+    items.push(job);
+    Ok(Timer {
+        name,
+        calendars,
+        suspended: spec.flag("suspend")?.unwrap_or(false),
+        pods,
+        manifest: json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string(),
+    })
 }

@@ -19,6 +19,10 @@ pub struct Place<'a> {
     pub aliases: &'a [String],
     /// `restartPolicy` of objects that say none.
     pub restart: &'static str,
+    /// `backoffLimit` of a Job: so often a container that failed is started again.
+    pub attempts: Option<i64>,
+    /// Volumes of `volumeClaimTemplates`, with the names of their claims.
+    pub claims: &'a BTreeMap<String, String>,
     /// The command line's.
     pub wish: &'a Wish,
     /// ConfigMaps and Secrets.
@@ -34,6 +38,8 @@ pub struct Meta {
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
+    /// Its namespace: told inside, and nothing else.
+    pub namespace: Option<String>,
 }
 
 impl Meta {
@@ -50,13 +56,17 @@ impl Meta {
             "generateName",
             "generation",
             "managedFields",
-            "namespace",
             "ownerReferences",
             "resourceVersion",
             "selfLink",
             "uid",
         ]);
+        let namespace = node.text("namespace")?.filter(|n| !n.is_empty());
+        if namespace.as_deref().is_some_and(|n| n != "default") {
+            node.note(".namespace separates nothing here: names are one machine's");
+        }
         Ok(Self {
+            namespace,
             name: node.text("name")?,
             labels: node.pairs("labels")?,
             annotations: node.pairs("annotations")?,
@@ -70,13 +80,20 @@ impl Meta {
 /// `Invalid`, `NotFound`, `Unsupported`, as its fields have it.
 pub fn steps(spec: &Node<'_>, meta: &Meta, place: &Place<'_>, steps: &mut Vec<Step>) -> Result<()> {
     let wish = place.wish;
+    let with_limit;
     let restart = match spec
         .text("restartPolicy")?
         .as_deref()
         .unwrap_or(place.restart)
     {
         "Always" => "always",
-        "OnFailure" => "on-failure",
+        "OnFailure" => match place.attempts {
+            Some(most) => {
+                with_limit = format!("on-failure:{}", most.max(0));
+                with_limit.as_str()
+            }
+            None => "on-failure",
+        },
         "Never" => "no",
         other => {
             return Err(Error::invalid(format!(
@@ -141,7 +158,14 @@ pub fn steps(spec: &Node<'_>, meta: &Meta, place: &Place<'_>, steps: &mut Vec<St
         (None, Some(false), None) => words.push("--userns=auto".to_owned()),
         (None, _, None) => {}
     }
-    let volumes = volume::volumes(spec, place.name, place.lookup, steps)?;
+    let mut volumes = volume::volumes(spec, meta, place.name, place.lookup, steps)?;
+    for (name, claim) in place.claims {
+        let source = Source::Volume {
+            name: claim.clone(),
+            read_only: false,
+        };
+        volumes.insert(name.clone(), source);
+    }
     steps.push(Step::Pod {
         name: place.name.to_owned(),
         words,
@@ -150,6 +174,7 @@ pub fn steps(spec: &Node<'_>, meta: &Meta, place: &Place<'_>, steps: &mut Vec<St
         pod: place.name,
         labels: &meta.labels,
         annotations: &meta.annotations,
+        namespace: meta.namespace.as_deref(),
         volumes: &volumes,
         restart,
         security: &security,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::downward;
 use super::node::Node;
+use super::pod::Meta;
 use super::{File, Lookup, Step, Volume};
 use crate::base::{Error, Result};
 
@@ -32,11 +34,18 @@ pub enum Source {
 /// `Invalid`, `NotFound` for what a volume needs, `Unsupported` for kinds of clusters.
 pub fn volumes(
     spec: &Node<'_>,
+    meta: &Meta,
     pod: &str,
     lookup: Lookup<'_>,
     steps: &mut Vec<Step>,
 ) -> Result<BTreeMap<String, Source>> {
     let mut all = BTreeMap::new();
+    let about = downward::About {
+        pod,
+        labels: &meta.labels,
+        annotations: &meta.annotations,
+        namespace: meta.namespace.as_deref(),
+    };
     for volume in spec.nodes("volumes")? {
         let name = volume.needed("name")?;
         let own = format!("{pod}-{name}");
@@ -98,8 +107,15 @@ pub fn volumes(
                         all.extend(files(&node, kind, &name, usual, lookup)?.unwrap_or_default());
                     }
                 }
+                if let Some(node) = source.node("downwardAPI")? {
+                    all.extend(downward::files(&node, spec, &about, usual)?);
+                }
             }
             made(own, all, steps, true)
+        } else if let Some(node) = volume.node("downwardAPI")? {
+            let usual = mode(&node, 0o644)?;
+            let files = downward::files(&node, spec, &about, usual)?;
+            made(own, files, steps, true)
         } else if let Some(image) = volume.node("image")? {
             image.skip(&["pullPolicy"]);
             Source::Image(image.needed("reference")?)
@@ -108,7 +124,7 @@ pub fn volumes(
                 "{} ({name}): volumes of that kind are a cluster's",
                 volume.path()
             ))
-            .hint("there are hostPath, emptyDir, configMap, secret, projected, persistentVolumeClaim and image"));
+            .hint("there are hostPath, emptyDir, configMap, secret, downwardAPI, projected, persistentVolumeClaim and image"));
         };
         all.insert(name, source);
     }
@@ -129,6 +145,21 @@ fn mode(node: &Node<'_>, usual: u32) -> Result<u32> {
         .number("defaultMode")?
         .and_then(|m| u32::try_from(m).ok())
         .unwrap_or(usual))
+}
+
+/// The `path` of an item: below the volume.
+///
+/// # Errors
+/// `Invalid` without it, and for one that leads out.
+pub fn inside(item: &Node<'_>) -> Result<String> {
+    let path = item.needed("path")?;
+    if path.starts_with('/') || path.split('/').any(|p| p == "..") {
+        return Err(Error::invalid(format!(
+            "{}.path {path:?} leads out of the volume",
+            item.path()
+        )));
+    }
+    Ok(path)
 }
 
 /// The files of a ConfigMap or Secret; none when it is optional and absent.
@@ -166,13 +197,7 @@ fn files(
     let mut chosen = Vec::new();
     for item in items {
         let key = item.needed("key")?;
-        let path = item.needed("path")?;
-        if path.starts_with('/') || path.split('/').any(|p| p == "..") {
-            return Err(Error::invalid(format!(
-                "{}.path {path:?} leads out of the volume",
-                item.path()
-            )));
-        }
+        let path = inside(&item)?;
         let mode = item.number("mode")?.and_then(|m| u32::try_from(m).ok());
         match data.get(&key) {
             Some(bytes) => chosen.push(File {

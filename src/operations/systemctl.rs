@@ -14,6 +14,12 @@ pub fn command(user: bool) -> Command {
     command
 }
 
+/// A word of a command line in a unit.
+pub fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", text.replace('%', "%%"))
+}
+
 /// Runs it with these words to the end; what it says goes into the error.
 ///
 /// # Errors

@@ -240,12 +240,11 @@ pub fn run(args: RunArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     let present = observe::members(session, &project.name)?;
     if !args.no_deps {
         let dependencies = crate::compose::Project::dependencies(&keys);
-        let mut warn = |text: &str| shell.warn(text);
-        crate::operations::compose::conditions::met(
+        crate::operations::compose::conditions::all_met(
             session,
             &project.name,
             &dependencies,
-            &mut warn,
+            &mut |step| shell.step(step),
         )?;
     }
     keys.remove("container_name");

@@ -9,7 +9,7 @@ use crate::base::{Error, Kind, Result};
 use crate::cli::output::Out;
 use crate::compose::Project;
 use crate::operations::compose::observe::{self, Member};
-use crate::operations::compose::{conditions, down as operation, up};
+use crate::operations::compose::{conditions, down as operation, start};
 use crate::operations::container::{pause as freezing, stop as stopping, wait as waiting};
 use crate::operations::session::Session;
 use crate::state::container::State;
@@ -137,7 +137,7 @@ pub fn start(args: StartArgs, session: &mut Session, out: &mut Out) -> Result<u8
     }
     let quiet = args.project.is_quiet(session);
     let most = args.project.most(session)?;
-    up::start_members(
+    start::start_members(
         session,
         project.as_ref(),
         members.clone(),
@@ -246,7 +246,7 @@ pub fn restart(args: RestartArgs, session: &mut Session, out: &mut Out) -> Resul
     )?;
     let mut stopped = members;
     stopped.iter_mut().for_each(|m| m.present.running = false);
-    up::start_members(session, project.as_ref(), stopped, most, &mut shell)?;
+    start::start_members(session, project.as_ref(), stopped, most, &mut shell)?;
     Ok(0)
 }
 

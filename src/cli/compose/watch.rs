@@ -1,4 +1,7 @@
 //! `compose watch`: changed files brought into containers.
+//!
+//! Whatever a change asks for is done by a fork: namespaces that one action enters are not in the
+//! way of the next.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,21 +11,27 @@ use clap::Args;
 use serde_json::Value;
 
 use super::project::{ProjectFlags, Shell};
-use crate::base::{Context as _, Error, Result};
+use crate::base::{Context as _, Error, Kind, Result};
 use crate::build::ignore::Ignore;
 use crate::cli::output::Out;
 use crate::compose::Project;
 use crate::compose::convert::texts;
 use crate::compose::plan::Recreate;
 use crate::compose::schema::text;
+use crate::image::store::Images;
 use crate::operations::compose::images::Means;
-use crate::operations::compose::observe;
+use crate::operations::compose::observe::{self, Member};
 use crate::operations::compose::up::{self, UpOptions};
+use crate::operations::container::cp::{self, CopyOptions, Place};
+use crate::operations::container::exec::{Executed, exec};
 use crate::operations::container::run as running;
 use crate::operations::container::stop::StopOptions;
+use crate::operations::image::{lookup, remove};
 use crate::operations::session::Session;
-use crate::sys::fd as descriptors;
+use crate::state::request::ExecOptions;
+use crate::sys::clone;
 use crate::sys::watch::Watch;
+use crate::sys::{attributes, fd as descriptors, pidfd};
 
 /// Changes that come so close after each other are handled at once.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -49,6 +58,15 @@ pub struct WatchArgs {
     services: Vec<String>,
 }
 
+/// How to watch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// `--prune`.
+    pub prune: bool,
+    /// `--quiet`.
+    pub quiet: bool,
+}
+
 /// One rule of a service.
 struct Rule {
     service: String,
@@ -56,6 +74,8 @@ struct Rule {
     path: PathBuf,
     target: String,
     exec: Vec<String>,
+    /// The hook's user, folder, variables, as words of `exec`.
+    exec_flags: Vec<String>,
     ignore: Ignore,
     include: Option<Ignore>,
     initial: bool,
@@ -69,12 +89,6 @@ type Seen = BTreeMap<PathBuf, (SystemTime, u64)>;
 /// # Errors
 /// As `up`; `Invalid` without a rule.
 pub fn run(args: WatchArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    if args.prune {
-        return Err(
-            Error::unsupported("replaced images are not removed by watch")
-                .hint("coracle image prune removes what no name leads to"),
-        );
-    }
     let project = args.project.load(session, out, &args.services)?;
     rules(&project, &args.services)?;
     if !args.no_up {
@@ -82,7 +96,11 @@ pub fn run(args: WatchArgs, session: &mut Session, out: &mut Out) -> Result<u8> 
         let wanted = wanted(args.services.clone(), args.project.most(session)?, false);
         up::up(session, &project, &wanted, &mut Shell { out, quiet })?;
     }
-    follow(&args.project, &args.services, session, out)?;
+    let options = Options {
+        prune: args.prune,
+        quiet: args.quiet,
+    };
+    follow(&args.project, &args.services, options, session, out)?;
     Ok(0)
 }
 
@@ -156,6 +174,7 @@ fn rules(project: &Project, services: &[String]) -> Result<Vec<Rule>> {
                     .get("exec")
                     .map(|e| texts(e.get("command")))
                     .unwrap_or_default(),
+                exec_flags: rule.get("exec").map(hook_flags).unwrap_or_default(),
                 ignore: Ignore::parse("watch", &ignored.join("\n"))?,
                 include: match include.is_empty() {
                     true => None,
@@ -172,7 +191,29 @@ fn rules(project: &Project, services: &[String]) -> Result<Vec<Rule>> {
     }
 }
 
+fn hook_flags(hook: &Value) -> Vec<String> {
+    let mut words = Vec::new();
+    for (key, flag) in [("user", "user"), ("working_dir", "workdir")] {
+        let given = hook.get(key).and_then(text);
+        words.extend(given.map(|v| format!("--{flag}={v}")));
+    }
+    if hook.get("privileged") == Some(&Value::Bool(true)) {
+        words.push("--privileged".to_owned());
+    }
+    let env = hook.get("environment").and_then(Value::as_object);
+    for (key, value) in env.into_iter().flatten() {
+        words.push(format!("--env={key}={}", text(value).unwrap_or_default()));
+    }
+    words
+}
+
 impl Rule {
+    /// The files that it is about.
+    fn own(&self, files: &[PathBuf]) -> Vec<PathBuf> {
+        let own = files.iter().filter(|f| self.covers(f).is_some());
+        own.cloned().collect()
+    }
+
     /// A file's path below the rule's, if the rule is about it.
     fn covers<'a>(&self, file: &'a Path) -> Option<&'a Path> {
         let below = file.strip_prefix(&self.path).ok()?;
@@ -232,6 +273,24 @@ fn look(rules: &[Rule], watch: &Watch) -> Seen {
     seen
 }
 
+/// Does something in a fork, and waits for it; what goes wrong is told. Whether it went well.
+fn apart(out: &mut Out, body: impl FnOnce(&mut Out) -> Result<()>) -> Result<bool> {
+    out.flush()?;
+    let child = clone::fork_with(|| {
+        drop(attributes::set_death_signal(libc::SIGTERM));
+        let mut out = Out::standard();
+        let done = body(&mut out);
+        match done.and_then(|()| out.flush()) {
+            Ok(()) => 0,
+            Err(e) => {
+                out.error(&e);
+                1
+            }
+        }
+    })?;
+    Ok(pidfd::wait(&child.pidfd)?.code() == 0)
+}
+
 /// Watches until it is ended.
 ///
 /// # Errors
@@ -239,6 +298,7 @@ fn look(rules: &[Rule], watch: &Watch) -> Seen {
 pub fn follow(
     flags: &ProjectFlags,
     services: &[String],
+    options: Options,
     session: &mut Session,
     out: &mut Out,
 ) -> Result<()> {
@@ -247,16 +307,17 @@ pub fn follow(
     let watch = Watch::new()?;
     let mut before = look(&rules, &watch);
     let initial: Vec<PathBuf> = before.keys().cloned().collect();
+    let most = flags.most(session)?;
     for rule in rules
         .iter()
         .filter(|r| r.initial && r.action.contains("sync"))
     {
-        let own: Vec<PathBuf> = initial
-            .iter()
-            .filter(|f| rule.covers(f).is_some())
-            .cloned()
-            .collect();
-        handle(flags, &project, rule, &own, session, out)?;
+        let own = rule.own(&initial);
+        if !own.is_empty() {
+            each(&project, rule, session, &mut |member, session| {
+                apart(out, |_| sync(rule, member, &own, session)).map(drop)
+            })?;
+        }
     }
     out.note("Watch enabled");
     loop {
@@ -273,111 +334,232 @@ pub fn follow(
         changed.extend(before.keys().filter(|p| !now.contains_key(*p)).cloned());
         before = now;
         for rule in &rules {
-            let own: Vec<PathBuf> = changed
-                .iter()
-                .filter(|f| rule.covers(f).is_some())
-                .cloned()
-                .collect();
-            if !own.is_empty()
-                && let Err(error) = handle(flags, &project, rule, &own, session, out)
-            {
+            let own = rule.own(&changed);
+            if own.is_empty() {
+                continue;
+            }
+            let done = match rule.action.as_str() {
+                "rebuild" => rebuild(&project, rule, options, most, session, out),
+                _ => each(&project, rule, session, &mut |member, session| {
+                    bring(rule, member, &own, session, out)
+                }),
+            };
+            if let Err(error) = done {
                 out.error(&error);
             }
         }
     }
 }
 
-/// Does what a rule says about files that changed.
-fn handle(
-    flags: &ProjectFlags,
+/// Builds a service's image and makes its containers anew of it.
+fn rebuild(
     project: &Project,
     rule: &Rule,
-    files: &[PathBuf],
+    options: Options,
+    most: usize,
     session: &mut Session,
     out: &mut Out,
 ) -> Result<()> {
     let service = &rule.service;
-    if rule.action == "rebuild" {
-        out.note(&format!(
-            "Rebuilding service {service:?} after changes were detected…"
-        ));
-        let wanted = wanted(vec![service.clone()], flags.most(session)?, true);
-        up::up(session, project, &wanted, &mut Shell { out, quiet: false })?;
-        out.note(&format!("service {service:?} successfully built"));
+    out.note(&format!(
+        "Rebuilding service {service:?} after changes were detected…"
+    ));
+    let image = project.image(service, project.service(service)?);
+    let id = |session: &Session| {
+        lookup(session, &image)
+            .ok()
+            .map(|f| f.record.id.to_string())
+    };
+    let before = id(session);
+    let wanted = wanted(vec![service.clone()], most, true);
+    let quiet = options.quiet;
+    let built = apart(out, |out| {
+        up::up(session, project, &wanted, &mut Shell { out, quiet })
+    })?;
+    if !built {
         return Ok(());
     }
-    let members = observe::members(session, &project.name)?;
-    let own: Vec<_> = members
-        .iter()
-        .filter(|m| m.present.service == *service && !m.present.oneoff && m.present.running)
-        .collect();
-    for member in own {
-        let name = &member.present.name;
-        if rule.action.contains("sync") {
-            sync(rule, name, files, session, out)?;
-            out.note(&format!(
-                "Syncing service {service:?} after {} changes were detected",
-                files.len()
-            ));
+    out.note(&format!("service {service:?} successfully built"));
+    if options.prune
+        && let Some(before) = before.filter(|b| Some(b) != id(session).as_ref())
+    {
+        apart(out, |_| {
+            let hex = before.trim_start_matches("sha256:");
+            match lookup(session, hex) {
+                Ok(found)
+                    if Images::open(&session.dirs)
+                        .names()?
+                        .of(&found.record.id)
+                        .next()
+                        .is_none() =>
+                {
+                    remove::remove(session, hex, remove::Options::default()).map(drop)
+                }
+                _ => Ok(()),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Does something with every running container of a rule's service.
+fn each(
+    project: &Project,
+    rule: &Rule,
+    session: &mut Session,
+    work: &mut dyn FnMut(&Member, &mut Session) -> Result<()>,
+) -> Result<()> {
+    let mut members = observe::members(session, &project.name)?;
+    members.retain(|m| m.present.service == rule.service && !m.present.oneoff && m.present.running);
+    for member in &members {
+        work(member, session)?;
+    }
+    Ok(())
+}
+
+/// Does what a rule says about files that changed, in one container.
+fn bring(
+    rule: &Rule,
+    member: &Member,
+    files: &[PathBuf],
+    session: &mut Session,
+    out: &mut Out,
+) -> Result<()> {
+    let (service, name) = (&rule.service, &member.present.name);
+    if rule.action.contains("sync") {
+        if !apart(out, |_| sync(rule, member, files, session))? {
+            return Ok(());
         }
-        if rule.action == "sync+exec" && !rule.exec.is_empty() {
-            let mut words = vec!["coracle".to_owned(), "exec".to_owned(), name.clone()];
-            words.extend(rule.exec.iter().cloned());
-            crate::cli::again(&words, session, out)?;
-        }
-        if rule.action.contains("restart") {
-            running::restart(
-                session,
-                &member.container,
-                &StopOptions::default(),
-                &mut |t| out.warn(t),
-            )?;
-            out.note(&format!("service {service:?} restarted"));
-        }
+        out.note(&format!(
+            "Syncing service {service:?} after {} changes were detected",
+            files.len()
+        ));
+    }
+    if rule.action == "sync+exec" && !rule.exec.is_empty() {
+        let mut words = vec!["coracle".to_owned(), "exec".to_owned()];
+        words.extend(rule.exec_flags.iter().cloned());
+        words.push(name.clone());
+        words.extend(rule.exec.iter().cloned());
+        apart(out, |out| match crate::cli::again(&words, session, out)? {
+            0 => Ok(()),
+            code => Err(Error::new(
+                Kind::Unavailable,
+                format!("the command of watch ended with {code} in {name}"),
+            )),
+        })?;
+    }
+    if rule.action.contains("restart")
+        && apart(out, |out| {
+            let options = StopOptions::default();
+            running::restart(session, &member.container, &options, &mut |t| out.warn(t)).map(drop)
+        })?
+    {
+        out.note(&format!("service {service:?} restarted"));
     }
     Ok(())
 }
 
 /// Copies files into a container; those that are gone, go there too.
-fn sync(
-    rule: &Rule,
-    name: &str,
-    files: &[PathBuf],
-    session: &mut Session,
-    out: &mut Out,
-) -> Result<()> {
+fn sync(rule: &Rule, member: &Member, files: &[PathBuf], session: &mut Session) -> Result<()> {
+    let mut gone = Vec::new();
+    let mut there = Vec::new();
     for file in files {
         let Some(below) = rule.covers(file) else {
             continue;
         };
         let place = rule.place(below);
-        let line = |words: &[&str]| -> Vec<String> {
-            [&["coracle"], words]
-                .concat()
-                .into_iter()
-                .map(str::to_owned)
-                .collect()
-        };
-        let words = match file.symlink_metadata() {
-            Ok(_) => {
-                if let Some(folder) = Path::new(&place)
-                    .parent()
-                    .map(|p| p.to_string_lossy().into_owned())
-                    && !below.as_os_str().is_empty()
-                {
-                    crate::cli::again(
-                        &line(&["exec", name, "mkdir", "-p", &folder]),
-                        session,
-                        out,
-                    )?;
-                }
-                line(&["cp", &file.to_string_lossy(), &format!("{name}:{place}")])
-            }
-            Err(_) => line(&["exec", name, "rm", "-rf", &place]),
-        };
-        if crate::cli::again(&words, session, out)? != 0 {
-            out.warn(&format!("cannot bring {} into {name}", file.display()));
+        match file.symlink_metadata() {
+            Ok(about) => there.push((file, place, about)),
+            Err(_) => gone.push(place),
         }
     }
+    let name = member.present.name.clone();
+    if !there.is_empty() {
+        // Below the root, with all folders: where there are none yet, unpacking makes them.
+        let (reading, writing) = descriptors::pipe()?;
+        std::thread::scope(|scope| {
+            let packer = scope.spawn(move || pack(&there, std::fs::File::from(writing)));
+            let to = Place::Container {
+                name: name.clone(),
+                path: "/".to_owned(),
+            };
+            let options = CopyOptions {
+                archive: true,
+                overwrite: true,
+                follow: false,
+            };
+            let mut input = std::fs::File::from(reading);
+            let written = cp::copy(
+                session,
+                &Place::Stream,
+                &to,
+                options,
+                &mut input,
+                &mut std::io::sink(),
+            );
+            drop(input);
+            let packed = packer
+                .join()
+                .unwrap_or_else(|_| Err(std::io::Error::other("the packing thread panicked")));
+            written.and(packed.what(|| "cannot read the files that changed"))
+        })?;
+    }
+    if !gone.is_empty() {
+        let options = ExecOptions {
+            container: member.container.id().to_string(),
+            command: ["rm", "-rf", "--"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(gone)
+                .collect(),
+            user: Some("0".to_owned()),
+            ..ExecOptions::default()
+        };
+        if let Executed::Ended(outcome) = exec(session, &options)?
+            && outcome.exit_code() != 0
+        {
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!(
+                    "cannot remove files in {name}: rm ended with {}",
+                    outcome.exit_code()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The files as a tar stream, all of them root's.
+fn pack(
+    files: &[(&PathBuf, String, std::fs::Metadata)],
+    into: std::fs::File,
+) -> std::io::Result<()> {
+    let mut tar = tar::Builder::new(std::io::BufWriter::new(into));
+    tar.follow_symlinks(false);
+    for (file, place, about) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_metadata(about);
+        header.set_uid(0);
+        header.set_gid(0);
+        let place = place.trim_start_matches('/');
+        match about.is_symlink() {
+            true => {
+                header.set_size(0);
+                tar.append_link(&mut header, place, std::fs::read_link(file)?)?;
+            }
+            // Written while it is read, it may be shorter or longer by now.
+            false => {
+                let bytes = match std::fs::read(file) {
+                    Ok(bytes) => bytes,
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(e) => return Err(e),
+                };
+                header.set_size(bytes.len() as u64);
+                tar.append_data(&mut header, place, bytes.as_slice())?;
+            }
+        }
+    }
+    tar.into_inner()?.into_inner().map_err(|e| e.into_error())?;
     Ok(())
 }

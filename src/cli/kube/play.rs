@@ -1,18 +1,24 @@
 //! `kube play`.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::path::Path;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::cli::output::Out;
 use crate::cli::{container, pod};
 use crate::kube::{self, Plan, Step, Wish};
+use crate::operations::image::lookup;
 use crate::operations::kube::{self as operation, Downed};
 use crate::operations::pod::{act, remove};
 use crate::operations::session::Session;
+use crate::state::container::Containers;
 use crate::state::pod::{PodRecord, Pods};
+use crate::sys::signal;
 
 /// A manifest longer than this is none.
 const LIMIT: u64 = 16 << 20;
@@ -31,9 +37,15 @@ pub struct PlayArgs {
     /// Annotation of all pods, KEY=VALUE
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
+    /// Build images of folders that are named like them (absent: those that are not here)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    build: Option<bool>,
     /// File with further ConfigMaps
     #[arg(long, value_name = "FILE")]
     configmap: Vec<String>,
+    /// Folder with the folders of images
+    #[arg(long, value_name = "DIR")]
+    context_dir: Option<PathBuf>,
     /// Remove what the manifests made
     #[arg(long)]
     down: bool,
@@ -82,6 +94,9 @@ pub struct PlayArgs {
     /// User namespace of the pods
     #[arg(long, value_name = "MODE")]
     userns: Option<String>,
+    /// Stay until all containers ended or a signal came, then remove what was made
+    #[arg(short, long, conflicts_with = "down")]
+    wait: bool,
     /// Files, addresses, or - for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
@@ -109,6 +124,7 @@ pub fn run(args: PlayArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         session.progress = std::sync::Arc::new(crate::base::progress::Silent);
     }
     vacate(&plan, args.replace, session)?;
+    build(&plan, args.build, args.context_dir.as_deref(), session, out)?;
     let mut made = Vec::new();
     match carry_out(&plan, args.start.unwrap_or(true), session, out, &mut made) {
         Ok(()) => {}
@@ -134,15 +150,119 @@ pub fn run(args: PlayArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         }
         out.line("")?;
     }
-    Ok(0)
+    if !args.wait {
+        return Ok(0);
+    }
+    out.flush()?;
+    let code = wait_all(&made, session)?;
+    operation::down(session, &plan, false)?;
+    Ok(code)
+}
+
+/// Waits until no container of the pods runs any more, or SIGINT, SIGTERM or SIGHUP came. Answers
+/// the greatest exit code, as long as nobody interrupts.
+fn wait_all(made: &[(PodRecord, Vec<String>)], session: &Session) -> Result<u8> {
+    let signals = signal::Set::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
+    let before = signal::block(&signals)?;
+    let typed = signal::descriptor(&signals)?;
+    let containers = Containers::new(&session.dirs);
+    let mut all = Vec::new();
+    let mut alive = Vec::new();
+    for id in made.iter().flat_map(|(_, containers)| containers) {
+        // An init container that did its work is gone.
+        let Ok(container) = containers.find(id) else {
+            continue;
+        };
+        let monitor = container.status()?.and_then(|s| s.monitor.open().ok());
+        alive.extend(monitor);
+        all.push(container);
+    }
+    let mut interrupted = false;
+    while !alive.is_empty() && !interrupted {
+        let mut list = vec![PollFd::from_borrowed_fd(typed.as_fd(), PollFlags::IN)];
+        list.extend(
+            alive
+                .iter()
+                .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)),
+        );
+        match poll(&mut list, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => return Err(e).what(|| "cannot wait for the containers"),
+        }
+        let ready: Vec<bool> = list.iter().map(|p| !p.revents().is_empty()).collect();
+        interrupted = ready[0];
+        let mut place = 0;
+        alive.retain(|_| {
+            place += 1;
+            !ready[place]
+        });
+    }
+    drop(signal::set_mask(&before));
+    let mut code = 0;
+    for container in all {
+        code = code.max(container.exit()?.map_or(0, |e| e.code & 0xFF));
+    }
+    Ok(if interrupted { 0 } else { code as u8 })
+}
+
+/// Builds images of folders: those that are not here, or with `--build` all that have one.
+fn build(
+    plan: &Plan,
+    wanted: Option<bool>,
+    context: Option<&Path>,
+    session: &mut Session,
+    out: &mut Out,
+) -> Result<()> {
+    if wanted == Some(false) {
+        return Ok(());
+    }
+    let mut done = BTreeSet::new();
+    for step in &plan.steps {
+        let Step::Container { image, .. } = step else {
+            continue;
+        };
+        if !done.insert(image) || (wanted.is_none() && lookup(session, image).is_ok()) {
+            continue;
+        }
+        let folder = kube::image_folder(image);
+        let folder = context.unwrap_or(Path::new(".")).join(folder);
+        let there = |name: &&str| folder.join(name).is_file();
+        let Some(file) = ["Containerfile", "Dockerfile"].into_iter().find(there) else {
+            continue;
+        };
+        let line: Vec<String> = [
+            "coracle",
+            "build",
+            "--quiet",
+            &format!("--tag={image}"),
+            &format!("--file={}", folder.join(file).display()),
+            &folder.to_string_lossy(),
+        ]
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+        if crate::cli::again(&line, session, out)? != 0 {
+            return Err(Error::new(
+                Kind::Unavailable,
+                format!("cannot build {image} in {}", folder.display()),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Sees to it that no pod of the plan is there.
 fn vacate(plan: &Plan, replace: bool, session: &Session) -> Result<()> {
     let pods = Pods::new(&session.dirs);
     for step in &plan.steps {
-        let Step::Pod { name, .. } = step else {
-            continue;
+        let name = match step {
+            Step::Pod { name, .. } => name,
+            Step::Timer(timer) => {
+                operation::timer::vacant(session, &timer.name, replace)?;
+                continue;
+            }
+            _ => continue,
         };
         let Some(old) = pods.get(&name.parse()?)? else {
             continue;
@@ -183,6 +303,11 @@ fn carry_out(
                 if let Some((pod, _)) = found {
                     act::start(session, pod, &mut |text| out.warn(text))?;
                 }
+            }
+            Step::Timer(timer) => {
+                operation::timer::install(session, timer, &mut |text| out.warn(text))?;
+                out.line("CronJob:")?;
+                out.line(&timer.name)?;
             }
             other => operation::prepare(session, other)?,
         }
@@ -246,7 +371,11 @@ pub(super) fn show_downed(gone: &Downed, out: &mut Out) -> Result<()> {
         ("Pods removed:", &gone.pods),
         ("Secrets removed:", &gone.secrets),
         ("Volumes removed:", &gone.volumes),
+        ("CronJobs removed:", &gone.timers),
     ] {
+        if head.starts_with("CronJobs") && list.is_empty() {
+            continue;
+        }
         out.line(head)?;
         for item in list {
             out.line(item)?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::observe::{self, Member};
+use super::replace::{away, hooks, run_hooks};
 use super::tasks::{self, Task};
-use super::up::{away, hooks, run_hooks};
 use super::{Hands, images};
 use crate::base::{Kind, Result};
 use crate::compose::convert;
@@ -161,7 +161,7 @@ fn take_away(
     each(session, list, "Removed", parallel, hands, &|member| {
         hook(session, member, before)?;
         // Volumes that were taken over are not the container's own to the record.
-        let taken = super::up::anonymous_volumes(&member.container);
+        let taken = super::replace::anonymous_volumes(&member.container);
         away(session, member.container.clone(), timeout, volumes)?;
         if volumes {
             for name in taken.values() {
@@ -252,11 +252,9 @@ pub fn each(
             name: member.present.name.clone(),
             done,
             after,
+            waits: false,
             work: Box::new(move |_| work(member)),
         });
     }
-    tasks::run(tasks, parallel, &mut |step| match step {
-        tasks::Step::Done(noun, name, word) => hands.tell(noun, name, word),
-        tasks::Step::Warning(text) => hands.warn(text),
-    })
+    tasks::run(tasks, parallel, &mut |step| hands.step(step))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::tasks::{self, Step, Task};
+use super::tasks::{self, Task};
 use super::{Hands, observe};
 use crate::base::progress::Silent;
 use crate::base::{Error, Kind, Result};
@@ -144,6 +144,7 @@ pub fn pull(
             name: image,
             done: "Pulled",
             after: Vec::new(),
+            waits: false,
             work: Box::new(move |_| {
                 let want = ensure::Ensure {
                     name: &name,
@@ -156,10 +157,7 @@ pub fn pull(
             }),
         });
     }
-    tasks::run(work, parallel, &mut |step| match step {
-        Step::Done(noun, name, word) => hands.tell(noun, name, word),
-        Step::Warning(text) => hands.warn(text),
-    })
+    tasks::run(work, parallel, &mut |step| hands.step(step))
 }
 
 /// Builds the image of a service, with further words.

@@ -9,6 +9,8 @@ pub mod down;
 pub mod images;
 pub mod objects;
 pub mod observe;
+pub mod replace;
+pub mod start;
 pub mod tasks;
 pub mod up;
 
@@ -45,4 +47,12 @@ pub trait Hands {
 
     /// Warns.
     fn warn(&mut self, text: &str);
+
+    /// Tells of a step of [`tasks`].
+    fn step(&mut self, step: tasks::Step<'_>) {
+        match step {
+            tasks::Step::Done(noun, name, word) => self.tell(noun, name, word),
+            tasks::Step::Warning(text) => self.warn(text),
+        }
+    }
 }

@@ -25,6 +25,9 @@ pub struct Task<'a> {
     pub done: &'static str,
     /// The tasks before it, by their places in the list.
     pub after: Vec<usize>,
+    /// It only waits for something: nothing is told of it, it takes nobody's place, and a failure
+    /// elsewhere ends it.
+    pub waits: bool,
     /// The work; it may warn.
     pub work: Work<'a>,
 }
@@ -37,6 +40,7 @@ struct Answer {
 
 struct Running {
     index: usize,
+    waits: bool,
     child: Child,
     answer: OwnedFd,
 }
@@ -50,7 +54,7 @@ pub enum Step<'a> {
 }
 
 /// Does all tasks, as many at a time as `most` says. After a failure none is begun any more; those
-/// under way come to their end.
+/// under way come to their end, and those that only wait are ended.
 ///
 /// # Errors
 /// The first failure.
@@ -66,14 +70,21 @@ pub fn run(tasks: Vec<Task<'_>>, most: usize, tell: &mut dyn FnMut(Step<'_>)) ->
     let mut failed: Option<Error> = None;
     loop {
         for (slot, place) in waiting.iter_mut().enumerate() {
-            if failed.is_some() || running.len() >= most.max(1) {
+            if failed.is_some() {
                 break;
             }
-            let ready = place
-                .as_ref()
-                .is_some_and(|t| t.after.iter().all(|a| done.contains(a)));
+            let busy = running.iter().filter(|r| !r.waits).count();
+            let ready = place.as_ref().is_some_and(|t| {
+                (t.waits || busy < most.max(1)) && t.after.iter().all(|a| done.contains(a))
+            });
             if ready && let Some(task) = place.take() {
-                running.push(begin(slot, task.work)?);
+                running.push(begin(slot, task)?);
+            }
+        }
+        if failed.is_some() {
+            for one in running.extract_if(.., |r| r.waits) {
+                drop(pidfd::send_signal(&one.child.pidfd, libc::SIGKILL));
+                drop(pidfd::wait(&one.child.pidfd));
             }
         }
         if running.is_empty() {
@@ -96,7 +107,9 @@ pub fn run(tasks: Vec<Task<'_>>, most: usize, tell: &mut dyn FnMut(Step<'_>)) ->
             None => {
                 done.insert(one.index);
                 let (noun, name, word) = &labels[one.index];
-                tell(Step::Done(noun, name, word));
+                if !one.waits {
+                    tell(Step::Done(noun, name, word));
+                }
             }
         }
     }
@@ -107,11 +120,12 @@ pub fn run(tasks: Vec<Task<'_>>, most: usize, tell: &mut dyn FnMut(Step<'_>)) ->
     }
 }
 
-fn begin(index: usize, work: Work<'_>) -> Result<Running> {
+fn begin(index: usize, task: Task<'_>) -> Result<Running> {
     let (answer, theirs) = descriptors::pipe()?;
     match clone::fork()? {
         clone::Fork::Parent(child) => Ok(Running {
             index,
+            waits: task.waits,
             child,
             answer,
         }),
@@ -120,7 +134,7 @@ fn begin(index: usize, work: Work<'_>) -> Result<Running> {
             drop(attributes::set_death_signal(libc::SIGTERM));
             let mut said = Answer::default();
             let mut warnings = Vec::new();
-            let outcome = work(&mut |text| warnings.push(text.to_owned()));
+            let outcome = (task.work)(&mut |text| warnings.push(text.to_owned()));
             said.warnings = warnings;
             said.failure = outcome.err().map(|e| Failure::from(&e));
             let bytes = serde_json::to_vec(&said).unwrap_or_default();
@@ -189,6 +203,7 @@ mod tests {
                 name: name.to_owned(),
                 done: "Done",
                 after: after.to_vec(),
+                waits: false,
                 work: Box::new(move |warn| {
                     if fails {
                         return Err(Error::invalid("no"));
@@ -222,6 +237,18 @@ mod tests {
             &mut |_| {},
         )
         .unwrap_err();
+        assert_eq!(error.what(), "no");
+        // One that would wait for ever holds nobody up, and ends with the failure.
+        let forever = Task {
+            waits: true,
+            work: Box::new(|_| {
+                loop {
+                    crate::sys::process::pause(std::time::Duration::from_secs(3600));
+                }
+            }),
+            ..task("w", &[], false)
+        };
+        let error = run(vec![forever, task("x", &[], true)], 1, &mut |_| {}).unwrap_err();
         assert_eq!(error.what(), "no");
         assert_eq!(heard, ["b", "done b", "a", "done a", "c", "done c"]);
     }

@@ -5,28 +5,22 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::conditions::Gates;
 use super::images::{self, Means};
 use super::observe::{self, Member};
-use super::tasks::{self, Task};
+use super::replace::{Ready, anonymous_volumes, away, hooks, replace, run_hooks};
+use super::tasks::{self, Task, Work};
 use super::{Hands, conditions, objects};
-use crate::base::fs::Durability;
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Result};
 use crate::compose::convert::{self, Wish};
 use crate::compose::plan::{self, Recreate, Wanted};
 use crate::compose::project::{Dependency, Keys, Project};
 use crate::compose::schema::text;
-use crate::operations::container::alter::rename;
-use crate::operations::container::create::create;
-use crate::operations::container::exec::{Executed, exec};
-use crate::operations::container::remove::{RemoveOptions, remove};
 use crate::operations::container::request::RunOptions;
-use crate::operations::container::run::{self, run};
-use crate::operations::container::stop::{StopOptions, stop};
+use crate::operations::container::run;
 use crate::operations::session::Session;
 use crate::runtime::userns::{self, Want};
-use crate::state::container::{Container, Containers};
 use crate::state::options::ContainerOptions;
-use crate::state::request::ExecOptions;
 
 /// How to bring a project up.
 #[derive(Clone, Debug)]
@@ -57,13 +51,6 @@ pub struct UpOptions {
     pub wait: bool,
 }
 
-/// What a start needs, made before anything is forked.
-struct Ready {
-    options: ContainerOptions,
-    run: RunOptions,
-    old: Option<Container>,
-}
-
 /// Brings a project up; answers the containers of the services named, and of what they need.
 ///
 /// # Errors
@@ -80,7 +67,9 @@ pub fn up(
     objects::ensure(session, project, &order, hands)?;
     let steps = plan_all(project, wanted, &order, &present, &ids)?;
     orphans(session, project, wanted, &present, hands)?;
-    let begun = apply(session, project, wanted, &steps, &present, &ids, hands)?;
+    let begun = apply(
+        session, project, wanted, &order, &steps, &present, &ids, hands,
+    )?;
     if wanted.wait {
         wait_all(session, project, &order, wanted.means.parallel, hands)?;
     }
@@ -190,16 +179,6 @@ pub fn others(project: &Project, present: &[Member]) -> BTreeMap<String, String>
     others
 }
 
-/// The anonymous volumes of a container: destination and name.
-pub fn anonymous_volumes(container: &Container) -> BTreeMap<String, String> {
-    let all = container.record.volumes.iter();
-    // A volume that was taken over once has a random name, too.
-    let is_random = |name: &str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-    all.filter(|v| v.anonymous || is_random(&v.name))
-        .map(|v| (v.destination.clone(), v.name.clone()))
-        .collect()
-}
-
 fn ready(
     session: &mut Session,
     project: &Project,
@@ -227,6 +206,7 @@ fn apply(
     session: &mut Session,
     project: &Project,
     wanted: &UpOptions,
+    order: &[String],
     steps: &[plan::Step],
     present: &[Member],
     ids: &BTreeMap<String, String>,
@@ -286,17 +266,26 @@ fn apply(
     userns::enter(&session.dirs, Want::Default)?;
     let session: &Session = session;
     let mut list: Vec<Task<'_>> = Vec::new();
+    let mut gates = Gates::default();
     let mut of_service: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut rolling: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (step, ready) in steps.iter().zip(readies) {
         let service = step.service();
         let keys = project.service(service)?;
-        let needed: Vec<Dependency> = Project::dependencies(keys);
+        let mut needed: Vec<Dependency> = Project::dependencies(keys);
+        // With --no-deps nobody waits for those that are not brought up.
+        needed.retain(|d| wanted.deps || order.contains(&d.service));
         let mut after: Vec<usize> = needed
             .iter()
             .flat_map(|d| of_service.get(&d.service).into_iter().flatten().copied())
             .collect();
         let start = wanted.start;
+        let waits = start && !matches!(step, plan::Step::Keep { .. } | plan::Step::Remove { .. });
+        if waits {
+            after.extend(gates.add(session, &project.name, &needed, &mut list, &|s| {
+                of_service.get(s).cloned().unwrap_or_default()
+            }));
+        }
         let renew = wanted.renew_volumes;
         let timeout = wanted.timeout;
         let hooks = hooks(keys, "post_start");
@@ -319,12 +308,8 @@ fn apply(
                     }
                     before.push(list.len());
                 }
-                let project = &project.name;
                 let delay = update_delay(keys);
                 let work: Work<'_> = Box::new(move |warn| {
-                    if start {
-                        conditions::met(session, project, &needed, warn)?;
-                    }
                     let old = ready.old.clone();
                     replace(session, ready, start, timeout, renew, &hooks, warn)?;
                     if old.is_some() && !delay.is_zero() {
@@ -340,9 +325,7 @@ fn apply(
                 }
                 let Some(member) = find(id) else { continue };
                 let container = &member.container;
-                let project = &project.name;
                 let work: Work<'_> = Box::new(move |warn| {
-                    conditions::met(session, project, &needed, warn)?;
                     run::start(session, container, None, warn)?;
                     run_hooks(session, container, &hooks)
                 });
@@ -367,18 +350,14 @@ fn apply(
             name,
             done,
             after,
+            waits: false,
             work,
         });
     }
     let count = list.len();
-    tasks::run(list, wanted.means.parallel, &mut |step| match step {
-        tasks::Step::Done(noun, name, word) => hands.tell(noun, name, word),
-        tasks::Step::Warning(text) => hands.warn(text),
-    })?;
+    tasks::run(list, wanted.means.parallel, &mut |step| hands.step(step))?;
     Ok(count)
 }
-
-type Work<'a> = Box<dyn FnOnce(&mut dyn FnMut(&str)) -> Result<()> + 'a>;
 
 /// `update_config.parallelism`: how many of a service are made anew at a time; 0 means all.
 fn parallelism(keys: &Keys) -> usize {
@@ -398,152 +377,6 @@ fn update_delay(keys: &Keys) -> Duration {
     let delay = config.and_then(|c| c.get("delay")).and_then(text);
     let delay = delay.as_deref().and_then(crate::compose::schema::seconds);
     Duration::from_secs_f64(delay.unwrap_or(0.0))
-}
-
-/// Makes a container, in the place of the old one. If it cannot be had, the old one is as it was.
-fn replace(
-    session: &Session,
-    ready: Ready,
-    start: bool,
-    timeout: Option<Duration>,
-    renew: bool,
-    hooks: &[ExecOptions],
-    warn: &mut dyn FnMut(&str),
-) -> Result<()> {
-    let name = ready.options.name.clone().unwrap_or_default();
-    let mut was_running = false;
-    if let Some(old) = &ready.old {
-        let aside = format!("{}_{name}", old.id().short());
-        was_running = stop(
-            session,
-            old,
-            &StopOptions {
-                timeout,
-                signal: None,
-            },
-        )?;
-        rename(session, old, &aside)?;
-    }
-    let made = match start {
-        true => run(session, ready.options, &ready.run, warn).map(drop),
-        false => create(
-            session,
-            ready.options,
-            &ready.run,
-            Durability::Durable,
-            warn,
-            &mut |_, _| Ok(()),
-        )
-        .map(drop),
-    };
-    let containers = Containers::new(&session.dirs);
-    if let Some(old) = &ready.old {
-        let mut old = old.clone();
-        old.reload()?;
-        if let Err(error) = made {
-            // As it was, as far as that goes; the error is the one to report.
-            drop(rename(session, &old, &name));
-            if was_running {
-                drop(run::start(session, &old, None, warn));
-            }
-            return Err(error);
-        }
-        let options = RemoveOptions {
-            force: true,
-            volumes: renew,
-            ..RemoveOptions::default()
-        };
-        remove(session, old, &options)?;
-    }
-    made?;
-    if start && !hooks.is_empty() {
-        run_hooks(session, &containers.find(&name)?, hooks)?;
-    }
-    Ok(())
-}
-
-/// Stops and removes a container.
-pub(super) fn away(
-    session: &Session,
-    container: Container,
-    timeout: Option<Duration>,
-    volumes: bool,
-) -> Result<()> {
-    match stop(
-        session,
-        &container,
-        &StopOptions {
-            timeout,
-            signal: None,
-        },
-    ) {
-        Err(e) if e.kind() == Kind::NotFound => return Ok(()),
-        other => drop(other?),
-    }
-    let options = RemoveOptions {
-        force: true,
-        volumes,
-        ..RemoveOptions::default()
-    };
-    match remove(session, container, &options) {
-        Err(e) if e.kind() == Kind::NotFound => Ok(()),
-        other => other.map(drop),
-    }
-}
-
-/// The hooks of a service as commands in its container.
-pub fn hooks(keys: &Keys, noun: &str) -> Vec<ExecOptions> {
-    let list = keys
-        .get(noun)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    list.map(|hook| {
-        let of = |key: &str| hook.get(key).and_then(text);
-        let env = hook
-            .get("environment")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten();
-        ExecOptions {
-            command: convert::texts(hook.get("command")),
-            user: of("user"),
-            workdir: of("working_dir"),
-            privileged: of("privileged").as_deref() == Some("true"),
-            env: env
-                .map(|(k, v)| format!("{k}={}", text(v).unwrap_or_default()))
-                .collect(),
-            ..ExecOptions::default()
-        }
-    })
-    .collect()
-}
-
-/// Runs hooks in a container.
-///
-/// # Errors
-/// When one ends with another code than 0.
-pub fn run_hooks(session: &Session, container: &Container, hooks: &[ExecOptions]) -> Result<()> {
-    for hook in hooks {
-        let options = ExecOptions {
-            container: container.id().to_string(),
-            ..hook.clone()
-        };
-        if let Executed::Ended(outcome) = exec(session, &options)?
-            && outcome.exit_code() != 0
-        {
-            return Err(Error::new(
-                Kind::Unavailable,
-                format!(
-                    "a hook of container {} ended with {}: {}",
-                    container.name(),
-                    outcome.exit_code(),
-                    hook.command.join(" ")
-                ),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// `--wait`: until every container of the services runs and is healthy.
@@ -566,6 +399,7 @@ fn wait_all(
             name: member.present.name.clone(),
             done: "Healthy",
             after: Vec::new(),
+            waits: false,
             work: Box::new(move |_| match container.exit()? {
                 // A job that is over is as far as it gets.
                 Some(exit) if exit.code == 0 && !container.state()?.is_active() => Ok(()),
@@ -573,10 +407,7 @@ fn wait_all(
             }),
         });
     }
-    tasks::run(list, parallel.max(64), &mut |step| match step {
-        tasks::Step::Done(noun, name, word) => hands.tell(noun, name, word),
-        tasks::Step::Warning(text) => hands.warn(text),
-    })
+    tasks::run(list, parallel.max(64), &mut |step| hands.step(step))
 }
 
 /// What `up` would do, in words; nothing is changed.
@@ -627,55 +458,4 @@ pub fn rehearse(session: &Session, project: &Project, wanted: &UpOptions) -> Res
         });
     }
     Ok(lines)
-}
-
-/// Starts containers that exist, each after those that it needs.
-///
-/// # Errors
-/// As `start`.
-pub fn start_members(
-    session: &Session,
-    project: Option<&Project>,
-    members: Vec<Member>,
-    most: usize,
-    hands: &mut dyn Hands,
-) -> Result<()> {
-    userns::enter(&session.dirs, Want::Default)?;
-    let mut list: Vec<Task<'_>> = Vec::new();
-    let waiting: Vec<&Member> = members.iter().filter(|m| !m.present.running).collect();
-    for member in &waiting {
-        let needed = member.dependencies();
-        let needs = |other: &Member| needed.iter().any(|d| d.service == other.present.service);
-        let circular = |other: &Member| {
-            other
-                .dependencies()
-                .iter()
-                .any(|d| d.service == member.present.service)
-        };
-        let after = waiting
-            .iter()
-            .enumerate()
-            .filter(|(_, o)| needs(o) && !circular(o))
-            .map(|(i, _)| i)
-            .collect();
-        let keys = project.and_then(|p| p.service(&member.present.service).ok());
-        let hooks = keys.map(|k| hooks(k, "post_start")).unwrap_or_default();
-        let own = member.label(convert::PROJECT).to_owned();
-        let container = &member.container;
-        list.push(Task {
-            noun: "Container",
-            name: member.present.name.clone(),
-            done: "Started",
-            after,
-            work: Box::new(move |warn| {
-                conditions::met(session, &own, &needed, warn)?;
-                run::start(session, container, None, warn)?;
-                run_hooks(session, container, &hooks)
-            }),
-        });
-    }
-    tasks::run(list, most, &mut |step| match step {
-        tasks::Step::Done(noun, name, word) => hands.tell(noun, name, word),
-        tasks::Step::Warning(text) => hands.warn(text),
-    })
 }

@@ -453,7 +453,7 @@ impl Made {
             let destination = generate::clean(&mount.destination)?;
             bound.push(match name {
                 Some(name) => self.named(name, labels, destination)?,
-                None => self.anonymous(destination)?,
+                None => self.anonymous(options, labels.clone(), destination)?,
             });
         }
         let image_paths = config.map(|c| c.config.volumes.keys());
@@ -465,7 +465,7 @@ impl Made {
                     .iter()
                     .any(|m| generate::clean(&m.destination).is_ok_and(|d| d == destination));
                 if !covered && destination != "/" {
-                    bound.push(self.anonymous(destination)?);
+                    bound.push(self.anonymous(options, Default::default(), destination)?);
                 }
             }
         }
@@ -498,9 +498,20 @@ impl Made {
         })
     }
 
-    fn anonymous(&mut self, destination: String) -> Result<BoundVolume> {
+    /// One for this container alone. Of a compose project it says so: `down --volumes` finds it when
+    /// its container is long gone.
+    fn anonymous(
+        &mut self,
+        options: &ContainerOptions,
+        mut labels: std::collections::BTreeMap<String, String>,
+        destination: String,
+    ) -> Result<BoundVolume> {
+        if let Some(project) = options.labels.get(crate::compose::convert::PROJECT) {
+            labels.insert(crate::compose::convert::PROJECT.to_owned(), project.clone());
+        }
         let record = self.volumes.create(&VolumeSpec {
             anonymous: true,
+            labels,
             ..VolumeSpec::default()
         })?;
         self.anonymous.push(record.name.clone());

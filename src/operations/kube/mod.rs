@@ -2,6 +2,7 @@
 //! command line's own operations make.
 
 pub mod generate;
+pub mod timer;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -62,7 +63,7 @@ pub fn prepare(session: &Session, step: &Step) -> Result<()> {
         )
         .map(drop),
         Step::HostPath { path, kind } => host_path(Path::new(path), kind),
-        Step::Pod { .. } | Step::Container { .. } | Step::Start(_) => Ok(()),
+        Step::Pod { .. } | Step::Container { .. } | Step::Start(_) | Step::Timer(_) => Ok(()),
     }
 }
 
@@ -137,6 +138,8 @@ pub struct Downed {
     pub secrets: Vec<String>,
     /// Names of volumes.
     pub volumes: Vec<String>,
+    /// Names of CronJobs.
+    pub timers: Vec<String>,
 }
 
 /// Stops a pod, with the time that each container has for it, and removes it.
@@ -160,11 +163,21 @@ pub fn down(session: &Session, plan: &Plan, force: bool) -> Result<Downed> {
     let mut gone = Downed::default();
     let records = Pods::new(&session.dirs);
     for step in plan.steps.iter().rev() {
-        if let Step::Pod { name, .. } = step
-            && let Some(pod) = records.get(&name.parse()?)?
-        {
-            clear(session, &pod)?;
-            gone.pods.push(pod.id.to_string());
+        let pods = match step {
+            Step::Pod { name, .. } => std::slice::from_ref(name),
+            Step::Timer(wanted) => {
+                if timer::remove(session, &wanted.name)? {
+                    gone.timers.push(wanted.name.clone());
+                }
+                wanted.pods.as_slice()
+            }
+            _ => continue,
+        };
+        for name in pods {
+            if let Some(pod) = records.get(&name.parse()?)? {
+                clear(session, &pod)?;
+                gone.pods.push(pod.id.to_string());
+            }
         }
     }
     gone.pods.reverse();

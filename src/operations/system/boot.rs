@@ -52,18 +52,7 @@ fn place(session: &Session) -> Place {
 
 /// The unit's text. `root` and `runroot` are given where they are not the usual ones.
 fn unit(program: &Path, options: &[String], target: &str) -> String {
-    let quoted = |text: &str| {
-        format!(
-            "\"{}\"",
-            text.replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('%', "%%")
-        )
-    };
-    let mut command = quoted(&program.display().to_string());
-    for option in options {
-        command.push_str(&format!(" {}", quoted(option)));
-    }
+    let command = command(program, options);
     format!(
         "# Made by `coracle system boot enable`.\n\
          [Unit]\n\
@@ -81,6 +70,23 @@ fn unit(program: &Path, options: &[String], target: &str) -> String {
          [Install]\n\
          WantedBy={target}\n"
     )
+}
+
+fn command(program: &Path, options: &[String]) -> String {
+    let mut command = systemctl::quoted(&program.display().to_string());
+    for option in options {
+        command.push_str(&format!(" {}", systemctl::quoted(option)));
+    }
+    command
+}
+
+/// This program with the options that lead to this store, as units write it.
+///
+/// # Errors
+/// What the kernel says of the program's path.
+pub fn own_command(session: &Session) -> Result<String> {
+    let program = std::env::current_exe().what(|| "cannot tell the program's own path")?;
+    Ok(command(&program, &store_options(session)))
 }
 
 /// Installs the unit for the next boot or login, or again after a change; answers its path.

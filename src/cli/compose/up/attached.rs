@@ -100,7 +100,13 @@ pub(super) fn stay(
             let mut session = session.clone();
             Some(child(&before, move || {
                 let mut out = Out::standard();
-                match super::super::watch::follow(&flags, &services, &mut session, &mut out) {
+                match super::super::watch::follow(
+                    &flags,
+                    &services,
+                    Default::default(),
+                    &mut session,
+                    &mut out,
+                ) {
                     Ok(()) => 0,
                     Err(e) => {
                         out.error(&e);

@@ -1,16 +1,16 @@
 //! `kube generate`: manifests of what is here.
 
+mod container;
+
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::base::{Error, Kind, Result};
 use crate::operations::pod::members;
 use crate::operations::session::Session;
 use crate::state::container::{Container, Containers};
-use crate::state::options::{
-    ContainerOptions, MountOption, MountSource, NamespaceMode, NetworkMode, RestartPolicy,
-};
+use crate::state::options::{ContainerOptions, NamespaceMode, NetworkMode, RestartPolicy};
 use crate::state::pod::{PodRecord, Pods, Share};
 use crate::storage::volume::Volumes;
 
@@ -122,6 +122,7 @@ pub fn yaml(objects: &[Value]) -> Result<String> {
     Ok(text)
 }
 
+/// The claim of a volume.
 fn claim(name: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -208,7 +209,7 @@ fn pod_object(
     };
     for container in all.iter().filter(|c| !c.record.options.infra) {
         let options = &container.record.options;
-        let mut value = container_object(container, name, claims, &mut volumes, notices);
+        let mut value = container::object(container, name, claims, &mut volumes, notices);
         let mut own = match pod {
             Some(_) => Vec::new(),
             None => ports(options),
@@ -245,6 +246,19 @@ fn pod_object(
     });
     if !inits.is_empty() {
         spec["initContainers"] = inits.into();
+    }
+    let graces = all.iter().filter(|c| !c.record.options.infra);
+    // The one that takes longest has the time that it was given.
+    if let Some(grace) = graces.filter_map(|c| c.record.options.stop_timeout).max() {
+        spec["terminationGracePeriodSeconds"] = grace.into();
+    }
+    let groups: std::collections::BTreeSet<i64> = all
+        .iter()
+        .flat_map(|c| &c.record.options.groups)
+        .filter_map(|g| g.parse().ok())
+        .collect();
+    if !groups.is_empty() {
+        spec["securityContext"] = json!({"supplementalGroups": groups});
     }
     if !volumes.is_empty() {
         spec["volumes"] = volumes.into_values().collect();
@@ -310,7 +324,7 @@ fn shared_fields(
             .iter()
             .map(|(name, value)| json!({"name": name, "value": value}))
             .collect();
-        spec["securityContext"] = json!({"sysctls": list});
+        spec["securityContext"]["sysctls"] = list.into();
     }
 }
 
@@ -332,213 +346,4 @@ fn ports(options: &ContainerOptions) -> Vec<Value> {
         }
     }
     all
-}
-
-fn container_object(
-    container: &Container,
-    pod: &str,
-    claims: &mut BTreeMap<String, Value>,
-    volumes: &mut BTreeMap<String, Value>,
-    notices: &mut Vec<String>,
-) -> Map<String, Value> {
-    let record = &container.record;
-    let options = &record.options;
-    let own = container.name();
-    let name = own.strip_prefix(&format!("{pod}-")).unwrap_or(own);
-    let mut value = Map::new();
-    let mut put = |key: &str, what: Value| {
-        let empty = match &what {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(list) => list.is_empty(),
-            Value::Object(map) => map.is_empty(),
-            _ => false,
-        };
-        if !empty {
-            value.insert(key.to_owned(), what);
-        }
-    };
-    put("name", name.replace(['_', '.'], "-").into());
-    let image = record
-        .image
-        .as_ref()
-        .map_or(options.image.as_str(), |i| &i.name);
-    put("image", image.into());
-    put(
-        "command",
-        options.entrypoint.clone().unwrap_or_default().into(),
-    );
-    put("args", options.command.clone().into());
-    put("workingDir", options.workdir.clone().into());
-    put("tty", options.tty.into());
-    put("stdin", options.interactive.into());
-    let env: Vec<Value> = options
-        .env
-        .iter()
-        .filter_map(|e| e.split_once('='))
-        .map(|(name, value)| json!({"name": name, "value": value}))
-        .collect();
-    put("env", env.into());
-    put("securityContext", security(options));
-    put("resources", resources(options));
-    let mut mounts = Vec::new();
-    for mount in &options.mounts {
-        match volume_of(mount, own, record, claims) {
-            Some((volume, subpath)) => {
-                let key = volume["name"].as_str().unwrap_or_default().to_owned();
-                let mut entry = json!({"name": key, "mountPath": mount.destination});
-                if mount.read_only {
-                    entry["readOnly"] = true.into();
-                }
-                if let Some(subpath) = subpath {
-                    entry["subPath"] = subpath.into();
-                }
-                volumes.insert(key, volume);
-                mounts.push(entry);
-            }
-            None => notices.push(format!(
-                "container {own:?}: the mount at {} has no counterpart",
-                mount.destination
-            )),
-        }
-    }
-    put("volumeMounts", mounts.into());
-    for (given, what) in [
-        (!options.devices.is_empty(), "devices"),
-        (!options.secrets.is_empty(), "secrets"),
-        (options.healthcheck.is_some(), "the health check"),
-        (!options.ulimits.is_empty(), "ulimits"),
-    ] {
-        if given {
-            notices.push(format!("container {own:?}: {what} are left out"));
-        }
-    }
-    value
-}
-
-fn security(options: &ContainerOptions) -> Value {
-    let mut value = Map::new();
-    if let Some((user, group)) = options
-        .user
-        .as_deref()
-        .map(|u| u.split_once(':').unwrap_or((u, "")))
-    {
-        if let Ok(user) = user.parse::<i64>() {
-            value.insert("runAsUser".to_owned(), user.into());
-        }
-        if let Ok(group) = group.parse::<i64>() {
-            value.insert("runAsGroup".to_owned(), group.into());
-        }
-    }
-    for (given, key, what) in [
-        (options.privileged, "privileged", true),
-        (options.read_only, "readOnlyRootFilesystem", true),
-        (
-            options.security.no_new_privileges,
-            "allowPrivilegeEscalation",
-            false,
-        ),
-    ] {
-        if given {
-            value.insert(key.to_owned(), what.into());
-        }
-    }
-    let mut capabilities = Map::new();
-    for (key, list) in [("add", &options.cap_add), ("drop", &options.cap_drop)] {
-        if !list.is_empty() {
-            capabilities.insert(key.to_owned(), json!(list));
-        }
-    }
-    if !capabilities.is_empty() {
-        value.insert("capabilities".to_owned(), capabilities.into());
-    }
-    Value::Object(value)
-}
-
-fn resources(options: &ContainerOptions) -> Value {
-    let resources = &options.resources;
-    let mut limits = Map::new();
-    if let Some(memory) = resources.memory.filter(|m| *m > 0) {
-        limits.insert("memory".to_owned(), memory.to_string().into());
-    }
-    if let Some(cpus) = resources.cpus.filter(|c| *c > 0.0) {
-        let milli = (cpus * 1000.0).round();
-        limits.insert("cpu".to_owned(), format!("{milli}m").into());
-    } else if let (Some(quota), period) = (
-        resources.cpu_quota.filter(|q| *q > 0),
-        resources.cpu_period.unwrap_or(100_000),
-    ) {
-        let milli = i128::from(quota) * 1000 / i128::from(period.max(1));
-        limits.insert("cpu".to_owned(), format!("{milli}m").into());
-    }
-    match limits.is_empty() {
-        true => Value::Null,
-        false => json!({"limits": limits}),
-    }
-}
-
-/// The pod's volume for a mount, and the path below it.
-fn volume_of(
-    mount: &MountOption,
-    container: &str,
-    record: &crate::state::container::ContainerRecord,
-    claims: &mut BTreeMap<String, Value>,
-) -> Option<(Value, Option<String>)> {
-    let label = |text: &str| -> String {
-        let text: String = text
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() {
-                    c.to_ascii_lowercase()
-                } else {
-                    '-'
-                }
-            })
-            .collect();
-        text.trim_matches('-').chars().take(50).collect()
-    };
-    match &mount.source {
-        MountSource::Bind { path, .. } => {
-            let text = path.to_string_lossy();
-            let name = format!("{}-host", label(&text));
-            let host = json!({"path": text});
-            Some((json!({"name": name, "hostPath": host}), None))
-        }
-        MountSource::Volume {
-            name: Some(name),
-            subpath,
-            ..
-        } => {
-            claims.insert(name.clone(), claim(name));
-            let source = json!({"claimName": name});
-            let volume =
-                json!({"name": format!("{}-pvc", label(name)), "persistentVolumeClaim": source});
-            Some((volume, subpath.clone()))
-        }
-        MountSource::Volume { name: None, .. } => {
-            let bound = record
-                .volumes
-                .iter()
-                .find(|v| v.destination == mount.destination)?;
-            Some((
-                json!({"name": format!("{}-empty", &bound.name[..12.min(bound.name.len())]), "emptyDir": {}}),
-                None,
-            ))
-        }
-        MountSource::Tmpfs { size, .. } => {
-            let name = format!("{}-{}-tmpfs", label(container), label(&mount.destination));
-            let empty = match size {
-                Some(size) => json!({"medium": "Memory", "sizeLimit": size.to_string()}),
-                None => json!({"medium": "Memory"}),
-            };
-            Some((json!({"name": name, "emptyDir": empty}), None))
-        }
-        MountSource::Image { image, subpath, .. } => {
-            let source = json!({"reference": image});
-            Some((
-                json!({"name": format!("{}-image", label(image)), "image": source}),
-                subpath.clone(),
-            ))
-        }
-        _ => None,
-    }
 }
