@@ -209,6 +209,45 @@ pub fn seconds(text: &str) -> Option<f64> {
     Some(days * 86_400.0 + below)
 }
 
+/// All keys that a project gives, and each with `*` in the place of the names of services, networks
+/// and so on. Lists and maps of a person's own are one key.
+pub fn paths(project: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    given(project, Kind::Object(super::table::TOP), ("", ""), &mut found);
+    found
+}
+
+fn given(value: &Value, kind: Kind, at: (&str, &str), found: &mut Vec<(String, String)>) {
+    let below = |name: &str, shown: &str| match at.0 {
+        "" => (name.to_owned(), shown.to_owned()),
+        _ => (format!("{}.{name}", at.0), format!("{}.{shown}", at.1)),
+    };
+    let Value::Object(map) = value else {
+        if !value.is_null() {
+            found.push((at.0.to_owned(), at.1.to_owned()));
+        }
+        return;
+    };
+    match kind {
+        Kind::Object(keys) => {
+            for (name, value) in map {
+                let key = keys.iter().find(|k| k.name == name);
+                let (path, pattern) = below(name, name);
+                let kind = key.map_or(Kind::Any, |k| k.kind);
+                given(value, kind, (&path, &pattern), found);
+            }
+        }
+        Kind::Each(keys) if !at.0.contains('.') => {
+            for (name, value) in map {
+                let (path, pattern) = below(name, "*");
+                given(value, Kind::Object(keys), (&path, &pattern), found);
+            }
+        }
+        _ if map.is_empty() => {}
+        _ => found.push((at.0.to_owned(), at.1.to_owned())),
+    }
+}
+
 /// The keys of a project that have no effect.
 pub fn lost(project: &Value) -> Vec<Lost> {
     let mut found = Vec::new();

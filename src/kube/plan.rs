@@ -89,10 +89,14 @@ pub fn plan(objects: &[Value], wish: &Wish, lookup: super::Lookup<'_>) -> Result
     }
     steps.extend(pods);
     steps.extend(timers.into_iter().map(Step::Timer));
-    Ok(Plan {
-        steps,
-        notices: notes.into_inner(),
-    })
+    let mut notices = Vec::new();
+    for notice in notes.into_inner() {
+        // Of replicas each would tell the same.
+        if !notices.contains(&notice) {
+            notices.push(notice);
+        }
+    }
+    Ok(Plan { steps, notices })
 }
 
 fn kind(object: &Value) -> &str {

@@ -257,3 +257,111 @@ fn other_names_of_the_program_are_compose() {
         .code(125)
         .says("compose.yaml:4: services.a.comand: no such key");
 }
+
+#[test]
+fn a_job_that_fails_ends_up_although_something_else_is_still_waited_for() {
+    let w = project(
+        "name: p\nservices:\n  db: {image: busybox, command: sleep 1000, stop_grace_period: 0s, healthcheck: {test: 'false', interval: 30s, retries: 50}}\n  \
+         job: {image: busybox, command: [sh, -c, 'exit 7']}\n  app: {image: busybox, command: sleep 1000, stop_grace_period: 0s, depends_on: {db: {condition: service_healthy}, job: {condition: service_completed_successfully}}}\n",
+    );
+    let failed = w.run(&["compose", "up", "-d"]).code(125);
+    failed.says("service \"job\" didn't complete successfully: exit 7");
+    let names: Vec<String> = ids(&w).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["p-db-1", "p-job-1"]);
+    // Nobody waits for what is left out.
+    compose(&w, &["up", "-d", "--no-deps", "app"]);
+    compose(&w, &["down"]);
+}
+
+#[test]
+fn anonymous_volumes_go_with_the_project_even_later() {
+    let w = project(
+        "name: p\nservices:\n  a: {build: ., stop_grace_period: 0s, volumes: [/explicit]}\n",
+    );
+    write(
+        &w,
+        "Dockerfile",
+        "FROM busybox\nVOLUME /own\nCMD sleep 1000\n",
+    );
+    compose(&w, &["up", "-d"]);
+    assert_eq!(w.ok(&["volume", "ls", "-q"]).lines().count(), 2);
+    compose(&w, &["run", "--rm", "a", "true"]);
+    compose(&w, &["down"]);
+    assert_eq!(w.ok(&["volume", "ls", "-q"]).lines().count(), 2);
+    compose(&w, &["up", "-d"]);
+    w.ok(&["volume", "create", "foreign"]);
+    compose(&w, &["down", "-v"]);
+    assert_eq!(w.ok(&["volume", "ls", "-q"]), "foreign");
+}
+
+#[test]
+fn watch_does_what_each_action_says() {
+    let quick = "image: busybox, stop_grace_period: 0s";
+    let w = project(&format!(
+        "name: p\nservices:\n  \
+         copied: {{{quick}, command: sleep 1000, develop: {{watch: [{{action: sync, path: ./src, target: /deep/src, initial_sync: true, ignore: ['*.tmp']}}]}}}}\n  \
+         anew: {{{quick}, command: sleep 1000, develop: {{watch: [{{action: restart, path: ./conf}}]}}}}\n  \
+         both: {{{quick}, command: sleep 1000, develop: {{watch: [{{action: sync+restart, path: ./src, target: /src}}]}}}}\n  \
+         told: {{{quick}, command: sleep 1000, develop: {{watch: [{{action: sync+exec, path: ./src, target: /src, exec: {{command: cp /src/file /told, user: '0'}}}}]}}}}\n  \
+         built: {{build: ., stop_grace_period: 0s, develop: {{watch: [{{action: rebuild, path: ./part}}]}}}}\n"
+    ));
+    for folder in ["src", "conf", "part"] {
+        std::fs::create_dir(w.path().join(folder)).unwrap();
+        write(&w, &format!("{folder}/file"), "one");
+    }
+    write(
+        &w,
+        "Dockerfile",
+        "FROM busybox\nCOPY part /part\nCMD sleep 1000\n",
+    );
+    let mut watch = w.spawn(&["compose", "watch", "--prune"]);
+    let read = |service: &str, file: &str| {
+        let name = format!("p-{service}-1");
+        w.run(&["exec", &name, "cat", file]).stdout
+    };
+    let started = |service: &str| {
+        let name = format!("p-{service}-1");
+        w.run(&["inspect", "-f", "{{.State.StartedAt}}", &name])
+            .stdout
+    };
+    // The initial copy is there only when all is watched.
+    wait_for("the initial copy", || {
+        read("copied", "/deep/src/file") == "one"
+    });
+    let mut said = std::io::BufReader::new(watch.stderr.take().unwrap());
+    let mut lines = String::new();
+    while !lines.contains("Watch enabled") {
+        std::io::BufRead::read_line(&mut said, &mut lines).unwrap();
+    }
+    let before = (started("anew"), started("both"));
+    let image = w.inspect_image("p-built", "{{.Id}}");
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    write(&w, "src/not.tmp", "x");
+    for folder in ["src", "conf", "part"] {
+        write(&w, &format!("{folder}/file"), "two!");
+    }
+    wait_for("the copies", || {
+        [
+            "copied:/deep/src/file",
+            "both:/src/file",
+            "told:/told",
+            "built:/part/file",
+        ]
+        .iter()
+        .all(|p| p.split_once(':').is_some_and(|(s, f)| read(s, f) == "two!"))
+    });
+    wait_for("the restarts", || {
+        started("anew") > before.0 && started("both") > before.1
+    });
+    assert_eq!(read("copied", "/deep/src/not.tmp"), "");
+    wait_for("the old image to go", || {
+        w.run(&["image", "inspect", image.trim()]).code != 0
+    });
+    std::fs::remove_file(w.path().join("src/file")).unwrap();
+    wait_for("the file to go", || {
+        read("copied", "/deep/src/file").is_empty()
+    });
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    compose(&w, &["down"]);
+}

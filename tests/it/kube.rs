@@ -204,3 +204,79 @@ fn what_is_written_plays_the_same_pod() {
     }
     world.ok(&["pod", "rm", "-f", "-t", "0", "app"]);
 }
+
+#[test]
+fn a_job_is_waited_for_and_goes_with_its_image_built() {
+    let world = World::with_busybox();
+    let folder = world.path().join("tool");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(
+        folder.join("Containerfile"),
+        "FROM busybox\nRUN echo built >/made\n",
+    )
+    .unwrap();
+    let manifest = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: once, labels: {app: x}}\nspec:\n  template:\n    metadata: {labels: {app: x}}\n    spec:\n      restartPolicy: Never\n      \
+         containers: [{name: c, image: 'localhost/tool:1', imagePullPolicy: Never, args: [sh, -c, 'cat /about/labels >/dev/stdout; grep -q built /made && exit 3'], volumeMounts: [{name: about, mountPath: /about}]}]\n      \
+         volumes: [{name: about, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}]\n";
+    let file = world.path().join("job.yaml");
+    std::fs::write(&file, manifest).unwrap();
+    let file = file.to_str().unwrap();
+    world
+        .run(&["kube", "play", "--network", "none", "--build=false", file])
+        .code(125);
+    world
+        .run(&["kube", "play", "--network", "none", "--wait", file])
+        .code(3);
+    // Nothing is left of it.
+    assert_eq!(world.ok(&["pod", "ps", "-q"]), "");
+    assert_eq!(world.ok(&["volume", "ls", "-q"]), "");
+}
+
+#[test]
+fn a_cron_job_is_a_timer_until_it_is_taken_down() {
+    let world = World::with_busybox();
+    let manifest = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly}\nspec:\n  schedule: '*/15 3 * * *'\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: Never\n          \
+         containers: [{name: c, image: busybox, imagePullPolicy: Never, args: [echo, ran]}]\n";
+    let play =
+        |words: &[&str]| world.run_with(&[&["kube", "play"], words].concat(), manifest.as_bytes());
+    assert_eq!(play(&["-"]).code, 0);
+    let units = world.path().join("home/.config/systemd/user");
+    let timer = std::fs::read_to_string(units.join("coracle-cronjob-nightly.timer")).unwrap();
+    assert!(
+        timer.contains("OnCalendar=*-*-* 03:00,15,30,45:00\n"),
+        "{timer}"
+    );
+    assert!(
+        units
+            .join("timers.target.wants/coracle-cronjob-nightly.timer")
+            .exists()
+    );
+    play(&["-"]).code(125).says("--replace");
+    assert_eq!(play(&["--replace", "-"]).code, 0);
+    // What the unit would run, as it says it.
+    let service = std::fs::read_to_string(units.join("coracle-cronjob-nightly.service")).unwrap();
+    let line = service
+        .lines()
+        .find_map(|l| l.strip_prefix("ExecStart="))
+        .unwrap();
+    let words: Vec<&str> = line
+        .split('"')
+        .map(str::trim)
+        .filter(|w| !w.is_empty())
+        .collect();
+    let words: Vec<&str> = words[1..].iter().flat_map(|w| w.split(' ')).collect();
+    let words: Vec<&str> = [
+        &["kube", "play", "--network", "none"],
+        &words[words.iter().position(|w| *w == "--quiet").unwrap()..],
+    ]
+    .concat();
+    world.ok(&words);
+    assert_eq!(world.ok(&["pod", "ps", "-q"]), "");
+    let down = play(&["--down", "-"]);
+    assert!(
+        down.stdout.contains("CronJobs removed:\nnightly"),
+        "{}",
+        down.stdout
+    );
+    assert!(!units.join("coracle-cronjob-nightly.timer").exists());
+}
