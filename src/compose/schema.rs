@@ -213,7 +213,12 @@ pub fn seconds(text: &str) -> Option<f64> {
 /// and so on. Lists and maps of a person's own are one key.
 pub fn paths(project: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    given(project, Kind::Object(super::table::TOP), ("", ""), &mut found);
+    given(
+        project,
+        Kind::Object(super::table::TOP),
+        ("", ""),
+        &mut found,
+    );
     found
 }
 
