@@ -7,6 +7,10 @@ use super::volume::{self, Source};
 use super::{Lookup, Wish, probe, quantity};
 use crate::base::{Error, Result};
 
+/// podman's annotation and label: where newer images of a container come from; with `/NAME` behind
+/// it holds for that container.
+const AUTO_UPDATE: &str = "io.containers.autoupdate";
+
 /// What a container's words depend on.
 pub struct Context<'a> {
     /// The pod's name.
@@ -160,7 +164,7 @@ pub fn words(
     add(
         "--name",
         match cx.wish.no_pod_prefix {
-            true => name,
+            true => name.clone(),
             false => format!("{}-{name}", cx.pod),
         },
     );
@@ -189,8 +193,20 @@ pub fn words(
             add(flag, "true".to_owned());
         }
     }
+    // What is said of one container counts more than what is said of all.
+    let general = [AUTO_UPDATE.to_owned(), format!("{AUTO_UPDATE}/{name}")];
+    for key in &general {
+        let written = cx.annotations.get(key).cloned();
+        let asked = cx.wish.annotations.iter().rev();
+        let asked = asked.filter_map(|a| a.strip_prefix(key.as_str())?.strip_prefix('='));
+        if let Some(policy) = asked.map(str::to_owned).next().or(written) {
+            add("--label", format!("{AUTO_UPDATE}={policy}"));
+        }
+    }
     for annotation in &cx.wish.annotations {
-        add("--annotation", annotation.clone());
+        if !annotation.starts_with(AUTO_UPDATE) {
+            add("--annotation", annotation.clone());
+        }
     }
     if let Some(driver) = &cx.wish.log_driver {
         add("--log-driver", driver.clone());

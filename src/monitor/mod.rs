@@ -14,7 +14,7 @@
 
 mod client;
 mod health;
-mod notify;
+pub mod notify;
 mod outbox;
 mod restart;
 mod serve;

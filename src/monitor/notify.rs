@@ -34,6 +34,18 @@ const PASSED: &[&str] = &[
     "EXTEND_TIMEOUT_USEC",
 ];
 
+/// Tells the manager at `NOTIFY_SOCKET`: a path, or a name after `@`.
+pub fn tell(socket: &OsStr, text: &str) {
+    let name = socket.as_bytes();
+    let address = match name.split_first() {
+        Some((b'@', rest)) => SocketAddr::from_abstract_name(rest),
+        _ => SocketAddr::from_pathname(OsStr::from_bytes(name)),
+    };
+    // A manager that is gone needs no message.
+    let _gone = address
+        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address));
+}
+
 /// The monitor's line to systemd.
 #[derive(Debug)]
 pub(super) struct Notify {
@@ -58,14 +70,7 @@ impl Notify {
     }
 
     fn send(&self, text: &str) {
-        let name = self.plan.socket.as_bytes();
-        let address = match name.split_first() {
-            Some((b'@', rest)) => SocketAddr::from_abstract_name(rest),
-            _ => SocketAddr::from_pathname(OsStr::from_bytes(name)),
-        };
-        // A manager that is gone needs no message.
-        let _gone = address
-            .and_then(|address| UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address));
+        tell(&self.plan.socket, text);
     }
 
     /// The container's process runs; the monitor has this pid.

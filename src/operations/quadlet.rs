@@ -10,7 +10,9 @@ use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind as ErrorKind, Result};
 use crate::config::env::Env;
 use crate::config::user::User;
+use crate::quadlet::bundle;
 use crate::quadlet::search::{self, Whose};
+use crate::quadlet::unit::Unit;
 use crate::quadlet::{Kind, Service, Source, Target, convert, service_of};
 
 /// Whose quadlets, and for which manager.
@@ -190,8 +192,52 @@ pub fn find(scope: &Scope<'_>, name: &str) -> Result<Source> {
     })
 }
 
-/// Puts files, or a folder's files, where quadlets are looked for. Quadlets among them are checked
-/// first; answers the new paths.
+/// A file that is to be installed.
+struct File {
+    /// Its name there.
+    name: String,
+    /// What it holds.
+    bytes: Vec<u8>,
+    /// It is a quadlet.
+    source: Option<Source>,
+}
+
+/// Reads a file; `.quadlets` are taken apart.
+fn read(path: &Path, files: &mut Vec<File>) -> Result<()> {
+    let name = name_of(path)?;
+    let bytes = fs::read(path).what(|| format!("cannot read {}", path.display()))?;
+    if bundle::is_named(&name) {
+        let shown = path.display().to_string();
+        let text = String::from_utf8(bytes).what(|| format!("{shown} is no text"))?;
+        for part in bundle::split(&text, &shown)? {
+            let source = Source {
+                name: part.name.clone(),
+                path: path.to_owned(),
+                kind: part.kind,
+                unit: Unit::parse(&bundle::padded(&part.text, part.line), &shown)?,
+            };
+            files.push(File {
+                name: part.name,
+                bytes: part.text.into_bytes(),
+                source: Some(source),
+            });
+        }
+        return Ok(());
+    }
+    let source = match Kind::of_name(&name) {
+        Some(_) => Some(search::read_alone(path)?),
+        None => None,
+    };
+    files.push(File {
+        name,
+        bytes,
+        source,
+    });
+    Ok(())
+}
+
+/// Puts files, or a folder's files, where quadlets are looked for; of `.quadlets` what is in them.
+/// Quadlets among them are checked first; answers the new paths.
 ///
 /// # Errors
 /// A quadlet that cannot be converted for itself; `Exists` without `replace`.
@@ -201,28 +247,26 @@ pub fn install(scope: &Scope<'_>, paths: &[PathBuf], replace: bool) -> Result<Ve
     for path in paths {
         let what = || format!("cannot install {}", path.display());
         match fs::metadata(path).what(what)?.is_dir() {
-            false => all.push((path.clone(), name_of(path)?)),
+            false => read(path, &mut all)?,
             true => {
                 for entry in fs::read_dir(path).what(what)? {
                     let entry = entry.what(what)?.path();
                     if entry.is_file() {
-                        all.push((entry.clone(), name_of(&entry)?));
+                        read(&entry, &mut all)?;
                     }
                 }
             }
         }
     }
-    all.sort();
-    if !all.iter().any(|(_, name)| Kind::of_name(name).is_some()) {
-        return Err(Error::invalid("there is no quadlet among these files")
-            .hint("their names end with .container, .volume, .network, .image or .build"));
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    let sources: Vec<Source> = all.iter().filter_map(|f| f.source.clone()).collect();
+    if sources.is_empty() {
+        return Err(Error::invalid("there is no quadlet among these files").hint(
+            "their names end with .container, .pod, .kube, .volume, .network, .image, .build, .artifact or .quadlets",
+        ));
     }
-    let mut sources = Vec::new();
-    for (path, name) in &all {
-        if Kind::of_name(name).is_some() {
-            sources.push(search::read_alone(path)?);
-        }
-        let there = folder.join(name);
+    for file in &all {
+        let there = folder.join(&file.name);
         if there.exists() && !replace {
             return Err(
                 Error::new(ErrorKind::Exists, format!("{} exists", there.display()))
@@ -242,10 +286,9 @@ pub fn install(scope: &Scope<'_>, paths: &[PathBuf], replace: bool) -> Result<Ve
     }
     fs::create_dir_all(&folder).what(|| format!("cannot make {}", folder.display()))?;
     let mut made = Vec::new();
-    for (path, name) in all {
-        let there = folder.join(name);
-        let bytes = fs::read(&path).what(|| format!("cannot read {}", path.display()))?;
-        files::replace(&there, &bytes, 0o644, Durability::Durable)?;
+    for file in all {
+        let there = folder.join(&file.name);
+        files::replace(&there, &file.bytes, 0o644, Durability::Durable)?;
         made.push(there);
     }
     Ok(made)

@@ -95,13 +95,7 @@ fn every_key_has_a_case() {
         text.push('\n');
     }
     let mut missing = Vec::new();
-    for kind in [
-        Kind::Container,
-        Kind::Volume,
-        Kind::Network,
-        Kind::Image,
-        Kind::Build,
-    ] {
+    for kind in Kind::ALL {
         for key in kind.keys() {
             let mut section = "";
             let found = text.lines().any(|line| {

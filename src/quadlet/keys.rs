@@ -1,4 +1,4 @@
-//! Which keys there are, section by section, and which of them this version cannot serve yet.
+//! Which keys there are, section by section, and which of them cannot be served.
 //!
 //! Spec: podman-systemd.unit(5), podman 5.8.
 
@@ -85,16 +85,6 @@ impl Kind {
         }
     }
 
-    /// Why there are no such units yet.
-    pub(super) fn refused(self) -> Option<&'static str> {
-        match self {
-            Self::Pod => Some("pods come with a later version"),
-            Self::Kube => Some("Kubernetes files come with a later version"),
-            Self::Artifact => Some("artifacts come with a later version"),
-            _ => None,
-        }
-    }
-
     /// The keys of its section.
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
@@ -111,12 +101,11 @@ impl Kind {
 }
 
 /// Why a key that exists cannot be served.
-pub(super) fn refused(kind: Kind, key: &str) -> Option<&'static str> {
-    match (kind, key) {
-        (Kind::Container, "Pod" | "StartWithPod") => Some("pods come with a later version"),
-        (_, "SubUIDMap") => Some("it is not supported; UIDMap= gives lines"),
-        (_, "SubGIDMap") => Some("it is not supported; GIDMap= gives lines"),
-        (_, "DecryptionKey") => Some("encrypted images are not supported"),
+pub(super) fn refused(key: &str) -> Option<&'static str> {
+    match key {
+        "SubUIDMap" => Some("it is not supported; UIDMap= gives lines"),
+        "SubGIDMap" => Some("it is not supported; GIDMap= gives lines"),
+        "DecryptionKey" => Some("encrypted images are not supported"),
         _ => None,
     }
 }

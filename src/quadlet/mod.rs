@@ -1,11 +1,12 @@
-//! Quadlets: unit files that describe containers, volumes, networks, images and builds, made into
-//! services for systemd.
+//! Quadlets: unit files that describe containers, pods, volumes, networks, images and more, made
+//! into services for systemd.
 //!
 //! Everything but [`search`] is pure: text in, text out. Nothing is executed, looked up or resolved;
 //! specifiers (`%n`) and variables stay as they are, for systemd.
 //!
 //! Spec: podman-systemd.unit(5) of podman 5.8; systemd.syntax(7), systemd.unit(5).
 
+pub mod bundle;
 mod convert;
 mod keys;
 pub mod search;
@@ -74,6 +75,8 @@ struct Info {
     service: String,
     /// The name of what it makes; empty when only systemd knows it.
     resource: String,
+    /// A pod's: the services of the containers that start with it.
+    members: Vec<String>,
 }
 
 /// Everything that was found, by file name.
@@ -87,6 +90,10 @@ pub fn convert(sources: &[Source], target: &Target) -> Vec<(String, Result<Servi
             let info = Info {
                 service: convert::service_name(s),
                 resource: convert::resource_name(s),
+                members: match s.kind {
+                    Kind::Pod => convert::members(s, sources),
+                    _ => Vec::new(),
+                },
             };
             (s.name.clone(), info)
         })

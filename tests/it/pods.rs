@@ -1,5 +1,6 @@
 //! Pods: containers that share namespaces, held by a process of our own.
 
+use crate::support::world::Outcome;
 use crate::support::{World, peer};
 
 /// The value of a template over a pod.
@@ -226,7 +227,48 @@ fn the_last_one_to_end_ends_a_pod_that_says_so() {
     peer::wait_for("the pod to stop", || {
         pod(&world, "p", "{{.State}}") == "Exited"
     });
+    // A unit that stops its container may start it again: `systemctl restart`.
+    let run = |name: &str, program: &[&str]| {
+        let args = [
+            &["run", "-d", "--pod", "p", "--name", name, "busybox"],
+            program,
+        ]
+        .concat();
+        let mut command = world.command(&args);
+        command.env("PODMAN_SYSTEMD_UNIT", "x.service");
+        Outcome::of(&args, command.output().unwrap()).ok();
+    };
+    run("b", &["sleep", "1000"]);
+    world.ok(&["stop", "-t", "0", "b"]);
+    world.ok(&["rm", "b"]);
+    assert_eq!(pod(&world, "p", "{{.State}}"), "Degraded");
+    run("c", &["true"]);
+    peer::wait_for("the pod to stop", || {
+        pod(&world, "p", "{{.State}}") == "Exited"
+    });
     world.ok(&["pod", "rm", "p"]);
+}
+
+#[test]
+fn the_monitor_of_what_holds_a_pod_is_the_main_process_of_its_service() {
+    let world = World::with_busybox();
+    world.ok(&[
+        "pod",
+        "create",
+        "--network",
+        "none",
+        "--infra-conmon-pidfile",
+        "p.pid",
+        "p",
+    ]);
+    let file = world.path().join("p.pid");
+    assert!(!file.exists());
+    world.ok(&["pod", "start", "p"]);
+    let monitor = world.inspect("p-infra", "{{.State.ConmonPid}}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), monitor);
+    let path = world.inspect("p-infra", "{{.ConmonPidFile}}");
+    assert_eq!(path, file.display().to_string());
+    world.ok(&["pod", "rm", "-f", "-t", "0", "p"]);
 }
 
 #[test]

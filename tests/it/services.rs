@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::World;
-use crate::support::peer::Mode;
+use crate::support::peer::{self, Mode};
 use crate::support::world::Outcome;
 
 const SLEEP: &str = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
@@ -347,6 +347,108 @@ fn quadlets_are_installed_listed_printed_and_removed() {
         .code(125)
         .says("no such quadlet");
     w.ok(&["quadlet", "rm", quiet, "-i", "web.container"]);
+}
+
+#[test]
+fn a_file_of_several_quadlets_is_taken_apart_at_its_installation() {
+    let w = World::new();
+    let text = "# FileName=web\n[Container]\nImage=localhost/web\nPod=app.pod\n---\n# FileName=app\n[Pod]\n\
+                ---\n\n# FileName=all\n[Kube]\nYaml=all.yml\n---\n# FileName=data\n[Artifact]\nArtifact=example.org/d:1\n";
+    put(&w.path().join("app.quadlets"), text);
+    let wrong = text.replace("Pod=app.pod", "Pod=other.pod");
+    put(&w.path().join("wrong.quadlets"), &wrong);
+    let quiet = "--reload-systemd=false";
+    w.run(&["quadlet", "install", quiet, "wrong.quadlets"])
+        .code(125)
+        .says("wrong.quadlets:4: Pod=: there is no quadlet \"other.pod\"");
+    let installed = w.ok(&["quadlet", "install", quiet, "app.quadlets"]);
+    assert_eq!(installed.lines().count(), 4, "{installed}");
+    let list = w.ok(&["quadlet", "list", "--format", "{{.Name}} {{.UnitName}}"]);
+    assert_eq!(
+        list,
+        "all.kube all.service\napp.pod app-pod.service\ndata.artifact data-artifact.service\n\
+         web.container web.service"
+    );
+    let print = w.ok(&["quadlet", "print", "app-pod.service"]);
+    assert_eq!(print, "# FileName=app\n[Pod]");
+    w.ok(&["quadlet", "rm", quiet, "--all"]);
+    assert_eq!(w.ok(&["quadlet", "list", "-n"]), "");
+}
+
+/// A pod of two containers: what they run.
+fn manifest(w: &World, one: &str, two: &str) {
+    let container = |name: &str, script: &str| {
+        format!(
+            "  - {{name: {name}, image: busybox, imagePullPolicy: Never, command: [sh, -c, {script:?}]}}\n"
+        )
+    };
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: app}}\nspec:\n  restartPolicy: Never\n  \
+         terminationGracePeriodSeconds: 0\n  containers:\n{}{}",
+        container("one", one),
+        container("two", two)
+    );
+    put(&w.path().join("app.yml"), &text);
+}
+
+#[test]
+fn a_manifest_is_a_service_until_all_of_it_has_ended() {
+    let w = World::with_busybox();
+    let manager = Manager::new(&w);
+    let play = |more: &[&str]| {
+        let args = [
+            &["kube", "play", "--network", "none"][..],
+            more,
+            &["app.yml"],
+        ]
+        .concat();
+        let mut command = w.command(&args);
+        command.env("NOTIFY_SOCKET", w.path().join("notify"));
+        command.env("PODMAN_SYSTEMD_UNIT", "app.service");
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let service = [
+        "--service-container=true",
+        "--service-exit-code-propagation=any",
+        "--annotation=io.containers.autoupdate=local",
+        "--annotation=io.containers.autoupdate/two=registry",
+    ];
+    manifest(&w, "exit 3", "until test -e /end; do sleep 0.05; done");
+    let mut child = play(&service);
+    assert_eq!(
+        manager.hears(),
+        format!("MAINPID={}\nREADY=1\n", child.id())
+    );
+    let label = "{{index .Config.Labels \"io.containers.autoupdate\"}} {{.Config.Labels.PODMAN_SYSTEMD_UNIT}}";
+    assert_eq!(w.inspect("app-one", label), "local app.service");
+    assert_eq!(w.inspect("app-two", label), "registry app.service");
+    w.ok(&["exec", "app-two", "touch", "/end"]);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    w.ok(&["kube", "down", "app.yml"]);
+
+    // A signal ends it in order.
+    manifest(&w, "exec sleep 1000", "exec sleep 1000");
+    for (flags, told) in [(&service[..1], true), (&["--wait"][..], false)] {
+        let mut child = play(flags);
+        let pid = rustix::process::Pid::from_child(&child);
+        if told {
+            manager.hears();
+        } else {
+            // It catches signals once everything runs.
+            peer::wait_for("signals are caught", || {
+                let status =
+                    std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+                status.contains("SigBlk:\t0000000000004003")
+            });
+        }
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        w.run(&["pod", "exists", "app"]).code(1);
+    }
+    manifest(&w, "exit 3", "exit 0");
+    assert_eq!(play(&["--wait"]).wait().unwrap().code(), Some(3));
+    w.run(&["pod", "exists", "app"]).code(1);
 }
 
 #[test]

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
 use crate::base::{Context as _, Error, Kind, Result};
@@ -13,12 +11,11 @@ use crate::cli::output::Out;
 use crate::cli::{container, pod};
 use crate::kube::{self, Plan, Step, Wish};
 use crate::operations::image::lookup;
+use crate::operations::kube::attend::{self, End, Propagation, Vigil};
 use crate::operations::kube::{self as operation, Downed};
 use crate::operations::pod::{act, remove};
 use crate::operations::session::Session;
-use crate::state::container::Containers;
 use crate::state::pod::{PodRecord, Pods};
-use crate::sys::signal;
 
 /// A manifest longer than this is none.
 const LIMIT: u64 = 16 << 20;
@@ -91,11 +88,19 @@ pub struct PlayArgs {
     /// Start the pods (on by default)
     #[arg(long)]
     start: Option<bool>,
+    /// Stay as the main process of a service, until all containers have ended; at SIGTERM stop them
+    ///
+    /// NOTIFY_SOCKET is told when everything runs. For units: `kube down` has to follow.
+    #[arg(long)]
+    service_container: Option<bool>,
+    /// Whose failure is the service's: all (if every container fails), any, none
+    #[arg(long, value_name = "POLICY", requires = "service_container")]
+    service_exit_code_propagation: Option<String>,
     /// User namespace of the pods
     #[arg(long, value_name = "MODE")]
     userns: Option<String>,
     /// Stay until all containers ended or a signal came, then remove what was made
-    #[arg(short, long, conflicts_with = "down")]
+    #[arg(short, long, conflicts_with_all = ["down", "service_container"])]
     wait: bool,
     /// Files, addresses, or - for standard input
     #[arg(required = true, value_name = "FILE")]
@@ -117,6 +122,8 @@ pub fn run(args: PlayArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         show_downed(&gone, out)?;
         return Ok(0);
     }
+    let propagation = args.service_exit_code_propagation.as_deref();
+    let propagation: Propagation = propagation.unwrap_or("none").parse()?;
     for notice in &plan.notices {
         out.warn(notice);
     }
@@ -150,60 +157,36 @@ pub fn run(args: PlayArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         }
         out.line("")?;
     }
-    if !args.wait {
+    if !args.wait && args.service_container != Some(true) {
         return Ok(0);
     }
     out.flush()?;
-    let code = wait_all(&made, session)?;
-    operation::down(session, &plan, false)?;
-    Ok(code)
-}
-
-/// Waits until no container of the pods runs any more, or SIGINT, SIGTERM or SIGHUP came. Answers
-/// the greatest exit code, as long as nobody interrupts.
-fn wait_all(made: &[(PodRecord, Vec<String>)], session: &Session) -> Result<u8> {
-    let signals = signal::Set::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
-    let before = signal::block(&signals)?;
-    let typed = signal::descriptor(&signals)?;
-    let containers = Containers::new(&session.dirs);
-    let mut all = Vec::new();
-    let mut alive = Vec::new();
-    for id in made.iter().flat_map(|(_, containers)| containers) {
-        // An init container that did its work is gone.
-        let Ok(container) = containers.find(id) else {
-            continue;
+    let ids: Vec<String> = made.iter().flat_map(|(_, ids)| ids.clone()).collect();
+    let vigil = Vigil {
+        containers: &ids,
+        service: !args.wait,
+        timers: plan.steps.iter().any(|s| matches!(s, Step::Timer(_))),
+    };
+    if args.wait {
+        let mut down = || operation::down(session, &plan, false).map(drop);
+        let codes = match attend::attend(session, &vigil, &mut down)? {
+            End::Asked => Vec::new(),
+            End::Over(codes) => {
+                down()?;
+                codes
+            }
         };
-        let monitor = container.status()?.and_then(|s| s.monitor.open().ok());
-        alive.extend(monitor);
-        all.push(container);
+        let greatest = codes.iter().map(|c| c & 0xFF).max();
+        return Ok(greatest.and_then(|c| u8::try_from(c).ok()).unwrap_or(0));
     }
-    let mut interrupted = false;
-    while !alive.is_empty() && !interrupted {
-        let mut list = vec![PollFd::from_borrowed_fd(typed.as_fd(), PollFlags::IN)];
-        list.extend(
-            alive
-                .iter()
-                .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)),
-        );
-        match poll(&mut list, None) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(e) => return Err(e).what(|| "cannot wait for the containers"),
-        }
-        let ready: Vec<bool> = list.iter().map(|p| !p.revents().is_empty()).collect();
-        interrupted = ready[0];
-        let mut place = 0;
-        alive.retain(|_| {
-            place += 1;
-            !ready[place]
-        });
-    }
-    drop(signal::set_mask(&before));
-    let mut code = 0;
-    for container in all {
-        code = code.max(container.exit()?.map_or(0, |e| e.code & 0xFF));
-    }
-    Ok(if interrupted { 0 } else { code as u8 })
+    let mut stop = || {
+        let mut pods = made.iter().rev();
+        pods.try_for_each(|(pod, _)| operation::clear(session, pod))
+    };
+    Ok(match attend::attend(session, &vigil, &mut stop)? {
+        End::Asked => 0,
+        End::Over(codes) => propagation.code(&codes),
+    })
 }
 
 /// Builds images of folders: those that are not here, or with `--build` all that have one.
@@ -293,7 +276,10 @@ fn carry_out(
                 made.push((pod::create::by_words(&all, session, out)?, Vec::new()));
             }
             Step::Container { words, .. } => {
-                let id = container::create::by_words(words, session, out)?;
+                // systemd hears of the manifest as a whole.
+                let mut words = words.clone();
+                words.insert(0, "--sdnotify=ignore".to_owned());
+                let id = container::create::by_words(&words, session, out)?;
                 if let Some((_, containers)) = made.last_mut() {
                     containers.push(id.to_string());
                 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
 
-use crate::base::{Error, Result};
+use crate::base::{Context as _, Error, Result};
 use crate::cli::container::options::{CreateFlags, Manner};
 use crate::cli::container::run::ask;
 use crate::cli::output::Out;
@@ -142,8 +142,9 @@ pub struct CreateArgs {
     /// podman's: what holds the namespaces is coracle itself
     #[arg(long, hide = true)]
     infra_command: Option<String>,
-    /// podman's: there is no conmon
-    #[arg(long, hide = true)]
+    /// Write the process id of the monitor that holds the namespaces to a file, which systemd reads
+    /// as PIDFile=
+    #[arg(long, value_name = "FILE", help_heading = "Pod")]
     infra_conmon_pidfile: Option<PathBuf>,
     /// Its name, if --name is not used
     #[arg(value_name = "NAME")]
@@ -164,11 +165,6 @@ pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8>
                 "{flag} has no effect: a pod's namespaces are held by coracle itself"
             ));
         }
-    }
-    if args.infra_conmon_pidfile.is_some() {
-        return Err(Error::unsupported(
-            "cannot use --infra-conmon-pidfile: there is no conmon",
-        ));
     }
     let made = make(args, session, out)?;
     out.line(made.id.as_str())?;
@@ -202,6 +198,10 @@ fn request(args: CreateArgs, session: &mut Session, out: &Out) -> Result<Request
     };
     let (mut asked, run) = ask(flags, &manner, &["pod".to_owned()], session, out)?;
     asked.image.clear();
+    if let Some(file) = &args.infra_conmon_pidfile {
+        let absolute = std::path::absolute(file);
+        asked.monitor_pidfile = Some(absolute.what(|| format!("cannot find {}", file.display()))?);
+    }
     let has_infra = args.infra.unwrap_or(true);
     let share = match (args.share.as_deref(), has_infra) {
         (Some(text), _) => Share::parse(text)?,
@@ -260,6 +260,7 @@ fn kept(asked: ContainerOptions) -> ContainerOptions {
         sysctls: asked.sysctls,
         cgroup_parent: asked.cgroup_parent,
         cgroup_manager: asked.cgroup_manager,
+        monitor_pidfile: asked.monitor_pidfile,
         ..ContainerOptions::default()
     }
 }

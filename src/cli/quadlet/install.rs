@@ -9,7 +9,8 @@ use crate::operations::session::Session;
 
 /// Install quadlets from files or a folder
 ///
-/// They are checked before anything is written. Other files of a folder go along: what a quadlet
+/// They are checked before anything is written. A file NAME.quadlets holds several, with lines of
+/// three hyphens between them and a comment `# FileName=NAME` in each. Other files of a folder go along: what a quadlet
 /// refers to by a relative path is then beside it.
 #[derive(Debug, clap::Args)]
 pub struct InstallArgs {

@@ -66,7 +66,7 @@ pub fn clone(
         (None, None) => {}
     }
     // These files are the first one's.
-    (options.cidfile, options.pidfile) = (None, None);
+    (options.cidfile, options.pidfile, options.monitor_pidfile) = (None, None, None);
     options.resources = super::alter::merge(&options.resources, &wanted.resources);
     options.create_command.clone_from(&session.command_line);
     let run = RunOptions::default();

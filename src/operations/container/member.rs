@@ -4,7 +4,7 @@
 use crate::base::{Error, Kind, Result};
 use crate::operations::pod::{self, infra};
 use crate::operations::session::Session;
-use crate::state::container::{Container, Containers, State};
+use crate::state::container::{Container, Containers, ExitRecord, State};
 use crate::state::options::{
     ContainerOptions, NamespaceMode, NetworkMode, NetworkOptions, RestartPolicy, SecurityOptions,
     UsernsMode,
@@ -237,9 +237,16 @@ fn adopt(
 
 /// A container ended and was cleaned up: with `--exit-policy stop` the pod's holder goes with the
 /// last of the others.
-pub(super) fn after_exit(session: &Session, container: &Container) {
+///
+/// One that its unit stops is not at its end: `systemctl restart` starts it again, and it would find
+/// the unit of the pod, which it is bound to, inactive.
+pub(super) fn after_exit(session: &Session, container: &Container, exit: &ExitRecord) {
     let options = &container.record.options;
-    if options.infra || options.pod.is_none() || options.init_ctr.is_some() {
+    let by_unit = exit.stopped_by_user
+        && options
+            .labels
+            .contains_key(crate::operations::auto_update::UNIT);
+    if options.infra || options.pod.is_none() || options.init_ctr.is_some() || by_unit {
         return;
     }
     // Whatever cannot be read now leaves the pod as it is; `pod stop` ends it.

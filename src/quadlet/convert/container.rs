@@ -2,13 +2,13 @@
 
 use super::Maker;
 use crate::base::Result;
-use crate::quadlet::Source;
+use crate::quadlet::{Kind, Source};
 
 /// Set for the container, so that `auto-update` finds the service.
-const UNIT_VARIABLE: &str = "PODMAN_SYSTEMD_UNIT=%n";
+pub(super) const UNIT_VARIABLE: &str = "PODMAN_SYSTEMD_UNIT=%n";
 
 /// The label that `auto-update` looks at.
-const AUTO_UPDATE: &str = "io.containers.autoupdate";
+pub(super) const AUTO_UPDATE: &str = "io.containers.autoupdate";
 
 const HEALTH: &[(&str, &str)] = &[
     ("HealthCmd", "--health-cmd"),
@@ -78,6 +78,7 @@ pub(super) fn convert(maker: &mut Maker<'_>) -> Result<()> {
         (Some(image), None) => vec![maker.image(image)?],
         (None, Some(folder)) => vec!["--rootfs".to_owned(), folder],
     };
+    let pod = pod(maker)?;
     let name = name(maker.source);
     maker.service.push("Service", "Environment", UNIT_VARIABLE);
     kill_mode(maker)?;
@@ -92,6 +93,9 @@ pub(super) fn convert(maker: &mut Maker<'_>) -> Result<()> {
 
     let mut command = maker.command(&["run", "--name", &name, "--replace", "--rm"])?;
     let c = &mut command;
+    if let Some(pod) = pod {
+        c.extend(["--pod".to_owned(), pod]);
+    }
     maker.texts(&[("LogDriver", "--log-driver")], c);
     maker.word_lists(&[("LogOpt", "--log-opt")], c)?;
     maker.service.push("Service", "Delegate", "yes");
@@ -164,8 +168,23 @@ pub(super) fn convert(maker: &mut Maker<'_>) -> Result<()> {
     Ok(())
 }
 
+/// `Pod=`: its service comes before this one, and this one ends with it.
+fn pod(maker: &mut Maker<'_>) -> Result<Option<String>> {
+    let Some(pod) = maker.last("Pod") else {
+        return match maker.switch("StartWithPod")? {
+            None => Ok(None),
+            Some(_) => Err(maker.bad("StartWithPod", "Pod= is not given")),
+        };
+    };
+    maker.switch("StartWithPod")?;
+    if Kind::of_name(&pod) != Some(Kind::Pod) {
+        return Err(maker.bad("Pod", format!("{pod:?} is no .pod quadlet")));
+    }
+    maker.bound("Pod", &pod, "BindsTo").map(Some)
+}
+
 /// The monitor ends the container; with other modes systemd would take it away first.
-fn kill_mode(maker: &mut Maker<'_>) -> Result<()> {
+pub(super) fn kill_mode(maker: &mut Maker<'_>) -> Result<()> {
     match maker.source.unit.last("Service", "KillMode").as_deref() {
         None => maker.service.set("Service", "KillMode", "mixed"),
         Some("mixed" | "control-group") => {}
@@ -299,6 +318,9 @@ fn mount_of(maker: &mut Maker<'_>, text: &str) -> Result<String> {
         .iter()
         .find_map(|p| p.strip_prefix("type="))
         .unwrap_or("volume");
+    if kind == "artifact" {
+        return Err(maker.bad("Mount", "artifacts cannot be mounted"));
+    }
     if !matches!(kind, "volume" | "bind" | "glob" | "image") {
         return Ok(text.to_owned());
     }

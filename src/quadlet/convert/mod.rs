@@ -2,6 +2,7 @@
 
 mod container;
 mod others;
+mod pods;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,12 @@ const DEPENDENCIES: &[&str] = &[
     "Conflicts",
     "Before",
     "After",
+    "OnFailure",
+    "OnSuccess",
+    "PropagatesReloadTo",
+    "PropagatesStopTo",
+    "ReloadPropagatedFrom",
+    "StopPropagatedFrom",
 ];
 
 /// The user's manager has no such target, so a service of ours waits for the system's.
@@ -60,14 +67,32 @@ pub(super) fn resource_name(source: &Source) -> String {
             let tags = source.unit.all(section, "ImageTag");
             tags.first().map_or_else(String::new, |e| e.value.clone())
         }
-        Kind::Pod => given("PodName").unwrap_or_else(usual),
-        Kind::Kube | Kind::Artifact => String::new(),
+        Kind::Pod => given("PodName").unwrap_or_else(|| match stem(source).split_once('@') {
+            // No pod may have an @ in its name.
+            Some((name, "")) => format!("systemd-{name}_%i"),
+            _ => usual().replace('@', "_"),
+        }),
+        Kind::Artifact => given("Artifact").unwrap_or_default(),
+        Kind::Kube => String::new(),
     };
     // A container's own name is told to systemd with its specifiers; others cannot know it.
     match source.kind == Kind::Container && name.contains('%') {
         true => String::new(),
         false => name,
     }
+}
+
+/// The services of the containers that start with a pod.
+pub(super) fn members(pod: &Source, sources: &[Source]) -> Vec<String> {
+    const SECTION: &str = "Container";
+    let with = |s: &&Source| {
+        s.kind == Kind::Container
+            && s.unit.last(SECTION, "Pod").as_ref() == Some(&pod.name)
+            && !matches!(s.unit.switch(SECTION, "StartWithPod"), Ok(Some(false)))
+            // A template itself cannot be started.
+            && !stem(s).ends_with('@')
+    };
+    sources.iter().filter(with).map(super::service_of).collect()
 }
 
 /// Makes the service.
@@ -79,8 +104,9 @@ pub(super) fn service(source: &Source, infos: &Infos, target: &Target) -> Result
         Kind::Network => others::network(&mut maker)?,
         Kind::Image => others::image(&mut maker)?,
         Kind::Build => others::build(&mut maker)?,
-        // Refused above.
-        Kind::Pod | Kind::Kube | Kind::Artifact => {}
+        Kind::Artifact => others::artifact(&mut maker)?,
+        Kind::Pod => pods::pod(&mut maker)?,
+        Kind::Kube => pods::kube(&mut maker)?,
     }
     let name = format!("{}.service", service_name(source));
     Ok(Service {
@@ -145,10 +171,6 @@ impl<'a> Maker<'a> {
     fn new(source: &'a Source, infos: &'a Infos, target: &'a Target) -> Result<Self> {
         let kind = source.kind;
         let section = kind.section();
-        let header = source.unit.section(section).map_or(0, |s| s.line);
-        if let Some(why) = kind.refused() {
-            return Err(at(source, header, format!("[{section}]: {why}")));
-        }
         if source.unit.section(section).is_none() {
             return Err(at(source, 0, format!("there is no section [{section}]")));
         }
@@ -158,7 +180,7 @@ impl<'a> Maker<'a> {
                     let what = format!("unknown key {:?} in [{section}]", entry.key);
                     return Err(at(source, entry.line, what));
                 }
-                if let Some(why) = keys::refused(kind, &entry.key)
+                if let Some(why) = keys::refused(&entry.key)
                     && !entry.value.is_empty()
                 {
                     return Err(at(source, entry.line, format!("{}=: {why}", entry.key)));
@@ -353,6 +375,11 @@ impl<'a> Maker<'a> {
 
     /// Another quadlet's resource; its service is required.
     fn other(&mut self, key: &str, name: &str) -> Result<String> {
+        self.bound(key, name, "Requires")
+    }
+
+    /// Another quadlet's resource, and how its service comes before this one.
+    fn bound(&mut self, key: &str, name: &str, how: &str) -> Result<String> {
         let Some(info) = self.infos.get(name) else {
             return Err(self.bad(key, format!("there is no quadlet {name:?}")));
         };
@@ -362,7 +389,7 @@ impl<'a> Maker<'a> {
         }
         let service = format!("{}.service", info.service);
         let resource = info.resource.clone();
-        self.service.push("Unit", "Requires", service.clone());
+        self.service.push("Unit", how, service.clone());
         self.service.push("Unit", "After", service);
         Ok(resource)
     }

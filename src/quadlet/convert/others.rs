@@ -1,4 +1,4 @@
-//! `.volume`, `.network`, `.image`, `.build`.
+//! `.volume`, `.network`, `.image`, `.build`, `.artifact`.
 
 use super::{Maker, resource_name};
 use crate::base::Result;
@@ -138,6 +138,30 @@ pub(super) fn image(maker: &mut Maker<'_>) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn artifact(maker: &mut Maker<'_>) -> Result<()> {
+    let name = maker
+        .last("Artifact")
+        .ok_or_else(|| maker.bad("Artifact", "it is not given"))?;
+    let mut command = maker.command(&["artifact", "pull"])?;
+    let c = &mut command;
+    maker.texts(
+        &[
+            ("AuthFile", "--authfile"),
+            ("CertDir", "--cert-dir"),
+            ("Creds", "--creds"),
+            ("Retry", "--retry"),
+            ("RetryDelay", "--retry-delay"),
+        ],
+        c,
+    );
+    maker.switches(&[("Quiet", "--quiet"), ("TLSVerify", "--tls-verify")], c)?;
+    maker.more(c)?;
+    c.push(name);
+    maker.exec("ExecStart", &command);
+    maker.oneshot(true);
+    Ok(())
+}
+
 pub(super) fn build(maker: &mut Maker<'_>) -> Result<()> {
     if maker.all("ImageTag").is_empty() {
         return Err(maker.bad("ImageTag", "it is not given"));
@@ -218,7 +242,7 @@ pub(super) fn build(maker: &mut Maker<'_>) -> Result<()> {
     Ok(())
 }
 
-fn is_url(text: &str) -> bool {
+pub(super) fn is_url(text: &str) -> bool {
     ["http://", "https://", "git://", "github.com/"]
         .iter()
         .any(|p| text.starts_with(p))
@@ -226,18 +250,28 @@ fn is_url(text: &str) -> bool {
 }
 
 /// `SetWorkingDirectory=`: the build context, where it is that; else the service's folder is set.
-fn working_directory(maker: &mut Maker<'_>) -> Result<Option<String>> {
+pub(super) fn working_directory(maker: &mut Maker<'_>) -> Result<Option<String>> {
     const KEY: &str = "SetWorkingDirectory";
     let Some(value) = maker.last(KEY) else {
         return Ok(None);
     };
     let (context, file) = match value.to_ascii_lowercase().as_str() {
         "unit" => (None, Some(maker.source.path.display().to_string())),
-        "file" => {
+        "file" if maker.source.kind == Kind::Build => {
             let file = maker
                 .last("File")
                 .ok_or_else(|| maker.bad(KEY, "File= is not given"))?;
             (None, Some(file))
+        }
+        "yaml" if maker.source.kind == Kind::Kube => {
+            let file = maker.last("Yaml");
+            if file.as_deref().is_some_and(is_url) {
+                return Err(maker.bad(KEY, "Yaml= is no file"));
+            }
+            (None, file)
+        }
+        _ if maker.source.kind == Kind::Kube => {
+            return Err(maker.bad(KEY, format!("{value:?} is neither yaml nor unit")));
         }
         _ if value.starts_with('/') || is_url(&value) => (Some(value), None),
         _ => (Some(value), Some(maker.source.path.display().to_string())),
@@ -287,7 +321,7 @@ pub(super) fn mappings(maker: &Maker<'_>, command: &mut Vec<String>) -> Result<(
                 }
             }
         }
-        Some("manual") if maker.source.kind == Kind::Container => {
+        Some("manual") if maker.source.kind != Kind::Kube => {
             for (flag, list) in [("--uidmap", uids), ("--gidmap", gids)] {
                 for map in list {
                     command.extend([flag.to_owned(), map]);
@@ -310,7 +344,10 @@ pub(super) fn mappings(maker: &Maker<'_>, command: &mut Vec<String>) -> Result<(
         Some(other) => {
             return Err(maker.bad(
                 "RemapUsers",
-                format!("{other:?} is not one of auto, keep-id, manual"),
+                match maker.source.kind {
+                    Kind::Kube => format!("{other:?} is neither auto nor keep-id"),
+                    _ => format!("{other:?} is not one of auto, keep-id, manual"),
+                },
             ));
         }
     }

@@ -267,6 +267,9 @@ pub struct ContainerOptions {
     /// `--pidfile`.
     #[serde(skip_serializing_if = "is_default")]
     pub pidfile: Option<PathBuf>,
+    /// `--conmon-pidfile`: gets the monitor's pid.
+    #[serde(skip_serializing_if = "is_default")]
+    pub monitor_pidfile: Option<PathBuf>,
     /// The whole command line, for `inspect`'s `Config.CreateCommand`.
     #[serde(skip_serializing_if = "is_default")]
     pub create_command: Vec<String>,

@@ -78,6 +78,9 @@ pub(super) struct General {
     /// Write the process id of the first process to a file
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
+    /// Write the process id of the container's monitor to a file, which systemd reads as PIDFile=
+    #[arg(long, value_name = "FILE")]
+    pub conmon_pidfile: Option<PathBuf>,
     /// Where output is kept: k8s-file, json-file, journald, none, passthrough
     #[arg(long, value_name = "DRIVER")]
     pub log_driver: Option<String>,

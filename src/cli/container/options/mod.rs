@@ -339,6 +339,7 @@ fn options(
         platform: platform(&flags.image)?,
         cidfile: general.cidfile.as_ref().map(absolute),
         pidfile: general.pidfile.as_ref().map(absolute),
+        monitor_pidfile: general.conmon_pidfile.as_ref().map(absolute),
         create_command: Vec::new(),
     };
     if let Some(unit) = host.env.text("PODMAN_SYSTEMD_UNIT") {

@@ -43,11 +43,6 @@ const FLAGS: &[(&str, bool, &str)] = &[
     ("rdt-class", true, "it needs root on the host"),
     ("chrootdirs", true, "it is not supported"),
     (
-        "conmon-pidfile",
-        true,
-        "there is no conmon: --pidfile names the container's process",
-    ),
-    (
         "seccomp-policy",
         true,
         "it is not supported; --security-opt seccomp=FILE names a profile",

@@ -70,7 +70,7 @@ pub fn inspect(s: &Summary, cx: &Context<'_>) -> Value {
         "StaticDir": dir,
         "OCIConfigPath": s.container.runtime_dir().join("spec.json"),
         "OCIRuntime": "coracle",
-        "ConmonPidFile": "",
+        "ConmonPidFile": options.monitor_pidfile.as_ref().map_or_else(String::new, |p| p.display().to_string()),
         "PidFile": options.pidfile,
         "LogPath": log_path(s),
         "Name": record.name,

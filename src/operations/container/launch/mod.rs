@@ -237,7 +237,7 @@ fn run_monitor(
     let lingers = options.remove && options.restart == RestartPolicy::No && !has_binds(&container);
     let cleanup = {
         let (container, mounts) = (container.clone(), Rc::clone(&mounts));
-        move |_exit: &ExitRecord| {
+        move |exit: &ExitRecord| {
             drop(mounts.borrow_mut().take());
             forget_run(&container);
             if container.record.options.remove {
@@ -246,7 +246,7 @@ fn run_monitor(
                 // A clean end: a reboot from here on loses nothing that is worth a warning.
                 drop(store.settle(container.dir()));
             }
-            super::member::after_exit(session, &container);
+            super::member::after_exit(session, &container, exit);
         }
     };
     let size = how.attach.as_ref().and_then(|a| a.size);
@@ -297,10 +297,10 @@ fn run_monitor(
         stop_timeout: stop_timeout(&container),
         pidfile: options.pidfile.clone(),
         // A generated unit names it as its PIDFile=.
-        monitor_pidfile: session
-            .env
-            .raw("INVOCATION_ID")
-            .map(|_| container.monitor_pidfile()),
+        monitor_pidfile: options.monitor_pidfile.clone().or_else(|| {
+            let unit = session.env.raw("INVOCATION_ID");
+            unit.map(|_| container.monitor_pidfile())
+        }),
         events: events::journal(session).map(|j| (j, events::event(&container, "start"))),
         health,
         health_events: !session.options.no_health_events,
