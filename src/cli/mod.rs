@@ -31,6 +31,7 @@ pub mod quadlet;
 pub mod run_words;
 pub mod runtime;
 pub mod secret;
+pub mod service;
 pub mod system;
 pub mod usage;
 pub mod volume;
@@ -104,6 +105,11 @@ const NOUNS: &[Entry] = &[
         quadlet::NOUN
     ),
     noun!("secret", "Manage secrets", secret::NOUN),
+    noun!(
+        "service",
+        "Manage services: replicas behind one name and address",
+        service::NOUN
+    ),
     noun!(
         "compose",
         "Manage projects of many containers",

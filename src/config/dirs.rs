@@ -117,6 +117,10 @@ impl Dirs {
     pub fn secrets(&self) -> PathBuf {
         self.data.join("secrets")
     }
+    /// `data/services`: one folder a service.
+    pub fn services(&self) -> PathBuf {
+        self.data.join("services")
+    }
     /// `data/pods`: one folder a pod.
     pub fn pods(&self) -> PathBuf {
         self.data.join("pods")

@@ -90,6 +90,11 @@ pub enum NetworkChange {
         /// Its name.
         network: String,
     },
+    /// Services send it no new connections, or do again.
+    Drain {
+        /// Which.
+        drained: bool,
+    },
 }
 
 /// What an attach client wants.

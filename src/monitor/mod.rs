@@ -265,6 +265,11 @@ pub trait Networks {
     /// # Errors
     /// What that process says.
     fn change(&mut self, change: &NetworkChange) -> Result<()>;
+    /// Whether the container takes connections for its services.
+    ///
+    /// # Errors
+    /// When that process is gone; [`Networks::again`] tells the next one.
+    fn ready(&mut self, ready: bool) -> Result<()>;
     /// What the container has.
     fn attached(&self) -> Vec<AttachedNetwork>;
     /// The inode of the namespace that this process keeps alive.

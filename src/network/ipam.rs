@@ -139,6 +139,19 @@ pub fn pick(subnet: &Subnet, taken: &BTreeSet<IpAddr>, last: Option<IpAddr>) -> 
         .find(|a| is_usable(subnet, *a) && !taken.contains(a))
 }
 
+/// The last free address of a subnet, wherever its containers are: a service's, which keeps it, far
+/// from those that come and go. `None` when all are taken.
+pub fn pick_last(subnet: &Subnet, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    let net = &subnet.subnet;
+    let end = net.offset(net.last())?;
+    let steps = taken.len() as u128 + 4;
+    (0..=end)
+        .rev()
+        .take(usize::try_from(steps).unwrap_or(usize::MAX))
+        .filter_map(|offset| net.nth(offset))
+        .find(|a| is_usable(subnet, *a) && !taken.contains(a))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +247,24 @@ mod tests {
         let ranged = subnet("10.0.0.0/24", Some(("10.0.0.254", "10.0.0.255")));
         let all = BTreeSet::from(["10.0.0.254".parse().unwrap()]);
         assert_eq!(pick(&ranged, &all, None), None);
+    }
+
+    #[test]
+    fn services_have_the_last_addresses() {
+        let net = subnet("10.0.0.0/29", Some(("10.0.0.2", "10.0.0.3")));
+        let mut taken = BTreeSet::new();
+        let mut got = Vec::new();
+        while let Some(address) = pick_last(&net, &taken) {
+            taken.insert(address);
+            got.push(address.to_string());
+        }
+        assert_eq!(
+            got,
+            ["10.0.0.6", "10.0.0.5", "10.0.0.4", "10.0.0.3", "10.0.0.2"]
+        );
+        let wide = subnet("fd00::/64", None);
+        let last = pick_last(&wide, &BTreeSet::new()).unwrap();
+        assert_eq!(last.to_string(), "fd00::ffff:ffff:ffff:ffff");
     }
 
     proptest! {

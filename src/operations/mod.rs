@@ -15,6 +15,7 @@ pub mod ociruntime;
 pub mod pod;
 pub mod quadlet;
 pub mod secret;
+pub mod service;
 pub mod session;
 pub mod system;
 mod systemctl;

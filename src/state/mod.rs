@@ -10,3 +10,4 @@ pub mod network;
 pub mod options;
 pub mod pod;
 pub mod request;
+pub mod service;

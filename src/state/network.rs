@@ -66,6 +66,9 @@ pub struct NetworkRecord {
     /// `--route`: what containers reach through others than the gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// Addresses of services, by their names: no container gets them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, IpAddr>,
 }
 
 /// A route that containers of a network get.
@@ -328,6 +331,7 @@ fn default_network() -> Result<NetworkRecord> {
         options: BTreeMap::new(),
         reserved: BTreeMap::new(),
         routes: Vec::new(),
+        services: BTreeMap::new(),
     })
 }
 

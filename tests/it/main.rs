@@ -60,6 +60,7 @@ mod pods;
 mod progress;
 mod registry;
 mod registry_config;
+mod replicas;
 mod run_flags;
 mod scale;
 mod security;

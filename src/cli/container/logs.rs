@@ -66,7 +66,6 @@ pub fn run(mut args: LogsArgs, session: &mut Session, out: &mut Out) -> Result<u
         args.tail = args.containers.remove(0);
         args.names = false;
     }
-    let options = request(&args, Timestamp::now())?;
     let selection = Selection {
         names: args.containers.clone(),
         latest: args.latest,
@@ -77,8 +76,28 @@ pub fn run(mut args: LogsArgs, session: &mut Session, out: &mut Out) -> Result<u
         .into_iter()
         .map(|target| target.container)
         .collect::<Result<Vec<Container>>>()?;
-    let mut heads = Heads::new(&containers, &args);
-    logs(&containers, &options, &mut |show| match show {
+    let names = names(&containers, &args);
+    show(&containers, names, &args, out)?;
+    Ok(0)
+}
+
+/// Shows what containers wrote, with these names in front.
+///
+/// # Errors
+/// As [`run`].
+pub(in crate::cli) fn show(
+    containers: &[Container],
+    names: Vec<String>,
+    args: &LogsArgs,
+    out: &mut Out,
+) -> Result<()> {
+    let options = request(args, Timestamp::now())?;
+    let mut heads = Heads {
+        open: vec![[false; 2]; containers.len()],
+        timestamps: args.timestamps,
+        names,
+    };
+    logs(containers, &options, &mut |show| match show {
         Show::Idle => out.flush(),
         Show::Entry(index, entry) => {
             let line = heads.line(index, entry);
@@ -87,8 +106,7 @@ pub fn run(mut args: LogsArgs, session: &mut Session, out: &mut Out) -> Result<u
                 Stream::Stderr => out.error_bytes(&line),
             }
         }
-    })?;
-    Ok(0)
+    })
 }
 
 fn request(args: &LogsArgs, now: Timestamp) -> Result<LogsOptions> {
@@ -122,33 +140,26 @@ struct Heads {
     open: Vec<[bool; 2]>,
 }
 
-impl Heads {
-    fn new(containers: &[Container], args: &LogsArgs) -> Self {
-        let several = containers.len() > 1;
-        let names = containers
-            .iter()
-            .enumerate()
-            .map(|(index, container)| {
-                let name = match (args.names, several) {
-                    (true, _) => container.name(),
-                    (false, true) => container.id().short(),
-                    (false, false) => return String::new(),
-                };
-                if args.color {
-                    let colour = COLOURS[index % COLOURS.len()];
-                    format!("\x1b[{colour}m{name}\x1b[0m ")
-                } else {
-                    format!("{name} ")
-                }
-            })
-            .collect();
-        Self {
-            names,
-            timestamps: args.timestamps,
-            open: vec![[false; 2]; containers.len()],
+/// What stands in front of each container's lines.
+fn names(containers: &[Container], args: &LogsArgs) -> Vec<String> {
+    let several = containers.len() > 1;
+    let all = containers.iter().enumerate().map(|(index, container)| {
+        let name = match (args.names, several) {
+            (true, _) => container.name(),
+            (false, true) => container.id().short(),
+            (false, false) => return String::new(),
+        };
+        if args.color {
+            let colour = COLOURS[index % COLOURS.len()];
+            format!("\x1b[{colour}m{name}\x1b[0m ")
+        } else {
+            format!("{name} ")
         }
-    }
+    });
+    all.collect()
+}
 
+impl Heads {
     fn line(&mut self, index: usize, entry: &Entry) -> Vec<u8> {
         let open = &mut self.open[index][usize::from(entry.stream == Stream::Stderr)];
         let mut line = Vec::with_capacity(entry.text.len() + 64);

@@ -27,6 +27,7 @@ const SHARED: &[&str] = &[
     "ip6",
     "mac_address",
     "publish",
+    "service",
     "hostname",
     "no_hostname",
     "add_host",

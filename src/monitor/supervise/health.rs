@@ -167,6 +167,10 @@ impl Monitor<'_> {
             let text = record.json().to_string();
             let _lost = replace(&path, text.as_bytes(), 0o600, Durability::Volatile);
         }
+        if verdict.changed {
+            // Before the record: whoever sees that it is well may end the one that it replaces.
+            self.tell_ready();
+        }
         let _lost = self.plan.container.write_health(&record);
         if record.status == Health::Healthy
             && let Some(notify) = &mut self.notify
@@ -198,6 +202,13 @@ impl Monitor<'_> {
                 self.ask_to_end();
             }
         }
+    }
+
+    /// Whether its checks say so, where it has any.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.health
+            .as_ref()
+            .is_none_or(|c| c.judge.record.status == Health::Healthy)
     }
 
     /// Whether its checks say so.
@@ -243,6 +254,7 @@ impl Monitor<'_> {
                 checking.due = pause.map(|_| Instant::now());
             }
         }
+        self.tell_ready();
         self.write_status()
     }
 
@@ -286,6 +298,7 @@ impl Monitor<'_> {
             }
             _ => {}
         }
+        self.tell_ready();
     }
 }
 

@@ -325,6 +325,7 @@ impl<'a> Monitor<'a> {
         }));
         // Before the status: whoever sees that it runs, sees how it is.
         self.begin_health();
+        self.tell_ready();
         let recorded = self
             .plan
             .container
@@ -492,6 +493,7 @@ impl<'a> Monitor<'a> {
     /// SIGTERM for the monitor: logout or shutdown. The container is stopped, without restart.
     fn end_gently(&mut self) {
         self.ending = true;
+        self.tell_ready();
         match &self.phase {
             Phase::Running(_) => self.ask_to_end(),
             Phase::Restarting(_) | Phase::Waiting(_) => self.give_up_restart(),
@@ -511,6 +513,7 @@ impl<'a> Monitor<'a> {
 
     /// Somebody stops it: `stopping` was set.
     pub(super) fn was_stopped(&mut self) {
+        self.tell_ready();
         if matches!(self.phase, Phase::Restarting(_) | Phase::Waiting(_)) {
             self.give_up_restart();
         }

@@ -54,6 +54,12 @@ impl Monitor<'_> {
     /// # Errors
     /// `Invalid` when the container is on none; what the change says.
     pub(in crate::monitor) fn change_networks(&mut self, change: &NetworkChange) -> Result<()> {
+        if let NetworkChange::Drain { drained } = change {
+            // Also between two starts: the next run begins so.
+            self.status.drained = *drained;
+            self.tell_ready();
+            return self.write_status();
+        }
         let Phase::Running(current) = &mut self.phase else {
             return Err(Error::invalid("the container does not run"));
         };
@@ -65,5 +71,18 @@ impl Monitor<'_> {
         networks.change(change)?;
         self.status.networks = networks.attached();
         self.write_status()
+    }
+
+    /// Tells the services of this container whether it takes connections now: it runs, its checks
+    /// do not say otherwise, and nobody is about to end it.
+    pub(in crate::monitor) fn tell_ready(&mut self) {
+        let ends = self.stopping || self.ending || self.start_anew || self.idle;
+        let ready = !ends && !self.status.paused && !self.status.drained && self.is_healthy();
+        if let Phase::Running(current) = &mut self.phase
+            && let Some(networks) = &mut current.running.networks
+        {
+            // A role that is gone hears it when it is started again.
+            let _gone = networks.ready(ready);
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::network::plan;
 use crate::state::container::{Status, read_json};
 use crate::state::network::NetworkRecord;
 use crate::state::options::NetworkOptions;
+use crate::state::service::Front;
 use crate::sys::namespace::{self, Kind as NamespaceKind};
 use crate::sys::{Call as _, daemon, fd, signal};
 
@@ -188,6 +189,18 @@ impl Membership {
         Ok(())
     }
 
+    /// Tells whether the container takes connections for its services.
+    ///
+    /// # Errors
+    /// `Unavailable` when the role is gone: the next one is told by [`Membership::again`].
+    pub fn ready(&mut self, ready: bool) -> Result<()> {
+        if self.attach.services.is_empty() || self.attach.ready == ready {
+            return Ok(());
+        }
+        self.attach.ready = ready;
+        call(&self.socket, &Request::Ready { ready }, &[]).map(drop)
+    }
+
     /// One network more.
     ///
     /// # Errors
@@ -242,7 +255,7 @@ impl Drop for Membership {
         // The ports must be free when the container counts as ended. A role that is gone, or that
         // takes too long, hears of it by the closed socket.
         if self.is_own
-            && !self.attached.ports.is_empty()
+            && !(self.attached.ports.is_empty() && self.attach.services.is_empty())
             && protocol::ask(&self.socket, &Request::Leave, &[]).is_ok()
             && fd::wait_readable(&self.socket, Some(FAREWELL)).unwrap_or(false)
         {
@@ -287,6 +300,24 @@ pub fn visit(runtime: &Path, uplink: &server::Outlet) -> Result<Visit> {
 pub fn update(runtime: &Path, record: &NetworkRecord) -> Result<()> {
     let record = Box::new(record.clone());
     tell(runtime, &Request::Update { record })
+}
+
+/// Tells the role, if one runs, how a service is now.
+///
+/// # Errors
+/// `InUse` for a port of the host that is taken.
+pub fn service(runtime: &Path, front: Front) -> Result<()> {
+    let front = Box::new(front);
+    tell(runtime, &Request::Service { front })
+}
+
+/// Tells the role, if one runs, that a service is gone.
+///
+/// # Errors
+/// The role's own.
+pub fn forget_service(runtime: &Path, id: &str) -> Result<()> {
+    let service = id.to_owned();
+    tell(runtime, &Request::Forget { service })
 }
 
 /// Has the role, if one runs, make its rules anew.
@@ -398,7 +429,7 @@ fn statuses(runtime: &Path) -> Vec<Status> {
 
 /// The addresses of running containers: a role that was just started hears of them only when their
 /// monitors come back.
-fn taken(runtime: &Path) -> Vec<IpAddr> {
+pub fn taken(runtime: &Path) -> Vec<IpAddr> {
     let networks = statuses(runtime).into_iter().flat_map(|s| s.networks);
     networks
         .flat_map(|n| n.addresses.into_iter().map(|a| a.address))

@@ -20,6 +20,7 @@ const VETH_INFO_PEER: u16 = 1;
 const IFF_UP: u32 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
 /// No waiting for others who might have the address: we give them all ourselves.
 const IFA_F_NODAD: u8 = 2;
@@ -167,6 +168,48 @@ pub fn address(batch: &mut Batch, index: u32, address: IpAddr, bits: u8) {
         .put(IFA_LOCAL, &octets)
         .put(IFA_ADDRESS, &octets)
         .put_u32(IFA_FLAGS, IFA_F_NODAD.into());
+}
+
+/// Gives a device an address that nothing is sent from, and that nobody else shares: a service's.
+pub fn service_address(batch: &mut Batch, index: u32, own: IpAddr) {
+    batch
+        .request(
+            libc::RTM_NEWADDR,
+            libc::NLM_F_CREATE | libc::NLM_F_REPLACE,
+            &of_service(index, own),
+            &format!("address {own}"),
+        )
+        .put(IFA_LOCAL, &octets(own))
+        .put(IFA_ADDRESS, &octets(own))
+        // `struct ifa_cacheinfo`: valid for ever, preferred never. Of IPv4 the first one counts.
+        .put(IFA_CACHEINFO, &match own {
+            IpAddr::V4(_) => [[0xff; 8], [0; 8]].concat(),
+            IpAddr::V6(_) => [[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], [0; 8]].concat(),
+        })
+        .put_u32(IFA_FLAGS, IFA_F_NODAD.into());
+}
+
+/// Takes such an address away.
+pub fn no_service_address(batch: &mut Batch, index: u32, own: IpAddr) {
+    batch
+        .request(
+            libc::RTM_DELADDR,
+            0,
+            &of_service(index, own),
+            &format!("removal of address {own}"),
+        )
+        .put(IFA_LOCAL, &octets(own))
+        .put(IFA_ADDRESS, &octets(own));
+}
+
+/// `struct ifaddrmsg`.
+fn of_service(index: u32, own: IpAddr) -> [u8; 8] {
+    let mut header = [0; 8];
+    header[0] = family(own);
+    header[1] = if own.is_ipv4() { 32 } else { 128 };
+    header[2] = IFA_F_NODAD;
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header
 }
 
 /// How a connection behaves.

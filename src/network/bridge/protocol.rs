@@ -14,6 +14,7 @@ use crate::handoff::failure::Failure;
 use crate::spec::id::ContainerId;
 use crate::state::network::{AttachedNetwork, NetworkRecord};
 use crate::state::options::{NetworkWish, PortMapping};
+use crate::state::service::Front;
 use crate::sys::fd;
 
 /// The version that this program speaks.
@@ -43,6 +44,21 @@ pub enum Request {
         /// As it is now.
         record: Box<NetworkRecord>,
     },
+    /// Whether the connection's container takes connections for its services now.
+    Ready {
+        /// Which.
+        ready: bool,
+    },
+    /// A service has changed; from a command.
+    Service {
+        /// As it is now.
+        front: Box<Front>,
+    },
+    /// A service is gone; from a command.
+    Forget {
+        /// Its id.
+        service: String,
+    },
     /// Make the rules anew; from a command.
     Reload,
     /// The namespace of bridges, with its way out, for as long as the connection lasts; from a
@@ -65,6 +81,12 @@ pub struct Attach {
     pub ports: Vec<PortMapping>,
     /// Addresses of containers that run, by what is on disk: not to be given away.
     pub taken: Vec<IpAddr>,
+    /// Services that it is a replica of.
+    #[serde(default)]
+    pub services: Vec<Front>,
+    /// Whether it takes connections for them now.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 /// A place on a network.

@@ -172,6 +172,7 @@ fn plan(
         routes: routes(spec, &subnets)?,
         subnets,
         options,
+        services: BTreeMap::new(),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::events::{Event, Type};
 use crate::network::bridge::client;
 use crate::state::container::{Container, Containers, Status};
 pub use crate::state::network::{AttachedNetwork, NetworkRecord, Networks};
+use crate::state::service::Services;
 
 /// Keys of `network ls --filter`.
 pub const FILTERS: &[&str] = &[
@@ -180,6 +181,7 @@ pub fn remove(
         ))
         .exit_code(2));
     }
+    unused_by_services(session, &record)?;
     for member in users.drain(..) {
         super::image::release::remove_container(session, &member.container, time)?;
     }
@@ -201,6 +203,28 @@ pub fn remove(
     Ok(record)
 }
 
+/// Refuses what would take a service's address away. A service that was never made does not count.
+fn unused_by_services(session: &Session, record: &NetworkRecord) -> Result<()> {
+    let services = Services::new(&session.dirs);
+    for name in record.services.keys() {
+        if let Ok(name) = name.parse()
+            && services.get(&name)?.is_some()
+        {
+            return Err(Error::new(
+                Kind::InUse,
+                format!(
+                    "network {:?} is used by the service {:?}",
+                    record.name.as_str(),
+                    name.as_str()
+                ),
+            )
+            .hint(format!("coracle service rm {name}"))
+            .exit_code(2));
+        }
+    }
+    Ok(())
+}
+
 /// Removes the networks that no container has and that pass the filters.
 ///
 /// # Errors
@@ -211,7 +235,9 @@ pub fn prune(session: &Session, filters: &Filters) -> Result<Vec<String>> {
     let members = members(session)?;
     let mut removed = Vec::new();
     for record in networks.list()? {
-        let used = record.is_default() || members.contains_key(record.name.as_str());
+        let used = record.is_default()
+            || members.contains_key(record.name.as_str())
+            || unused_by_services(session, &record).is_err();
         if used || !passes(&record, &members, filters)? {
             continue;
         }

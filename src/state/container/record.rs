@@ -112,6 +112,9 @@ pub struct Status {
     /// Networks with a name that it is on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<AttachedNetwork>,
+    /// Whether its services send it no new connections, for it is about to go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
     /// The inode of the namespace of their bridges, which the monitor holds open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridges: Option<u64>,
@@ -137,6 +140,7 @@ impl Status {
             network: String::new(),
             ip_address: None,
             networks: Vec::new(),
+            drained: false,
             bridges: None,
             cgroup: None,
         }

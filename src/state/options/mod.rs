@@ -584,6 +584,9 @@ pub struct NetworkOptions {
     /// `--on-demand`.
     #[serde(skip_serializing_if = "is_default")]
     pub on_demand: Option<OnDemand>,
+    /// `--service`: services whose address and ports lead here, too.
+    #[serde(skip_serializing_if = "is_default")]
+    pub services: Vec<String>,
     /// `--expose`, `port[-port][/proto]`.
     #[serde(skip_serializing_if = "is_default")]
     pub expose: Vec<String>,

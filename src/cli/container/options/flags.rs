@@ -251,6 +251,9 @@ pub(super) struct Network {
     /// Stop it again after so long without a connection, 0 for never (default 10m)
     #[arg(long, value_name = "TIME", requires = "on_demand")]
     pub idle: Option<String>,
+    /// Service whose address and published ports lead to the container, too
+    #[arg(long, value_name = "SERVICE")]
+    pub service: Vec<String>,
     /// Ports that the container listens on
     #[arg(long, value_name = "PORT")]
     pub expose: Vec<String>,

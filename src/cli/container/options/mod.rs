@@ -22,7 +22,7 @@ pub use flags::CreateFlags;
 pub(super) use flags::Limits;
 pub(super) use health::HealthFlags;
 pub(super) use limits::resources;
-pub(crate) use network::{interface_name, network_wish};
+pub(crate) use network::{interface_name, network_wish, port};
 
 use crate::base::{Error, Result, signal, size, time};
 use crate::cli::args::{labels, pairs};

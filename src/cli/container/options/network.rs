@@ -52,6 +52,13 @@ pub(super) fn network(flags: &flags::Network, notices: &mut Vec<String>) -> Resu
             "--no-hosts leaves /etc/hosts alone: it cannot be used with --add-host or --hosts-file",
         ));
     }
+    if !flags.service.is_empty() && mode.networks().is_empty() {
+        return Err(
+            Error::invalid("--service is for containers on networks with a name").hint(
+                "add --network NAME, one of the service's: `coracle service inspect` shows them",
+            ),
+        );
+    }
     let publishes = !publish.is_empty() || flags.publish_all;
     match &mode {
         NetworkMode::Container(other) => {
@@ -86,6 +93,7 @@ pub(super) fn network(flags: &flags::Network, notices: &mut Vec<String>) -> Resu
         mode,
         publish,
         publish_all: flags.publish_all,
+        services: flags.service.clone(),
         expose: flags.expose.clone(),
         dns,
         dns_none,
@@ -442,7 +450,7 @@ fn exposed(text: &str) -> Result<()> {
 }
 
 /// `[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]`; an IPv6 address stands in brackets.
-fn port(text: &str) -> Result<PortMapping> {
+pub(crate) fn port(text: &str) -> Result<PortMapping> {
     let bad = |why: &str| {
         Error::invalid(format!("cannot publish {text:?}: {why}"))
             .hint("write 8080:80, 127.0.0.1:8080:80, [::1]:8080:80 or 8000-8010:8000-8010/udp")

@@ -13,7 +13,7 @@ mod udp;
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
 
-pub(super) use proxy::Handle;
+pub(super) use proxy::{Handle, SERVICES};
 
 use crate::spec::cidr::Cidr;
 

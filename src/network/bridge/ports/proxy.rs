@@ -1,11 +1,11 @@
 //! The thread that carries connections and packets.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Sender, TryRecvError, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::udp;
 use super::{Front, Target};
@@ -27,6 +27,15 @@ const CHUNK: usize = 256 << 10;
 /// Connections or packets taken from one socket before the others get their turn.
 const TURNS: usize = 64;
 
+/// Owners of ports that are services count from here.
+pub(in crate::network::bridge) const SERVICES: u64 = 1 << 48;
+/// How long a connection waits for a replica of its service that takes it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long until it is tried again: a program that was just started may not listen yet.
+const PAUSE: Duration = Duration::from_millis(100);
+/// So many wait at most.
+const WAITING: usize = 1024;
+
 const WAKE: u64 = 0;
 
 enum Order {
@@ -35,9 +44,11 @@ enum Order {
         front: Front,
         port: u16,
     },
-    Target {
+    /// Whom its connections go to in turn: containers, by their numbers.
+    Targets {
         member: u64,
-        target: Target,
+        targets: Vec<(u64, Target)>,
+        done: Sender<()>,
     },
     Close {
         member: u64,
@@ -68,6 +79,8 @@ impl Handle {
             inbox,
             slots: HashMap::new(),
             targets: HashMap::new(),
+            turns: HashMap::new(),
+            waiting: VecDeque::new(),
             flows: HashMap::new(),
             deadlines: BTreeSet::new(),
             next: WAKE + 1,
@@ -117,10 +130,31 @@ impl Handle {
     /// # Errors
     /// As [`Handle::open`].
     pub(in crate::network::bridge) fn target(&self, member: u64, target: Target) -> Result<()> {
-        self.orders.tell(Order::Target { member, target })
+        self.targets(member, vec![(member, target)])
     }
 
-    /// Closes a container's ports; they are free when this returns.
+    /// Says which replicas of a service take connections now, in turn. Those under way stay.
+    /// Connections that come while there is none wait for a while.
+    ///
+    /// # Errors
+    /// As [`Handle::open`].
+    pub(in crate::network::bridge) fn targets(
+        &self,
+        member: u64,
+        targets: Vec<(u64, Target)>,
+    ) -> Result<()> {
+        let (done, result) = channel();
+        self.orders.tell(Order::Targets {
+            member,
+            targets,
+            done,
+        })?;
+        // From here on none goes to whom it must not go to.
+        let _gone = result.recv();
+        Ok(())
+    }
+
+    /// Closes a container's ports, which are free when this returns, and what was led to it.
     ///
     /// # Errors
     /// As [`Handle::open`].
@@ -141,7 +175,7 @@ enum Slot {
         port: u16,
     },
     /// The client's end of a connection; the other has the next number.
-    Pair { member: u64, pair: Box<Pair> },
+    Pair { call: Call, pair: Box<Pair> },
     /// The container's end: its pair.
     Far(u64),
     Packets {
@@ -152,10 +186,37 @@ enum Slot {
     },
     Flow {
         socket: UdpSocket,
+        /// The container that it goes to.
+        replica: u64,
         front: u64,
         peer: SocketAddr,
         deadline: Instant,
     },
+}
+
+/// A client's connection, and where it goes.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    /// Whose port it came to.
+    member: u64,
+    /// The container's port.
+    port: u16,
+    client: IpAddr,
+    /// The container that it goes to.
+    replica: u64,
+    /// How many were tried.
+    tries: usize,
+    /// When it is given up, once nobody could take it.
+    until: Option<Instant>,
+}
+
+/// A connection that nobody could take as yet.
+#[derive(Debug)]
+struct Waiting {
+    /// When somebody is looked for again.
+    again: Instant,
+    call: Call,
+    front: TcpStream,
 }
 
 /// How much is carried at once: a socket that cannot be accepted for want of a descriptor would be
@@ -190,7 +251,11 @@ struct Proxy {
     poller: Poller,
     inbox: Inbox<Order>,
     slots: HashMap<u64, Slot>,
-    targets: HashMap<u64, Target>,
+    targets: HashMap<u64, Vec<(u64, Target)>>,
+    /// Whose turn it was, by whose port it is.
+    turns: HashMap<u64, usize>,
+    /// In the order in which they are looked at again.
+    waiting: VecDeque<Waiting>,
     /// By the socket of the host and the client.
     flows: HashMap<(u64, SocketAddr), u64>,
     deadlines: BTreeSet<(Instant, u64)>,
@@ -203,10 +268,10 @@ struct Proxy {
 impl Proxy {
     fn run(mut self) {
         loop {
-            let patience = self
-                .deadlines
-                .first()
-                .map(|(at, _)| at.saturating_duration_since(Instant::now()));
+            let flow = self.deadlines.first().map(|(at, _)| *at);
+            let wait = self.waiting.front().map(|w| w.again);
+            let next = [flow, wait].into_iter().flatten().min();
+            let patience = next.map(|at| at.saturating_duration_since(Instant::now()));
             for event in self.poller.wait(patience).unwrap_or_default() {
                 if event.token != WAKE {
                     self.see_to(event.token);
@@ -223,6 +288,11 @@ impl Proxy {
             {
                 self.end_flow(token);
             }
+            while self.waiting.front().is_some_and(|w| w.again <= now)
+                && let Some(waiting) = self.waiting.pop_front()
+            {
+                self.lead(waiting.call, waiting.front);
+            }
         }
     }
 
@@ -235,8 +305,14 @@ impl Proxy {
                     front,
                     port,
                 }) => self.open(member, front, port),
-                Ok(Order::Target { member, target }) => {
-                    self.targets.insert(member, target);
+                Ok(Order::Targets {
+                    member,
+                    targets,
+                    done,
+                }) => {
+                    self.targets.insert(member, targets);
+                    let _gone = done.send(());
+                    self.wake(member);
                 }
                 Ok(Order::Close { member, done }) => {
                     self.close(member);
@@ -281,21 +357,35 @@ impl Proxy {
     /// Ends everything of a container.
     fn close(&mut self, of: u64) {
         self.targets.remove(&of);
+        self.turns.remove(&of);
+        self.waiting.retain(|w| w.call.member != of);
         let gone: Vec<u64> = self
             .slots
             .iter()
             .filter(|(_, slot)| match slot {
-                Slot::Listener { member, .. }
-                | Slot::Pair { member, .. }
-                | Slot::Packets { member, .. } => *member == of,
-                Slot::Far(_) | Slot::Flow { .. } => false,
+                Slot::Listener { member, .. } | Slot::Packets { member, .. } => *member == of,
+                Slot::Pair { call, .. } => call.member == of || call.replica == of,
+                Slot::Flow { replica, .. } => *replica == of,
+                Slot::Far(_) => false,
             })
             .map(|(token, _)| *token)
             .collect();
         for token in gone {
-            if matches!(self.slots.get(&token), Some(Slot::Pair { .. })) {
-                self.end_pair(token);
-                continue;
+            match self.slots.get(&token) {
+                Some(Slot::Pair { .. }) => {
+                    if let Some((call, pair)) = self.end_pair(token)
+                        && call.member != of
+                        && let Some(front) = pair.unreached()
+                    {
+                        self.lead(call, front);
+                    }
+                    continue;
+                }
+                Some(Slot::Flow { .. }) => {
+                    self.end_flow(token);
+                    continue;
+                }
+                _ => {}
             }
             self.slots.remove(&token);
             let flows: Vec<u64> = self
@@ -340,14 +430,69 @@ impl Proxy {
                 // None is there, or no descriptor is left: those that wait are heard later.
                 Err(_) => return,
             };
-            let (member, port) = (*member, *port);
-            let target = self.targets.get(&member).and_then(|t| t.reach(client.ip()));
-            let Some((address, source)) = target.filter(|_| self.has_room(member)) else {
-                continue;
+            let call = Call {
+                member: *member,
+                port: *port,
+                client: client.ip(),
+                replica: 0,
+                tries: 0,
+                until: None,
             };
-            let back = reach(SocketAddr::new(address, port), source);
-            if let (Ok(back), Ok(())) = (back, front.set_nonblocking(true)) {
-                self.join(member, Pair::new(front, back));
+            if self.has_room(call.member) && front.set_nonblocking(true).is_ok() {
+                self.lead(call, front);
+            }
+        }
+    }
+
+    /// The container that is next, how it is reached, and the address that it sees the client by.
+    fn choose(&mut self, member: u64, client: IpAddr) -> Option<(u64, IpAddr, Option<IpAddr>)> {
+        let targets = self.targets.get(&member)?;
+        let turn = match targets.len() {
+            0 => return None,
+            1 => 0,
+            count => {
+                let turn = self.turns.entry(member).or_default();
+                *turn = (*turn + 1) % count;
+                *turn
+            }
+        };
+        let (replica, target) = targets.get(turn)?;
+        let (address, source) = target.reach(client)?;
+        Some((*replica, address, source))
+    }
+
+    /// Leads a connection to a container: the next one where one cannot be reached. Where a service
+    /// has none that could take it, it waits.
+    fn lead(&mut self, mut call: Call, front: TcpStream) {
+        let count = self.targets.get(&call.member).map_or(0, Vec::len);
+        while call.tries < count {
+            call.tries += 1;
+            let Some((replica, address, source)) = self.choose(call.member, call.client) else {
+                return;
+            };
+            call.replica = replica;
+            if let Ok(back) = reach(SocketAddr::new(address, call.port), source) {
+                return self.join(call, Pair::new(front, back));
+            }
+        }
+        let now = Instant::now();
+        let until = *call.until.get_or_insert(now + PATIENCE);
+        if call.member >= SERVICES && self.waiting.len() < WAITING && now < until {
+            call.tries = 0;
+            let again = now + PAUSE;
+            self.waiting.push_back(Waiting { again, call, front });
+        }
+    }
+
+    /// Somebody may take what waits at a service's ports.
+    fn wake(&mut self, member: u64) {
+        if self.targets.get(&member).is_none_or(Vec::is_empty) {
+            return;
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            match waiting.call.member == member {
+                true => self.lead(waiting.call, waiting.front),
+                false => self.waiting.push_back(waiting),
             }
         }
     }
@@ -359,12 +504,12 @@ impl Proxy {
         all < self.bounds.connections && own < self.bounds.connections_of_one
     }
 
-    fn join(&mut self, member: u64, mut pair: Pair) {
+    fn join(&mut self, call: Call, mut pair: Pair) {
         let (near, far) = (self.number(), self.number());
         if pair.watch(&self.poller, near).is_ok() {
-            *self.connections.entry(member).or_default() += 1;
+            *self.connections.entry(call.member).or_default() += 1;
             let pair = Box::new(pair);
-            self.slots.insert(near, Slot::Pair { member, pair });
+            self.slots.insert(near, Slot::Pair { call, pair });
             self.slots.insert(far, Slot::Far(near));
         }
     }
@@ -373,21 +518,28 @@ impl Proxy {
         let Some(Slot::Pair { pair, .. }) = self.slots.get_mut(&token) else {
             return;
         };
-        if !pair.carry(&self.poller, token, &mut self.buffer) {
-            self.end_pair(token);
+        if !pair.carry(&self.poller, token, &mut self.buffer)
+            && let Some((call, pair)) = self.end_pair(token)
+            && call.member >= SERVICES
+            && let Some(front) = pair.unreached()
+        {
+            // Another replica may take it.
+            self.lead(call, front);
         }
     }
 
-    fn end_pair(&mut self, token: u64) {
+    fn end_pair(&mut self, token: u64) -> Option<(Call, Box<Pair>)> {
         self.slots.remove(&(token + 1));
-        if let Some(Slot::Pair { member, .. }) = self.slots.remove(&token)
-            && let Some(count) = self.connections.get_mut(&member)
-        {
+        let Some(Slot::Pair { call, pair }) = self.slots.remove(&token) else {
+            return None;
+        };
+        if let Some(count) = self.connections.get_mut(&call.member) {
             *count -= 1;
             if *count == 0 {
-                self.connections.remove(&member);
+                self.connections.remove(&call.member);
             }
         }
+        Some((call, pair))
     }
 
     fn packets(&mut self, token: u64) {
@@ -436,7 +588,7 @@ impl Proxy {
             let oldest = silent.find(|token| !has_many || is_own(token))?;
             self.end_flow(oldest);
         }
-        let (address, source) = self.targets.get(&member)?.reach(peer.ip())?;
+        let (replica, address, source) = self.choose(member, peer.ip())?;
         let socket = udp::reach(SocketAddr::new(address, port), source).ok()?;
         let token = self.number();
         self.poller.add(&socket, token, Interest::READ).ok()?;
@@ -448,6 +600,7 @@ impl Proxy {
         }
         let flow = Slot::Flow {
             socket,
+            replica,
             front,
             peer,
             deadline,

@@ -4,6 +4,7 @@ mod janitor;
 mod nets;
 mod outlet;
 mod plug;
+mod services;
 mod starter;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use janitor::Janitor;
 use nets::scope;
 use plug::target;
+use services::Service;
 use starter::Starter;
 
 use super::confine;
@@ -24,12 +26,13 @@ use super::inside::Inside;
 use super::links;
 use super::ports::{self, Front};
 use super::protocol::{self, Attach, Attached, Endpoint, LIMIT, Request};
-use super::rules::Refusal;
+use super::rules::{Balance, Refusal};
 use crate::base::{Context as _, Error, Hint as _, Result};
 use crate::network::namespace::{self, Namespace, Settings};
 use crate::network::plan::NetworkPlan;
 use crate::network::ports::{self as host_ports, Held};
 use crate::state::network::{AttachedNetwork, NetworkRecord};
+use crate::state::options::PortMapping;
 use crate::sys::event::{Interest, Poller};
 use crate::sys::{fd, nl};
 
@@ -105,6 +108,10 @@ struct Server<'a> {
     janitor: Janitor,
     nets: BTreeMap<String, Net>,
     clients: HashMap<u64, Client>,
+    /// By their ids.
+    services: BTreeMap<String, Service>,
+    /// What the rules say of them.
+    balanced: Vec<Balance>,
     next: u64,
     refusal: Refusal,
 }
@@ -196,6 +203,8 @@ impl<'a> Server<'a> {
                     janitor,
                     nets: BTreeMap::new(),
                     clients: HashMap::new(),
+                    services: BTreeMap::new(),
+                    balanced: Vec::new(),
                     next: CLIENTS,
                     refusal: Refusal::Reject,
                 })
@@ -374,6 +383,22 @@ impl<'a> Server<'a> {
                 }
                 Ok(Attached::default())
             }
+            Request::Ready { ready } => {
+                self.member(token)?.attach.ready = ready;
+                self.publish_names(token);
+                self.see_to_services()?;
+                Ok(Attached::default())
+            }
+            Request::Service { front } => {
+                self.know_service(*front)?;
+                self.see_to_services()?;
+                Ok(Attached::default())
+            }
+            Request::Forget { service } => {
+                self.forget_service(&service);
+                self.see_to_services()?;
+                Ok(Attached::default())
+            }
             Request::Reload => {
                 self.apply_rules()?;
                 Ok(Attached::default())
@@ -397,7 +422,12 @@ impl<'a> Server<'a> {
         if attach.endpoints.iter().any(|e| !e.network.internal) {
             attached.notices.extend(self.ensure_uplink());
         }
-        let joined = self.join_all(token, &attach, &namespace, &links, &mut attached);
+        let joined = self
+            .join_all(token, &attach, &namespace, &links, &mut attached)
+            .and_then(|()| {
+                let mut fronts = attach.services.iter();
+                fronts.try_for_each(|front| self.know_service(front.clone()))
+            });
         if let Err(e) = joined {
             drop(self.ports.close(token));
             self.unplug(&attached.networks);
@@ -411,6 +441,7 @@ impl<'a> Server<'a> {
             client.member = Some(member);
         }
         self.publish_names(token);
+        self.see_to_services()?;
         Ok(attached)
     }
 
@@ -429,21 +460,27 @@ impl<'a> Server<'a> {
         }
         self.ports.target(token, target(&attached.networks))?;
         for mapping in &attach.ports {
-            let mut mapping = mapping.clone();
-            for (held, port) in host_ports::open(&mut mapping)?
-                .into_iter()
-                .zip(mapping.container_port..)
-            {
-                let front = match held {
-                    Held::Tcp(socket) => socket.set_nonblocking(true).map(|()| Front::Tcp(socket)),
-                    Held::Udp(socket) => socket.set_nonblocking(true).map(|()| Front::Udp(socket)),
-                };
-                let front = front.what(|| "cannot prepare a published port")?;
-                self.ports.open(token, front, port)?;
-            }
+            let mapping = self.publish(token, mapping)?;
             attached.ports.push(mapping);
         }
         Ok(())
+    }
+
+    /// Opens a port of the host for a container or a service; answers it with the numbers chosen.
+    fn publish(&self, number: u64, mapping: &PortMapping) -> Result<PortMapping> {
+        let mut mapping = mapping.clone();
+        for (held, port) in host_ports::open(&mut mapping)?
+            .into_iter()
+            .zip(mapping.container_port..)
+        {
+            let front = match held {
+                Held::Tcp(socket) => socket.set_nonblocking(true).map(|()| Front::Tcp(socket)),
+                Held::Udp(socket) => socket.set_nonblocking(true).map(|()| Front::Udp(socket)),
+            };
+            let front = front.what(|| "cannot prepare a published port")?;
+            self.ports.open(number, front, port)?;
+        }
+        Ok(mapping)
     }
 
     fn connect(&mut self, token: u64, endpoint: Endpoint, fds: Vec<OwnedFd>) -> Result<Attached> {
@@ -461,6 +498,7 @@ impl<'a> Server<'a> {
         let mut attached = member.attached.clone();
         self.ports.target(token, target(&attached.networks))?;
         self.publish_names(token);
+        self.see_to_services()?;
         attached.notices = notices;
         Ok(attached)
     }
@@ -481,6 +519,7 @@ impl<'a> Server<'a> {
         let attached = member.attached.clone();
         self.publish_names(token);
         self.ports.target(token, target(&attached.networks))?;
+        self.see_to_services()?;
         self.remove_now(&gone.host_interface)?;
         Ok(attached)
     }
@@ -497,10 +536,13 @@ impl<'a> Server<'a> {
         let Some(member) = self.clients.get_mut(&token).and_then(|c| c.member.take()) else {
             return;
         };
-        if !member.attached.ports.is_empty() {
+        self.dns.directory().remove(token);
+        if !member.attach.services.is_empty() {
+            drop(self.see_to_services());
+        }
+        if !(member.attached.ports.is_empty() && member.attach.services.is_empty()) {
             drop(self.ports.close(token));
         }
-        self.dns.directory().remove(token);
         self.unplug(&member.attached.networks);
     }
 
@@ -533,6 +575,7 @@ impl<'a> Server<'a> {
                 member.attach.id.short().to_owned(),
             ];
             names.extend(n.aliases.iter().cloned());
+            names.extend(services::names_of_replica(&member.attach, n.name.as_str()));
             Place {
                 network: n.id.clone(),
                 addresses: n.addresses.iter().map(|a| a.address).collect(),
@@ -560,6 +603,9 @@ fn two(fds: Vec<OwnedFd>) -> Result<(OwnedFd, nl::Socket)> {
 fn settle() {
     for (name, value) in [
         ("net.ipv4.ip_forward", "1"),
+        // Who asks a service's address is led to a neighbour: nothing to be told of.
+        ("net.ipv4.conf.all.send_redirects", "0"),
+        ("net.ipv4.conf.default.send_redirects", "0"),
         ("net.ipv6.conf.all.forwarding", "1"),
         ("net.ipv6.conf.default.accept_ra", "0"),
         // Frames between containers are none of the rules' business.

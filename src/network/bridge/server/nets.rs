@@ -48,6 +48,7 @@ impl Server<'_> {
             last: BTreeMap::new(),
         };
         self.nets.insert(record.id.clone(), net);
+        self.place_services(&record.id);
         let ready = addressed
             .what(what)
             .and_then(|()| self.apply_rules())
@@ -96,6 +97,7 @@ impl Server<'_> {
         if let Some(net) = self.nets.remove(id) {
             drop(self.dns.close(id));
             self.dns.directory().drop_scope(id);
+            self.displace_services(id);
             drop(self.remove_now(&net.record.interface));
             drop(self.apply_rules());
         }
@@ -111,21 +113,27 @@ impl Server<'_> {
                 internal: net.record.internal,
             })
             .collect();
+        let services = self.balances();
         let asked = self
             .filter
-            .ask(rules::ruleset(&bridges, UPLINK, self.refusal));
+            .ask(rules::ruleset(&bridges, &services, UPLINK, self.refusal));
         let asked = match asked {
             Err(e) if self.refusal == Refusal::Reject => {
                 log::info!("{e}");
                 self.refusal = Refusal::Drop;
                 self.filter
-                    .ask(rules::ruleset(&bridges, UPLINK, self.refusal))
+                    .ask(rules::ruleset(&bridges, &services, UPLINK, self.refusal))
             }
             other => other,
         };
-        asked
-            .what(|| "cannot set the rules of networks")
-            .hint(|| "networks need nf_tables with NAT in the kernel: `sudo modprobe nft_masq`")
+        asked.what(|| "cannot set the rules of networks").hint(|| {
+            match services.iter().any(|s| !s.replicas.is_empty()) {
+                true => "services need nf_tables with `sudo modprobe -a nft_numgen nft_nat nft_ct`",
+                false => "networks need nf_tables with NAT in the kernel: `sudo modprobe nft_masq`",
+            }
+        })?;
+        self.balanced = services;
+        Ok(())
     }
 
     /// Answers names at a network's gateways.

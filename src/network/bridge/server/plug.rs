@@ -112,6 +112,7 @@ impl Server<'_> {
     ) -> Result<Vec<Address>> {
         let mut used = taken.clone();
         used.extend(endpoint.network.reserved.values());
+        used.extend(endpoint.network.services.values());
         for member in self.clients.values().filter_map(|c| c.member.as_ref()) {
             let networks = member.attached.networks.iter();
             used.extend(networks.flat_map(|n| &n.addresses).map(|a| a.address));

@@ -16,6 +16,7 @@ use crate::network::{facts, files, ports};
 use crate::spec::image::ImageConfig;
 use crate::state::network::{AttachedNetwork, Networks as Records};
 use crate::state::options::ContainerOptions;
+use crate::state::service::{Front, Services};
 
 /// Puts the container's namespace on the networks that its options name.
 ///
@@ -40,9 +41,18 @@ pub(super) fn join(
         dns: options.network.dns.clone(),
         ports: ports::served(&options.network, &image_ports, conf)?,
         taken: Vec::new(),
+        services: fronts(kit, options)?,
+        ready: false,
     };
     let outlet = client::outlet(&host, conf)?;
     client::attach(&kit.session.dirs.runtime, namespace, attach, outlet)
+}
+
+/// What the services say that the container is a replica of.
+fn fronts(kit: &Kit<'_>, options: &ContainerOptions) -> Result<Vec<Front>> {
+    let services = Services::new(&kit.session.dirs);
+    let names = options.network.services.iter();
+    names.map(|n| services.find(n).map(|s| s.front())).collect()
 }
 
 /// What the monitor has of it.
@@ -81,12 +91,18 @@ impl Networks for Joined {
                 })?;
             }
             NetworkChange::Disconnect { network } => self.membership.disconnect(network)?,
+            // The monitor's own business.
+            NetworkChange::Drain { .. } => {}
         }
         let now = self.membership.attached.resolvers();
         if now != before && !now.is_empty() {
             self.change_resolvers(&now);
         }
         Ok(())
+    }
+
+    fn ready(&mut self, ready: bool) -> Result<()> {
+        self.membership.ready(ready)
     }
 
     fn attached(&self) -> Vec<AttachedNetwork> {
