@@ -15,7 +15,8 @@ use crate::support::World;
 use crate::support::peer::{free_port, wait_for};
 
 /// Answers with its own name, and takes a moment until it listens.
-const SERVER: &str = "mkdir -p /www; hostname >/www/index.html; sleep 0.1; exec httpd -f -p 8080 -h /www";
+const SERVER: &str =
+    "mkdir -p /www; hostname >/www/index.html; sleep 0.1; exec httpd -f -p 8080 -h /www";
 
 /// It is well when it answers, unless somebody says that it is not.
 const CHECK: &str = "test ! -e /sick && wget -qO- http://127.0.0.1:8080/ >/dev/null";
@@ -145,7 +146,7 @@ fn kill(w: &World, container: &str) {
 /// Who answers at the service's address, asked from a container.
 fn inside(w: &World, from: &str, host: &str, count: usize) -> BTreeMap<String, usize> {
     let script = format!(
-        "i=0; while [ $i -lt {count} ]; do wget -qT 5 -O- http://{host}:8080/ || echo failed; i=$((i+1)); done"
+        "i=0; while [ $i -lt {count} ]; do wget -qO- http://{host}:8080/ || echo failed; i=$((i+1)); done"
     );
     let mut all = BTreeMap::new();
     for line in sh(w, from, &script).lines() {
@@ -162,7 +163,12 @@ fn a_name_an_address_and_a_port_lead_to_all_replicas() {
     let port = free_port();
     let id = create(&w, "web", "3", port, &["--network", "net"]);
     assert_eq!(w.ok(&["service", "ls", "-q"]), id[..12]);
-    let line = w.ok(&["service", "ls", "--format", "{{.Name}} {{.Mode}} {{.Replicas}}"]);
+    let line = w.ok(&[
+        "service",
+        "ls",
+        "--format",
+        "{{.Name}} {{.Mode}} {{.Replicas}}",
+    ]);
     assert_eq!(line, "web replicated 3/3");
     let everybody = |all: &BTreeMap<String, usize>| {
         assert_eq!(all.len(), 3, "{all:?}");
@@ -282,7 +288,10 @@ fn no_request_fails_while_replicas_are_replaced() {
     for (value, flags) in [
         ("2", &["--update-order", "stop-first"][..]),
         ("3", &["--update-order", "start-first"]),
-        ("4", &["--update-parallelism", "2", "--update-delay", "50ms"]),
+        (
+            "4",
+            &["--update-parallelism", "2", "--update-delay", "50ms"],
+        ),
     ] {
         let load = Load::on(port);
         let variable = format!("A={value}");
@@ -332,7 +341,10 @@ fn an_update_that_fails_is_paused_or_undone_and_an_interrupted_one_is_finished()
     create(&w, "web", "3", port, &["--env", "A=1"]);
     let before = containers(&w, "web");
     let fails = ["service", "update", "-q", "--args", "sh -c 'exit 3'"];
-    for (action, state, code) in [("pause", "paused", 1), ("rollback", "rollback_completed", 1)] {
+    for (action, state, code) in [
+        ("pause", "paused", 1),
+        ("rollback", "rollback_completed", 1),
+    ] {
         let load = Load::on(port);
         let flags = ["--update-failure-action", action, "web"];
         w.run(&[&fails[..], &flags].concat())

@@ -78,7 +78,9 @@ pub fn desired(
     }
     line.push("--".to_owned());
     line.extend(many("image").iter().chain(many("args")).cloned());
-    let (options, run) = crate::cli::container::create::options(&line, session, out)?;
+    let (mut options, run) = crate::cli::container::create::options(&line, session, out)?;
+    // What was typed does not make replicas outdated.
+    options.create_command.clear();
     let mut labels = std::collections::BTreeMap::new();
     for label in many("label") {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));

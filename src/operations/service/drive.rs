@@ -82,6 +82,7 @@ pub(super) fn clear(session: &Session, record: &ServiceRecord) -> Result<()> {
             name: container.name().to_owned(),
             done: "removed",
             after: Vec::new(),
+            waits: false,
             work: Box::new(move |_| away(session, &container)),
         });
     }
@@ -314,6 +315,7 @@ fn task<'a>(lock: &'a ServiceLock, name: String, done: &'static str, work: Work<
         name,
         done,
         after: Vec::new(),
+        waits: false,
         work: Box::new(move |warn| {
             // A monitor that is started here outlives the command.
             lock.leave();
@@ -446,7 +448,8 @@ fn replace(
         Err(e) if rolling.on_failure != OnFailure::Continue => {
             for (container, ran) in old.iter().zip(was_running) {
                 if ran && rolling.order == Order::StopFirst {
-                    drop(run::start(session, container, None, warn));
+                    let again = run::start(session, container, None, warn);
+                    drop(again.and_then(|_| ready(session, container)));
                 }
             }
             Err(e)
