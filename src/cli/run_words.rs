@@ -1,9 +1,8 @@
 //! The words of a `run` that was typed, taken apart: for units that do it again.
 
-use clap::Args as _;
-
 use super::container::run::RunArgs;
 use super::frame;
+use super::pod::create::CreateArgs as PodArgs;
 use crate::base::{Error, Result};
 
 /// A command line of `run` or `create`.
@@ -51,9 +50,40 @@ impl RunWords {
         Ok(this)
     }
 
+    /// Takes apart the words of a `pod create` that was typed; a name that stands alone becomes
+    /// `--name`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn of_pod(words: &[String]) -> Result<Self> {
+        let at = words
+            .windows(2)
+            .position(|w| w[0] == "pod" && w[1] == "create")
+            .filter(|at| *at > 0)
+            .ok_or_else(|| Error::invalid("the pod was not made by `pod create`"))?;
+        let mut this = Self {
+            before: words[1..at].to_vec(),
+            ..Self::default()
+        };
+        let mut behind = words[at + 2..].to_vec();
+        while !behind.is_empty() {
+            this.read_as::<PodArgs>(&behind)?;
+            behind = std::mem::take(&mut this.rest);
+            if !behind.is_empty() {
+                let name = behind.remove(0);
+                this.flags.push(("name".to_owned(), Some(name)));
+            }
+        }
+        Ok(this)
+    }
+
     fn read(&mut self, words: &[String]) -> Result<()> {
+        self.read_as::<RunArgs>(words)
+    }
+
+    fn read_as<A: clap::Args>(&mut self, words: &[String]) -> Result<()> {
         frame::whole();
-        let command = RunArgs::augment_args(clap::Command::new("run"));
+        let command = A::augment_args(clap::Command::new("words"));
         let args: Vec<&clap::Arg> = command.get_arguments().collect();
         let unknown = |word: &str| Error::invalid(format!("unknown option {word:?}"));
         let mut words = words.iter();
@@ -164,6 +194,11 @@ mod tests {
             )
         );
         assert!(RunWords::parse(&words("coracle start x")).is_err());
+        let line = "coracle --log-level debug pod create -p 80:80 app --label a=b";
+        let pod = RunWords::of_pod(&words(line)).unwrap();
+        assert_eq!(pod.before, words("--log-level debug"));
+        assert_eq!(pod.words(), words("--publish=80:80 --name=app --label=a=b"));
+        assert!(RunWords::of_pod(&words("coracle kube play x")).is_err());
         assert!(RunWords::of_options(&words("--no-such-option x")).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! `generate systemd`: a unit for a container that exists. Pure.
+//! `generate systemd`: units for a container or a pod that exists. Pure.
 //!
 //! man podman-generate-systemd.
 
@@ -12,10 +12,10 @@ pub struct Wish {
     pub program: String,
     /// The unit's name without `.service`.
     pub name: String,
-    /// The container, by name or id, as `start` takes it.
-    pub container: String,
-    /// `--new`: what makes it anew at every start: options before `run`, and everything after it.
-    pub new: Option<(Vec<String>, Vec<String>)>,
+    /// What it is for.
+    pub what: What,
+    /// The unit of the pod that it belongs to, with `.service`.
+    pub pod: Option<String>,
     /// `--template`: the unit is one.
     pub template: bool,
     /// Where the monitor's pid is.
@@ -42,6 +42,34 @@ pub struct Wish {
     pub header: Option<String>,
 }
 
+/// What a unit is for. With `--new` it is made anew at every start, by the options before the command
+/// and everything after it.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A container, by name or id, as `start` takes it.
+    Container(String),
+    /// `--new`: a container by the words of `run`.
+    NewContainer(Vec<String>, Vec<String>),
+    /// A pod whose containers have these units; what holds its namespaces, as `start` takes it.
+    Pod(String, Vec<String>),
+    /// `--new`: a pod by the words of `pod create`, and the units of its containers.
+    NewPod(Vec<String>, Vec<String>, Vec<String>),
+}
+
+/// Where a pod's unit keeps the pod's id.
+pub fn pod_id_file(unit: &str) -> String {
+    format!("%t/{unit}.pod-id")
+}
+
+/// Words as systemd leaves them alone: specifiers and variables were the shell's business when they
+/// were typed.
+fn plain(words: &[String]) -> Vec<String> {
+    let words = words.iter();
+    words
+        .map(|w| w.replace('%', "%%").replace('$', "$$"))
+        .collect()
+}
+
 /// systemd gives up so much later than the container is killed.
 const SPARE: u32 = 60;
 
@@ -54,7 +82,16 @@ pub fn unit(wish: &Wish) -> String {
         if wish.template { "@" } else { "" }
     );
     let mut add = |section: &str, key: &str, value: String| unit.push(section, key, value);
-    add("Unit", "Description", format!("Container {file}"));
+    let members = match &wish.what {
+        What::Container(_) | What::NewContainer(..) => None,
+        What::Pod(_, members) | What::NewPod(_, _, members) => Some(members),
+    };
+    let noun = if members.is_some() {
+        "Pod"
+    } else {
+        "Container"
+    };
+    add("Unit", "Description", format!("{noun} {file}"));
     add(
         "Unit",
         "Documentation",
@@ -71,6 +108,14 @@ pub fn unit(wish: &Wish) -> String {
         if !list.is_empty() {
             add("Unit", key, list.join(" "));
         }
+    }
+    if let Some(pod) = &wish.pod {
+        add("Unit", "BindsTo", pod.clone());
+        add("Unit", "After", pod.clone());
+    }
+    if let Some(members) = members.filter(|m| !m.is_empty()) {
+        add("Unit", "Wants", members.join(" "));
+        add("Unit", "Before", members.join(" "));
     }
     add("Service", "Environment", "PODMAN_SYSTEMD_UNIT=%n".into());
     for variable in &wish.env {
@@ -92,9 +137,8 @@ pub fn unit(wish: &Wish) -> String {
     let seconds = wish.stop_timeout.to_string();
     let program = wish.program.as_str();
     let command = |words: &[&str]| words::command(words);
-    match &wish.new {
-        None => {
-            let name = wish.container.as_str();
+    match &wish.what {
+        What::Container(name) | What::Pod(name, _) => {
             let stop = command(&[program, "stop", "-t", &seconds, name]);
             add("Service", "ExecStart", command(&[program, "start", name]));
             add("Service", "ExecStop", stop.clone());
@@ -102,20 +146,41 @@ pub fn unit(wish: &Wish) -> String {
             add("Service", "PIDFile", wish.pidfile.clone());
             add("Service", "Type", "forking".into());
         }
-        Some((before, after)) => {
+        What::NewPod(before, after, _) => {
+            let file = pod_id_file(&wish.name);
+            let id = format!("--pod-id-file={file}");
+            let pid = format!("%t/{}.pid", wish.name);
+            add(
+                "Service",
+                "ExecStartPre",
+                format!("/bin/rm -f {pid} {file}"),
+            );
+            let mut create = vec![wish.program.clone()];
+            create.extend(plain(before));
+            create.extend(["pod", "create"].map(str::to_owned));
+            create.push(format!("--infra-conmon-pidfile={pid}"));
+            create.extend([id.clone(), "--replace".to_owned()]);
+            create.extend(plain(after));
+            add("Service", "ExecStartPre", words::command(&create));
+            let id = id.as_str();
+            for (key, verb) in [
+                ("ExecStart", &["start"][..]),
+                ("ExecStop", &["stop", "--ignore", "-t", &seconds]),
+                ("ExecStopPost", &["rm", "--ignore", "-f"]),
+            ] {
+                let line = [&[program, "pod"][..], verb, &[id]].concat();
+                add("Service", key, command(&line));
+            }
+            add("Service", "PIDFile", pid);
+            add("Service", "Type", "forking".into());
+        }
+        What::NewContainer(before, after) => {
             let id = "--cidfile=%t/%n.ctr-id";
             add("Service", "ExecStartPre", "/bin/rm -f %t/%n.ctr-id".into());
             let mut start = vec![wish.program.clone()];
             let own =
                 |words: &[&str]| -> Vec<String> { words.iter().map(|w| (*w).to_owned()).collect() };
-            // Specifiers and variables were the shell's business when it was typed.
-            let given = |words: &[String]| -> Vec<String> {
-                let plain = words.iter();
-                plain
-                    .map(|w| w.replace('%', "%%").replace('$', "$$"))
-                    .collect()
-            };
-            start.extend(given(before));
+            start.extend(plain(before));
             start.extend(own(&[
                 "run",
                 id,
@@ -124,7 +189,10 @@ pub fn unit(wish: &Wish) -> String {
                 "--sdnotify=conmon",
                 "-d",
             ]));
-            let mut after = given(after);
+            if let Some(pod) = wish.pod.as_deref().and_then(|p| p.strip_suffix(".service")) {
+                start.push(format!("--pod-id-file={}", pod_id_file(pod)));
+            }
+            let mut after = plain(after);
             if wish.template {
                 // The instance makes names apart.
                 for word in &mut after {
@@ -166,8 +234,8 @@ mod tests {
         Wish {
             program: "/usr/bin/coracle".into(),
             name: "container-web".into(),
-            container: "web".into(),
-            new: None,
+            what: What::Container("web".into()),
+            pod: None,
             template: false,
             pidfile: "/run/user/1/coracle/containers/07/monitor.pid".into(),
             runtime: "/run/user/1/coracle".into(),
@@ -213,10 +281,10 @@ mod tests {
     fn a_new_one_is_made_by_the_words_it_was_made_by() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let wish = Wish {
-            new: Some((
+            what: What::NewContainer(
                 words("--log-level debug"),
                 words("--name web img sh -c 50%$x"),
-            )),
+            ),
             restart_sec: Some(3),
             start_timeout: Some(4),
             wants: words("a.service b.service"),
@@ -239,5 +307,52 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_pod_has_a_unit_that_those_of_its_containers_are_bound_to() {
+        let members = vec![
+            "container-a.service".to_owned(),
+            "container-b.service".to_owned(),
+        ];
+        let pod = Wish {
+            name: "pod-app".into(),
+            what: What::NewPod(
+                vec!["--log-level=debug".into()],
+                vec!["--name=app".into(), "--label=a=5%".into()],
+                members.clone(),
+            ),
+            ..wish()
+        };
+        let text = unit(&pod);
+        for line in [
+            "Description=Pod pod-app.service\n",
+            "\nWants=container-a.service container-b.service\nBefore=container-a.service container-b.service\n",
+            "\nExecStartPre=/bin/rm -f %t/pod-app.pid %t/pod-app.pod-id\n",
+            "\nExecStartPre=/usr/bin/coracle --log-level=debug pod create --infra-conmon-pidfile=%t/pod-app.pid \
+             --pod-id-file=%t/pod-app.pod-id --replace --name=app --label=a=5%%\n",
+            "\nExecStart=/usr/bin/coracle pod start --pod-id-file=%t/pod-app.pod-id\n",
+            "\nExecStop=/usr/bin/coracle pod stop --ignore -t 10 --pod-id-file=%t/pod-app.pod-id\n",
+            "\nExecStopPost=/usr/bin/coracle pod rm --ignore -f --pod-id-file=%t/pod-app.pod-id\n",
+            "\nPIDFile=%t/pod-app.pid\nType=forking\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+        let there = Wish {
+            what: What::Pod("app-infra".into(), members),
+            ..pod
+        };
+        assert!(unit(&there).contains("\nExecStart=/usr/bin/coracle start app-infra\n"));
+        let member = Wish {
+            pod: Some("pod-app.service".into()),
+            what: What::NewContainer(Vec::new(), vec!["--name=a".into(), "img".into()]),
+            ..wish()
+        };
+        let text = unit(&member);
+        assert!(text.contains("\nBindsTo=pod-app.service\nAfter=pod-app.service\n"));
+        assert!(
+            text.contains(" -d --pod-id-file=%t/pod-app.pod-id --name=a img\n"),
+            "{text}"
+        );
     }
 }

@@ -90,8 +90,14 @@ fn containers_of_a_pod_share_what_it_shares_and_go_with_it() {
     assert_eq!(world.ok(&["pod", "rm", "-f", "web"]), id);
     assert_eq!(world.ok(&["ps", "-aq"]), "");
     assert_eq!(world.ok(&["pod", "ps", "-q"]), "");
+    let mut seen = Vec::new();
     peer::wait_for("all processes to end", || {
-        crate::killed::leftovers(&world).is_empty()
+        let left = crate::killed::leftovers(&world);
+        if left != seen {
+            eprintln!("left: {left:?}");
+            seen.clone_from(&left);
+        }
+        left.is_empty()
     });
 }
 
@@ -294,7 +300,13 @@ fn a_killed_command_leaves_pods_that_can_be_used_and_removed() {
         assert_eq!(world.ok(&["pod", "ps", "-q"]), "");
         assert_eq!(world.ok(&["ps", "-aq"]), "");
     }
+    let mut seen = Vec::new();
     peer::wait_for("all processes to end", || {
-        crate::killed::leftovers(&world).is_empty()
+        let left = crate::killed::leftovers(&world);
+        if left != seen {
+            eprintln!("left: {left:?}");
+            seen.clone_from(&left);
+        }
+        left.is_empty()
     });
 }

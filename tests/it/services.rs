@@ -517,6 +517,45 @@ fn units_and_quadlets_are_written_for_containers_that_exist() {
         let args = [&["generate", "systemd"][..], flags, &["web"]].concat();
         w.run(&args).code(125).says(sentence);
     }
+    // A pod has a unit of its own and one for each container.
+    w.ok(&[
+        "pod",
+        "create",
+        "--network",
+        "none",
+        "--label",
+        "a=b",
+        "app",
+    ]);
+    w.ok(&[
+        "create", "--pod", "app", "--name", "one", "busybox", "sleep", "1000",
+    ]);
+    let pod = ["generate", "systemd", "--name", "--format", "json"];
+    let there = w.ok(&[&pod[..], &["app"]].concat());
+    let new = w.ok(&[&pod[..], &["--new", "--pod-prefix", "p", "app"]].concat());
+    for (units, line) in [
+        (&there, format!("ExecStart={program} start app-infra\\n")),
+        (&there, "Before=container-one.service\\n".to_owned()),
+        (
+            &there,
+            "BindsTo=pod-app.service\\nAfter=pod-app.service\\n".to_owned(),
+        ),
+        (
+            &new,
+            format!(
+                "ExecStartPre={program} pod create --infra-conmon-pidfile=%t/p-app.pid \
+                 --pod-id-file=%t/p-app.pod-id --replace --name=app --network=none --label=a=b --exit-policy=stop\\n"
+            ),
+        ),
+        (
+            &new,
+            "-d --pod-id-file=%t/p-app.pod-id --replace --name=one busybox sleep 1000\\n"
+                .to_owned(),
+        ),
+    ] {
+        assert!(units.contains(&line), "{line} is not in {units}");
+    }
+    w.ok(&["pod", "rm", "-f", "-t", "0", "app"]);
     let quadlet = w.ok(&["quadlet", "from", "container", "web"]);
     assert_eq!(
         quadlet,

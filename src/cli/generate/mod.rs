@@ -16,7 +16,7 @@ pub const NOUN: &[Entry] = &[
     ),
     command!(
         "systemd",
-        "Write a systemd unit for a container",
+        "Write systemd units for a container or a pod",
         systemd::SystemdArgs,
         systemd::run
     ),

@@ -4,17 +4,19 @@ use serde_json::{Map, Value};
 
 use crate::base::fs::{Durability, replace};
 use crate::base::time::Timestamp;
-use crate::base::{Context as _, Error, Result};
+use crate::base::{Context as _, Error, Kind, Result};
 use crate::cli::output::Out;
 use crate::cli::run_words::RunWords;
-use crate::operations::generate::{Wish, unit};
+use crate::operations;
+use crate::operations::generate::{What, Wish, unit};
 use crate::operations::session::Session;
 use crate::state::container::{Container, Containers};
+use crate::state::pod::{PodRecord, Pods};
 
-/// Write a systemd unit for a container
+/// Write systemd units for a container, or a pod and its containers
 ///
-/// The unit starts and stops the container, or with --new makes it anew every time. Quadlets say the
-/// same in fewer lines: see `coracle quadlet --help`.
+/// The units start and stop them, or with --new make them anew every time. Quadlets say the same in
+/// fewer lines: see `coracle quadlet --help`.
 #[derive(Debug, clap::Args)]
 pub struct SystemdArgs {
     /// Make the container at every start and remove it at every stop
@@ -46,11 +48,11 @@ pub struct SystemdArgs {
     /// Seconds before it does
     #[arg(long, value_name = "SECONDS")]
     pub restart_sec: Option<u32>,
-    /// First part of the unit's name
+    /// First part of the name of a container's unit
     #[arg(long, value_name = "PREFIX", default_value = "container")]
     pub container_prefix: String,
-    /// The same for pods
-    #[arg(long, value_name = "PREFIX", default_value = "pod", hide = true)]
+    /// The same of a pod's unit
+    #[arg(long, value_name = "PREFIX", default_value = "pod")]
     pub pod_prefix: String,
     /// What stands between the parts
     #[arg(long, value_name = "TEXT", default_value = "-")]
@@ -74,47 +76,39 @@ pub struct SystemdArgs {
     #[arg(long)]
     pub template: bool,
     /// Name or id
-    #[arg(value_name = "CONTAINER")]
+    #[arg(value_name = "CONTAINER|POD")]
     pub container: String,
 }
 
 /// Runs `generate systemd`; answers the exit code.
 ///
 /// # Errors
-/// As finding the container and reading how it was made.
+/// As finding the container or the pod and reading how it was made.
 pub fn run(args: SystemdArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    let container = Containers::new(&session.dirs).find(&args.container)?;
-    let wish = wish(&args, session, &container)?;
-    let file = format!(
-        "{}{}.service",
-        wish.name,
-        if args.template { "@" } else { "" }
-    );
-    let text = unit(&wish);
-    if args.files {
-        let folder = std::env::current_dir().what(|| "cannot find the current folder")?;
-        let path = folder.join(&file);
-        replace(&path, text.as_bytes(), 0o644, Durability::Durable)?;
-        out.line(path.display().to_string())?;
-        return Ok(0);
-    }
-    match args.format.as_deref() {
-        None | Some("") => out.text(&text)?,
-        Some("json") => {
-            let mut object = Map::new();
+    check(&args)?;
+    let wishes = wishes(&args, session)?;
+    let mut object = Map::new();
+    for wish in wishes {
+        let text = unit(&wish);
+        if args.files {
+            let suffix = if args.template { "@" } else { "" };
+            let folder = std::env::current_dir().what(|| "cannot find the current folder")?;
+            let path = folder.join(format!("{}{suffix}.service", wish.name));
+            replace(&path, text.as_bytes(), 0o644, Durability::Durable)?;
+            out.line(path.display().to_string())?;
+        } else if args.format.as_deref() == Some("json") {
             object.insert(wish.name, text.into());
-            out.json(&Value::Object(object))?;
+        } else {
+            out.text(&text)?;
         }
-        Some(other) => {
-            return Err(Error::invalid(format!(
-                "invalid --format {other:?}: use json"
-            )));
-        }
+    }
+    if !object.is_empty() {
+        out.json(&Value::Object(object))?;
     }
     Ok(0)
 }
 
-fn wish(args: &SystemdArgs, session: &Session, container: &Container) -> Result<Wish> {
+fn check(args: &SystemdArgs) -> Result<()> {
     const POLICIES: &[&str] = &[
         "no",
         "on-success",
@@ -142,42 +136,166 @@ fn wish(args: &SystemdArgs, session: &Session, container: &Container) -> Result<
     {
         return Err(Error::invalid(format!("invalid variable {bad:?}")).hint("write NAME=VALUE"));
     }
-    let record = &container.record;
+    match args.format.as_deref() {
+        None | Some("" | "json") => Ok(()),
+        Some(other) => Err(Error::invalid(format!(
+            "invalid --format {other:?}: use json"
+        ))),
+    }
+}
+
+/// The units of a container, or of a pod and its containers.
+fn wishes(args: &SystemdArgs, session: &Session) -> Result<Vec<Wish>> {
+    let missing = match Containers::new(&session.dirs).find(&args.container) {
+        Ok(container) => return Ok(vec![of_container(args, session, &container, None)?]),
+        Err(e) if e.kind() == Kind::NotFound => e,
+        Err(e) => return Err(e),
+    };
+    let pod = match Pods::new(&session.dirs).find(&args.container) {
+        Err(e) if e.kind() == Kind::NotFound => return Err(missing),
+        other => other?,
+    };
+    of_pod(args, session, &pod)
+}
+
+fn of_pod(args: &SystemdArgs, session: &Session, pod: &PodRecord) -> Result<Vec<Wish>> {
+    let name = pod.name.as_str();
+    if args.template {
+        return Err(Error::invalid(format!(
+            "--template is for containers, and {name:?} is a pod"
+        )));
+    }
+    let Some(holder) = &pod.infra else {
+        return Err(Error::unsupported(format!(
+            "cannot write units for pod {name:?}: it was made with --infra=false, so nothing lasts as long as it"
+        )));
+    };
+    let named = if args.name { name } else { pod.id.as_str() };
+    let unit = joined(args, &args.pod_prefix, named);
+    let mut all = Vec::new();
+    let mut infra = None;
+    for container in operations::pod::members(session, pod)? {
+        if container.id() == &holder.id {
+            infra = Some(container);
+        } else {
+            all.push(of_container(args, session, &container, Some(&unit))?);
+        }
+    }
+    let infra = infra.ok_or_else(|| {
+        Error::not_found(format!("what holds pod {name:?} together is gone"))
+            .hint(format!("coracle pod start {name}"))
+    })?;
+    let members = all.iter().map(|w| format!("{}.service", w.name)).collect();
+    let what = match args.new {
+        false => {
+            let holder = if args.name {
+                infra.name()
+            } else {
+                infra.id().as_str()
+            };
+            What::Pod(holder.to_owned(), members)
+        }
+        true => {
+            let mut run = RunWords::of_pod(&pod.create_command)
+                .map_err(|e| Error::unsupported(format!("cannot use --new: {}", e.what())))?;
+            for flag in ["infra-conmon-pidfile", "pod-id-file", "replace", "name"] {
+                run.take(flag);
+            }
+            // A name that was thought up by us is one, too.
+            run.flags
+                .insert(0, ("name".to_owned(), Some(name.to_owned())));
+            if !run.flags.iter().any(|(f, _)| f == "exit-policy") {
+                let policy = Some("stop".to_owned());
+                run.flags.push(("exit-policy".to_owned(), policy));
+            }
+            let before = std::mem::take(&mut run.before);
+            What::NewPod(before, run.words(), members)
+        }
+    };
+    let first = Wish {
+        wants: args.wants.clone(),
+        after: args.after.clone(),
+        requires: args.requires.clone(),
+        ..wish(args, session, &infra, unit, what)?
+    };
+    all.insert(0, first);
+    Ok(all)
+}
+
+fn joined(args: &SystemdArgs, prefix: &str, named: &str) -> String {
+    let parts = [prefix, named];
+    let parts: Vec<&str> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+    parts.join(&args.separator)
+}
+
+fn of_container(
+    args: &SystemdArgs,
+    session: &Session,
+    container: &Container,
+    pod: Option<&str>,
+) -> Result<Wish> {
     let named = match args.name {
         true => container.name(),
-        false => record.id.as_str(),
+        false => container.id().as_str(),
     };
-    let parts = [args.container_prefix.as_str(), named];
-    let parts: Vec<&str> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+    let what = match args.new {
+        true => {
+            let (before, after) = anew(container, args.template, pod.is_some())?;
+            What::NewContainer(before, after)
+        }
+        false => What::Container(named.to_owned()),
+    };
+    let unit = joined(args, &args.container_prefix, named);
+    let wish = wish(args, session, container, unit, what)?;
+    Ok(match pod {
+        // The pod's unit has them.
+        Some(pod) => Wish {
+            pod: Some(format!("{pod}.service")),
+            ..wish
+        },
+        None => Wish {
+            wants: args.wants.clone(),
+            after: args.after.clone(),
+            requires: args.requires.clone(),
+            ..wish
+        },
+    })
+}
+
+/// A unit whose main process is the monitor of `container`.
+fn wish(
+    args: &SystemdArgs,
+    session: &Session,
+    container: &Container,
+    name: String,
+    what: What,
+) -> Result<Wish> {
+    let options = &container.record.options;
     let program = std::env::current_exe().what(|| "cannot find this program")?;
+    let own = || container.monitor_pidfile();
+    let pidfile = options.monitor_pidfile.clone().unwrap_or_else(own);
     Ok(Wish {
         program: program.display().to_string(),
-        name: parts.join(&args.separator),
-        container: named.to_owned(),
-        new: match args.new {
-            true => Some(anew(container, args.template)?),
-            false => None,
-        },
+        name,
+        what,
+        pod: None,
         template: args.template,
-        pidfile: container.monitor_pidfile().display().to_string(),
+        pidfile: pidfile.display().to_string(),
         runtime: session.dirs.runtime.display().to_string(),
         restart: args.restart_policy.clone(),
         restart_sec: args.restart_sec,
         start_timeout: args.start_timeout,
-        stop_timeout: args
-            .stop_timeout
-            .or(record.options.stop_timeout)
-            .unwrap_or(10),
-        wants: args.wants.clone(),
-        after: args.after.clone(),
-        requires: args.requires.clone(),
+        stop_timeout: args.stop_timeout.or(options.stop_timeout).unwrap_or(10),
+        wants: Vec::new(),
+        after: Vec::new(),
+        requires: Vec::new(),
         env: args.env.clone(),
         header: (!args.no_header).then(|| Timestamp::now().rfc3339()),
     })
 }
 
 /// The words that make the container again.
-fn anew(container: &Container, template: bool) -> Result<(Vec<String>, Vec<String>)> {
+fn anew(container: &Container, template: bool, in_pod: bool) -> Result<(Vec<String>, Vec<String>)> {
     let typed = &container.record.options.create_command;
     if typed.is_empty() {
         return Err(Error::unsupported(format!(
@@ -186,9 +304,21 @@ fn anew(container: &Container, template: bool) -> Result<(Vec<String>, Vec<Strin
         )));
     }
     let mut run = RunWords::parse(typed)?;
+    if in_pod {
+        // The pod's unit says which.
+        run.take("pod");
+        run.take("pod-id-file");
+    }
     // The unit says these.
     for flag in [
-        "detach", "rm", "cidfile", "sdnotify", "cgroups", "restart", "replace",
+        "detach",
+        "rm",
+        "cidfile",
+        "conmon-pidfile",
+        "sdnotify",
+        "cgroups",
+        "restart",
+        "replace",
     ] {
         run.take(flag);
     }
