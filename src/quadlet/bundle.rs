@@ -109,6 +109,15 @@ fn part(lines: &[&str], begin: usize, path: &str) -> Result<Part> {
     })
 }
 
+/// Several quadlets in one file, each with its name (without its end).
+pub fn join(parts: &[(String, Unit)]) -> String {
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(name, unit)| format!("# FileName={name}\n{}", unit.text()))
+        .collect();
+    parts.join(&format!("\n{SEPARATOR}\n\n"))
+}
+
 /// The text with empty lines in front, so that messages name the file's own lines.
 pub fn padded(text: &str, line: usize) -> String {
     let mut padded = "\n".repeat(line - 1);

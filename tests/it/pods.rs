@@ -310,3 +310,62 @@ fn a_killed_command_leaves_pods_that_can_be_used_and_removed() {
         left.is_empty()
     });
 }
+
+#[test]
+fn a_pod_is_cloned_with_its_containers() {
+    let world = World::with_busybox();
+    world.ok(&[
+        "pod",
+        "create",
+        "--network",
+        "none",
+        "--label",
+        "a=b",
+        "--share",
+        "net,uts,pid",
+        "-v",
+        "data:/data",
+        "app",
+    ]);
+    for name in ["app-web", "other"] {
+        world.ok(&[
+            "run", "-d", "--pod", "app", "--name", name, "-e", "X=1", "busybox", "sleep", "1000",
+        ]);
+    }
+    world.ok(&["exec", "other", "touch", "/data/here"]);
+    world
+        .run(&["pod", "clone", "--destroy", "app"])
+        .code(125)
+        .says("it runs");
+    world.ok(&["pod", "clone", "--start", "app"]);
+    assert_eq!(
+        pod(
+            &world,
+            "app-clone",
+            "{{.State}} {{.NumContainers}} {{.Hostname}} {{.Labels.a}} {{.SharedNamespaces}}"
+        ),
+        pod(
+            &world,
+            "app",
+            "{{.State}} {{.NumContainers}} app-clone {{.Labels.a}} {{.SharedNamespaces}}"
+        )
+    );
+    let script = "hostname; echo $X; ls /data; readlink /proc/self/ns/pid";
+    let said = |name: &str| world.ok(&["exec", name, "sh", "-c", script]);
+    let (one, two) = (said("app-clone-web"), said("other-clone"));
+    assert!(one.starts_with("app-clone\n1\nhere\npid:"), "{one}");
+    assert_eq!(one, two, "they share what the first ones share");
+    assert_ne!(
+        one.lines().last(),
+        said("other").lines().last(),
+        "but not with them"
+    );
+    world.ok(&["pod", "stop", "-t", "0", "app"]);
+    world.ok(&["pod", "clone", "--destroy", "app", "third"]);
+    world.run(&["pod", "exists", "app"]).code(1);
+    assert_eq!(
+        pod(&world, "third", "{{.State}} {{.NumContainers}}"),
+        "Created 3"
+    );
+    world.ok(&["pod", "rm", "-f", "-t", "0", "-a"]);
+}

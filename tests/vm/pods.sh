@@ -101,6 +101,19 @@ systemctl --user start --no-block ends.service
 until_is 'its end is the end of the service' failed property ActiveState ends.service
 check 'with the exit code' 7 "$(property ExecMainStatus ends.service)"
 check 'and all is taken away' '' "$(coracle pod ps -q)"
+# Units that are generated.
+coracle pod create --network none --label a='b c' gen >/dev/null
+coracle create --pod gen --name gen-one busybox sh -c "$loop" >/dev/null
+(cd ~/.config/systemd/user && coracle generate systemd --new --name --files gen >/dev/null)
+coracle pod rm -f gen >/dev/null
+systemctl --user daemon-reload
+systemctl --user start pod-gen.service
+until_is 'a generated pod runs with its container' 'active active' active pod-gen container-gen-one
+check 'its main pid' "$(coracle inspect --format '{{.State.ConmonPid}}' gen-infra)" "$(property MainPID pod-gen.service)"
+check 'its label' 'b c' "$(coracle pod inspect --format '{{.Labels.a}}' gen)"
+systemctl --user stop pod-gen.service
+check 'it stops' 'inactive inactive' "$(active pod-gen container-gen-one)"
+check 'and is gone' '' "$(coracle ps -aq; coracle pod ps -q)"
 # A server that a connection starts.
 systemctl --user start page.socket
 check 'the first request is answered' served "$(curl -s --max-time 60 http://127.0.0.1:8090/index.html)"

@@ -5,7 +5,7 @@ mod inside;
 mod line;
 mod lists;
 mod logs;
-mod project;
+pub(in crate::cli) mod project;
 mod up;
 mod verbs;
 mod watch;

@@ -4,6 +4,7 @@ use super::frame::Entry;
 use crate::command;
 
 pub mod act;
+pub mod clone;
 pub mod create;
 pub mod exists;
 pub mod inspect;
@@ -16,6 +17,12 @@ pub mod watch;
 
 /// `coracle pod VERB`.
 pub const NOUN: &[Entry] = &[
+    command!(
+        "clone",
+        "Make a pod with the options of another one",
+        clone::CloneArgs,
+        clone::run
+    ),
     command!("create", "Make a pod", create::CreateArgs, create::run),
     command!(
         "exists",

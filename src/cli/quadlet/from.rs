@@ -1,5 +1,6 @@
 //! `quadlet from`.
 
+use super::compose;
 use crate::base::{Error, Result};
 use crate::cli::frame::Entry;
 use crate::cli::output::Out;
@@ -17,6 +18,12 @@ pub const NOUN: &[Entry] = &[
         "Write a .container file for the words of a run",
         RunArgs,
         run
+    ),
+    command!(
+        "compose",
+        "Write quadlets for a Compose project",
+        compose::ComposeArgs,
+        compose::run
     ),
     command!(
         "container",
@@ -158,7 +165,12 @@ const WORDS: &[&str] = &[
 ];
 
 /// The file.
-fn text(mut run: RunWords) -> Result<String> {
+fn text(run: RunWords) -> Result<String> {
+    unit(run).map(|unit| unit.text())
+}
+
+/// The quadlet that runs the same.
+pub(super) fn unit(mut run: RunWords) -> Result<Unit> {
     const SECTION: &str = "Container";
     // A service runs in the background, and its container goes when it stops.
     for flag in [
@@ -225,7 +237,7 @@ fn text(mut run: RunWords) -> Result<String> {
         Some(_) => unit.push("Service", "Restart", "on-failure"),
     }
     unit.push("Install", "WantedBy", "default.target");
-    Ok(unit.text())
+    Ok(unit)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::operations::quadlet::Scope;
 use crate::operations::session::Session;
 use crate::{command, noun};
 
+pub mod compose;
 pub mod from;
 pub mod install;
 pub mod list;

@@ -1,14 +1,15 @@
 //! `container clone`: another container with the options of one.
 
-use super::create;
 use super::remove::{RemoveOptions, remove};
 use super::request::RunOptions;
 use super::run::start;
+use super::{create, member};
 use crate::base::fs::Durability;
 use crate::base::{Error, Kind, Result};
 use crate::operations::session::Session;
 use crate::state::container::{Container, Containers};
 use crate::state::options::Resources;
+use crate::state::pod::PodRecord;
 
 /// What differs from the first container.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +84,40 @@ pub fn clone(
         start(session, &made, None, warn)?;
     }
     Ok(made)
+}
+
+/// Makes a container of one pod anew in another one, made as the first pod is.
+///
+/// # Errors
+/// As `create`.
+pub fn into_pod(
+    session: &Session,
+    first: &Container,
+    from: &PodRecord,
+    to: &PodRecord,
+    warn: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let mut options = first.record.options.clone();
+    if let Some(infra) = &from.infra {
+        member::release(infra.id.as_str(), &infra.options, &mut options);
+    }
+    // Names of manifests begin with the pod's.
+    let name = first.name();
+    let own = name.strip_prefix(from.name.as_str());
+    options.name = match own.filter(|n| n.starts_with('-')) {
+        Some(rest) => Some(format!("{}{rest}", to.name)),
+        None => Some(free_name(session, first)?),
+    };
+    options.pod = Some(to.id.to_string());
+    if let Some(image) = &first.record.image {
+        options.image = image.id.hex().to_owned();
+    }
+    // These files are the first one's.
+    (options.cidfile, options.pidfile, options.monitor_pidfile) = (None, None, None);
+    options.create_command.clone_from(&session.command_line);
+    let run = RunOptions::default();
+    let inside = &mut |_: &_, _: &_| Ok(());
+    create::create(session, options, &run, Durability::Durable, warn, inside).map(drop)
 }
 
 fn free_name(session: &Session, first: &Container) -> Result<String> {

@@ -235,6 +235,39 @@ fn adopt(
     Ok(())
 }
 
+/// Takes back what [`adopt`] gave a container, so that another pod can give it. Pure.
+pub(super) fn release(holder: &str, shared: &ContainerOptions, options: &mut ContainerOptions) {
+    let held = NetworkMode::Container(holder.to_owned());
+    if options.network.mode == held {
+        options.network.mode = NetworkMode::Default;
+    }
+    for mode in [
+        &mut options.ipc,
+        &mut options.uts,
+        &mut options.pid,
+        &mut options.cgroupns,
+    ] {
+        if *mode == NamespaceMode::Container(holder.to_owned()) {
+            *mode = NamespaceMode::Default;
+        }
+    }
+    if options.userns == UsernsMode::Container(holder.to_owned()) {
+        options.userns = UsernsMode::Host;
+    }
+    options.mounts.retain(|m| !shared.mounts.contains(m));
+    options
+        .volumes_from
+        .retain(|v| !shared.volumes_from.contains(v));
+    options.devices.retain(|d| !shared.devices.contains(d));
+    options
+        .cdi_devices
+        .retain(|d| !shared.cdi_devices.contains(d));
+    options.gpus.retain(|g| !shared.gpus.contains(g));
+    if options.cgroup_parent == shared.cgroup_parent {
+        options.cgroup_parent = None;
+    }
+}
+
 /// A container ended and was cleaned up: with `--exit-policy stop` the pod's holder goes with the
 /// last of the others.
 ///

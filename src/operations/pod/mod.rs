@@ -2,6 +2,7 @@
 //! shares is held by one container of ours that runs nothing (`infra`).
 
 pub mod act;
+pub mod copy;
 pub mod create;
 pub mod infra;
 pub mod inspect;
