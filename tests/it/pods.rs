@@ -369,3 +369,29 @@ fn a_pod_is_cloned_with_its_containers() {
     );
     world.ok(&["pod", "rm", "-f", "-t", "0", "-a"]);
 }
+
+#[test]
+fn default_sysctls_are_a_pods_where_it_shares_the_namespace() {
+    let world = World::with_busybox();
+    let file = world.path().join("containers.conf");
+    let text =
+        "[containers]\ndefault_sysctls=['net.ipv4.ping_group_range=0 5','fs.mqueue.msg_max=20']\n";
+    std::fs::write(&file, text).unwrap();
+    let ok = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("CONTAINERS_CONF", &file);
+        Outcome::of(args, command.output().unwrap()).ok()
+    };
+    let look = [
+        "busybox",
+        "cat",
+        "/proc/sys/net/ipv4/ping_group_range",
+        "/proc/sys/fs/mqueue/msg_max",
+    ];
+    ok(&["pod", "create", "--network", "none", "p"]);
+    for pod in ["p", "new:q"] {
+        let args = [&["run", "--rm", "--pod", pod][..], &look].concat();
+        assert_eq!(ok(&args), "0\t5\n20", "{pod}");
+    }
+    ok(&["pod", "rm", "-f", "-t", "0", "-a"]);
+}

@@ -84,11 +84,12 @@ fn settle(session: &Session, options: &mut ContainerOptions) -> Result<Option<Po
     let pod = match text.strip_prefix("new:") {
         None => Pods::new(&session.dirs).find(text)?,
         Some(name) => {
-            // The network is the pod's: the container shares it.
+            // Network, IPC and names are the pod's: the container shares them.
+            const SHARED: [&str; 3] = ["net.", "kernel.", "fs.mqueue."];
             let sysctls = std::mem::take(&mut options.sysctls);
             let (net, own) = sysctls
                 .into_iter()
-                .partition(|(k, _)| k.starts_with("net."));
+                .partition(|(k, _)| SHARED.iter().any(|p| k.starts_with(p)));
             options.sysctls = own;
             let infra = ContainerOptions {
                 sysctls: net,

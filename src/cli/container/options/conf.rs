@@ -126,7 +126,12 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf, env: &Env) ->
     for sysctl in file.default_sysctls.iter().flatten() {
         // They are written through the container's own /proc.
         let own_proc = security.pid.as_deref() != Some("host");
-        if own_proc && (own_network || !sysctl.starts_with("net.")) {
+        // What a pod shares, it has from the pod.
+        let of_pod = joins_pod
+            && ["kernel.", "fs.mqueue."]
+                .iter()
+                .any(|p| sysctl.starts_with(p));
+        if own_proc && !of_pod && (own_network || !sysctl.starts_with("net.")) {
             security.sysctl.insert(0, sysctl.clone());
         }
     }
