@@ -108,7 +108,13 @@ pub fn ensure(session: &Session, pod: &PodRecord, warn: &mut dyn FnMut(&str)) ->
                 let settled = [wait::Condition::Running, wait::Condition::Stopped];
                 wait::wait(session, &container, &settled)?;
             }
-            _ => return run::start(session, &container, None, warn).map(drop),
+            _ => {
+                run::start(session, &container, None, warn)?;
+                // Another command may have begun it meanwhile: then there is nothing to join yet.
+                if container.state()? != State::Restarting {
+                    return Ok(());
+                }
+            }
         }
     }
 }
