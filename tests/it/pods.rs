@@ -233,6 +233,15 @@ fn the_last_one_to_end_ends_a_pod_that_says_so() {
     peer::wait_for("the pod to stop", || {
         pod(&world, "p", "{{.State}}") == "Exited"
     });
+    // One that was not started yet is not at its end.
+    world.ok(&["create", "--pod", "p", "--name", "late", "busybox", "true"]);
+    world.ok(&["start", "-a", "a"]);
+    world.ok(&["run", "--rm", "--pod", "p", "busybox", "true"]);
+    assert_eq!(world.inspect("p-infra", "{{.State.Status}}"), "running");
+    world.ok(&["start", "-a", "late"]);
+    peer::wait_for("the pod to stop", || {
+        pod(&world, "p", "{{.State}}") == "Exited"
+    });
     // A unit that stops its container may start it again: `systemctl restart`.
     let run = |name: &str, program: &[&str]| {
         let args = [

@@ -297,7 +297,9 @@ pub(super) fn after_exit(session: &Session, container: &Container, exit: &ExitRe
         .iter()
         .filter(|c| c.id() != &infra.id && c.id() != container.id());
     for other in others {
-        if other.state().is_ok_and(State::is_active) {
+        // One that was not started yet has its turn: a pod's first container may end before that.
+        let waits = |state| state == State::Created && other.record.options.init_ctr.is_none();
+        if other.state().is_ok_and(|s| s.is_active() || waits(s)) {
             return;
         }
     }
