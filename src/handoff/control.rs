@@ -90,6 +90,13 @@ pub enum NetworkChange {
         /// Its name.
         network: String,
     },
+    /// A container that shares this one's network is ready for connections, or is not.
+    Member {
+        /// Its id.
+        id: String,
+        /// Which.
+        ready: bool,
+    },
     /// Services send it no new connections, or do again.
     Drain {
         /// Which.

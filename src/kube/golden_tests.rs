@@ -17,6 +17,23 @@ fn shown(plan: &Plan) -> String {
             Step::Network(name) => line(format!("network {name}")),
             Step::Secret { name, .. } => line(format!("secret {name}")),
             Step::HostPath { path, kind } => line(format!("host path {path} {kind:?}")),
+            Step::Service(service) => {
+                line(format!("service {}", service.name));
+                for port in &service.ports {
+                    line(format!(
+                        "  {}->{}/{}",
+                        port.port,
+                        port.target,
+                        port.protocol.name()
+                    ));
+                }
+                for port in &service.publish {
+                    line(format!(
+                        "  publish {}->{}",
+                        port.host_port, port.container_port
+                    ));
+                }
+            }
             Step::Start(name) => line(format!("start {name}")),
             Step::Timer(timer) => {
                 let suspended = if timer.suspended { " suspended" } else { "" };

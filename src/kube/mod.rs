@@ -13,6 +13,7 @@ mod plan;
 mod pod;
 mod probe;
 mod quantity;
+mod service;
 mod volume;
 
 #[cfg(test)]
@@ -26,6 +27,8 @@ use serde_json::Value;
 pub use plan::plan;
 
 use crate::base::{Context as _, Error, Kind, Result};
+use crate::state::options::PortMapping;
+use crate::state::service::ServicePort;
 
 /// What else is asked for on the command line of `kube play`.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +80,8 @@ pub enum Step {
     Network(String),
     /// A volume.
     Volume(Volume),
+    /// A name and an address in front of pods, which are told to take part.
+    Service(Service),
     /// A secret, as podman keeps them: the whole object.
     Secret {
         /// Its name.
@@ -109,6 +114,23 @@ pub enum Step {
     Start(String),
     /// A CronJob: a timer of systemd's that plays a manifest.
     Timer(Timer),
+}
+
+/// A Service with an address of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Further names: with the domains that a cluster has.
+    pub names: Vec<String>,
+    /// Its networks.
+    pub networks: Vec<String>,
+    /// Ports of its address.
+    pub ports: Vec<ServicePort>,
+    /// Ports of the host.
+    pub publish: Vec<PortMapping>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What plays a manifest again and again.

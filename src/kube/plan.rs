@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::node::{Node, Notes};
 use super::pod::{self, Meta, NETWORK, Place};
+use super::service::{self, Selects};
 use super::{Plan, Step, Timer, Volume, Wish, data_of, kinds};
 use crate::base::{Context as _, Error, Result};
 
@@ -32,7 +33,8 @@ pub fn plan(objects: &[Value], wish: &Wish, lookup: super::Lookup<'_>) -> Result
             .cloned()
             .or_else(|| lookup(kind, name))
     };
-    let services = services(objects)?;
+    let services = services(objects, wish)?;
+    let mut fronts = Vec::new();
     for object in objects {
         match kind(object) {
             "PersistentVolumeClaim" => claim(object, &notes, &mut steps)?,
@@ -56,7 +58,15 @@ pub fn plan(objects: &[Value], wish: &Wish, lookup: super::Lookup<'_>) -> Result
                 node.skip(&["apiVersion", "kind", "status"]);
                 workload(kind, &node, &services, wish, &find, &mut pods)?;
             }
-            "Service" => service(&wrapped(&path)?)?,
+            "Service" => {
+                let own = services
+                    .iter()
+                    .find(|s| name(object).is_ok_and(|n| n == s.name));
+                if let Some(own) = own {
+                    let front = service::service(&wrapped(&path)?, own, objects, wish)?;
+                    fronts.extend(front.map(Step::Service));
+                }
+            }
             "CronJob" => {
                 let node = wrapped(&path)?;
                 timers.push(cron_job(&node, objects, wish, &find, &notes)?);
@@ -87,6 +97,14 @@ pub fn plan(objects: &[Value], wish: &Wish, lookup: super::Lookup<'_>) -> Result
         words.extend(wish.ips.get(i).map(|ip| format!("--ip={ip}")));
         words.extend(wish.macs.get(i).map(|mac| format!("--mac-address={mac}")));
     }
+    if fronts
+        .iter()
+        .any(|s| matches!(s, Step::Service(f) if f.networks == [NETWORK]))
+        && !steps.contains(&Step::Network(NETWORK.to_owned()))
+    {
+        steps.insert(0, Step::Network(NETWORK.to_owned()));
+    }
+    steps.extend(fronts);
     steps.extend(pods);
     steps.extend(timers.into_iter().map(Step::Timer));
     let mut notices = Vec::new();
@@ -112,49 +130,15 @@ fn name(object: &Value) -> Result<String> {
         .ok_or_else(|| Error::invalid(format!("{}: metadata.name is missing", kind(object))))
 }
 
-/// A Service's name and the labels that it selects.
-type Services = Vec<(String, BTreeMap<String, String>)>;
-
-fn services(objects: &[Value]) -> Result<Services> {
-    let mut all = Vec::new();
-    for object in objects.iter().filter(|o| kind(o) == "Service") {
-        let selector = object.pointer("/spec/selector").and_then(Value::as_object);
-        let labels = selector.into_iter().flatten();
-        let labels: BTreeMap<String, String> = labels
-            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-            .collect();
-        all.push((name(object)?, labels));
-    }
-    Ok(all)
-}
-
-/// What a Service means on one machine: its name leads to its pods. Ports that differ do not.
-fn service(node: &Node<'_>) -> Result<()> {
-    node.skip(&["apiVersion", "kind", "metadata", "status"]);
-    let Some(spec) = node.node("spec")? else {
-        return Ok(());
-    };
-    spec.skip(&["selector", "type"]);
-    for port in spec.nodes("ports")? {
-        port.skip(&["name", "protocol"]);
-        let (outer, inner) = (port.text("port")?, port.text("targetPort")?);
-        if inner.is_some() && inner != outer {
-            port.note(".targetPort has no effect: the Service's name leads to the pods themselves");
-        }
-    }
-    if matches!(
-        spec.text("type")?.as_deref(),
-        Some("NodePort" | "LoadBalancer")
-    ) {
-        spec.note(".type has no effect: publish the port with hostPort");
-    }
-    Ok(())
+fn services(objects: &[Value], wish: &Wish) -> Result<Vec<Selects>> {
+    let all = objects.iter().filter(|o| kind(o) == "Service");
+    all.map(|o| Ok(Selects::of(o, name(o)?, wish))).collect()
 }
 
 fn workload(
     kind: &str,
     node: &Node<'_>,
-    services: &Services,
+    services: &[Selects],
     wish: &Wish,
     lookup: super::Lookup<'_>,
     steps: &mut Vec<Step>,
@@ -171,6 +155,7 @@ fn workload(
     let one = |restart| Place {
         name: &owner,
         aliases: &[],
+        services: &[],
         restart,
         attempts: None,
         claims: &none,
@@ -178,9 +163,10 @@ fn workload(
         lookup,
     };
     if kind == "Pod" {
-        let aliases = aliases(&meta.labels, services, None);
+        let (aliases, services) = names(&meta.labels, services, None);
         let place = Place {
             aliases: &aliases,
+            services: &services,
             ..one("Always")
         };
         return pod::steps(&spec, &meta, &place, steps);
@@ -216,7 +202,7 @@ fn workload(
         .node("template")?
         .ok_or_else(|| Error::invalid(format!("{}.template is missing", spec.path())))?;
     let inner = Meta::read(&template)?;
-    let aliases = aliases(&inner.labels, services, Some(&owner));
+    let (aliases, services) = names(&inner.labels, services, Some(&owner));
     let restart = if kind == "Job" { "OnFailure" } else { "Always" };
     for i in 0..replicas {
         let name = match kind {
@@ -235,6 +221,7 @@ fn workload(
         let place = Place {
             name: &name,
             aliases: &aliases,
+            services: &services,
             attempts,
             claims: &claims,
             ..one(restart)
@@ -272,23 +259,28 @@ fn workload(
     Ok(())
 }
 
-/// The names by which others find a pod: those of the Services that select it, and its owner's.
-fn aliases(
+/// The names by which others find a pod, its owner's and those of headless Services, and the
+/// Services that lead to it by an address of their own. A name that such a Service has is its alone.
+fn names(
     labels: &BTreeMap<String, String>,
-    services: &Services,
+    services: &[Selects],
     owner: Option<&str>,
-) -> Vec<String> {
-    let selects = |selector: &BTreeMap<String, String>| {
-        !selector.is_empty() && selector.iter().all(|(k, v)| labels.get(k) == Some(v))
+) -> (Vec<String>, Vec<String>) {
+    let own = || services.iter().filter(|s| s.selects(labels));
+    let of = |headless: bool| {
+        let found = own().filter(move |s| s.headless == headless);
+        found.map(|s| s.name.clone())
     };
-    let found = services
-        .iter()
-        .filter(|(_, selector)| selects(selector))
-        .map(|(name, _)| name.clone());
-    let mut all: Vec<String> = owner.map(str::to_owned).into_iter().chain(found).collect();
+    let fronts: Vec<String> = of(false).collect();
+    let mut all: Vec<String> = owner
+        .map(str::to_owned)
+        .into_iter()
+        .chain(of(true))
+        .collect();
+    all.retain(|name| !services.iter().any(|s| s.name == *name && !s.headless));
     all.sort();
     all.dedup();
-    all
+    (all, fronts)
 }
 
 /// Annotations of a claim that are options of the volume.
@@ -388,7 +380,7 @@ fn cron_job(
     {
         let played = Node::new(&job, &path, notes)?;
         played.skip(&["apiVersion", "kind"]);
-        workload("Job", &played, &Services::new(), wish, lookup, &mut steps)?;
+        workload("Job", &played, &[], wish, lookup, &mut steps)?;
     }
     let pods = steps.iter().filter_map(|s| match s {
         Step::Pod { name, .. } => Some(name.clone()),

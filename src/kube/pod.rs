@@ -17,6 +17,8 @@ pub struct Place<'a> {
     pub name: &'a str,
     /// Names under which others find it: Services, and the object that made it.
     pub aliases: &'a [String],
+    /// Services that lead to it by an address of their own.
+    pub services: &'a [String],
     /// `restartPolicy` of objects that say none.
     pub restart: &'static str,
     /// `backoffLimit` of a Job: so often a container that failed is started again.
@@ -238,6 +240,30 @@ fn add(
     Ok(())
 }
 
+/// The networks with a name that pods are on, unless they are on the host's.
+pub fn named_networks(wish: &Wish) -> Vec<String> {
+    if wish.networks.is_empty() {
+        return vec![NETWORK.to_owned()];
+    }
+    let first = |n: &String| n.split(':').next().unwrap_or(n).to_owned();
+    let mut names: Vec<String> = wish.networks.iter().map(first).collect();
+    names.retain(|mode| {
+        !matches!(
+            mode.as_str(),
+            "host"
+                | "none"
+                | "pasta"
+                | "slirp4netns"
+                | "private"
+                | "container"
+                | "ns"
+                | "default"
+                | ""
+        )
+    });
+    names
+}
+
 /// Network and ports; whether it is the host's.
 fn network(
     spec: &Node<'_>,
@@ -254,24 +280,11 @@ fn network(
     if networks.is_empty() {
         networks.push(NETWORK.to_owned());
     }
-    let with_names = networks.iter().any(|n| {
-        let mode = n.split(':').next().unwrap_or(n);
-        !matches!(
-            mode,
-            "host"
-                | "none"
-                | "pasta"
-                | "slirp4netns"
-                | "private"
-                | "container"
-                | "ns"
-                | "default"
-                | ""
-        )
-    });
+    let with_names = !named_networks(wish).is_empty();
     words.extend(networks.iter().map(|n| format!("--network={n}")));
     if with_names {
         words.extend(place.aliases.iter().map(|a| format!("--network-alias={a}")));
+        words.extend(place.services.iter().map(|s| format!("--service={s}")));
     }
     words.extend(
         ports

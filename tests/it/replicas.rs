@@ -273,7 +273,10 @@ fn a_replica_that_is_killed_is_back_and_one_that_is_not_ready_is_left_out() {
     // The only one: who comes between two runs waits.
     w.ok(&["service", "scale", "-q", "web=1"]);
     let only = containers(&w, "web").remove(0);
+    let pid = |w: &World| w.inspect(&only, "{{.State.Pid}}");
+    let before = pid(&w);
     kill(&w, &only);
+    wait_for("its end", || pid(&w) != before);
     ask(port).unwrap();
     w.ok(&["service", "rm", "web"]);
 }
@@ -441,4 +444,79 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
         .says("networks with a name");
     w.ok(&["service", "rm", "web"]);
     assert_eq!(w.ok(&["ps", "-q"]).lines().count(), 1);
+}
+
+#[test]
+fn a_service_of_kubernetes_leads_to_pods_that_are_ready() {
+    requires!("pasta");
+    let w = World::with_busybox();
+    let port = free_port();
+    let script = "mkdir -p /www; hostname >/www/index.html; exec httpd -f -p 8080 -h /www";
+    let manifest = format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: c
+        image: busybox
+        imagePullPolicy: Never
+        args: [sh, -c, '{script}']
+        ports: [{{name: http, containerPort: 8080}}]
+        readinessProbe:
+          exec: {{command: [sh, -c, test ! -e /sick]}}
+          periodSeconds: 1
+          failureThreshold: 1
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec:
+  type: NodePort
+  selector: {{app: web}}
+  ports: [{{port: 80, targetPort: http, nodePort: {port}}}]
+"
+    );
+    let play = |flags: &[&str]| {
+        let args = [&["kube", "play"][..], flags, &["-"]].concat();
+        let said = w.run_with(&args, manifest.as_bytes());
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        assert_eq!(said.stderr, "");
+    };
+    play(&[]);
+    for pod in ["web-pod-0-c", "web-pod-1-c"] {
+        w.ok(&["wait", "--condition", "healthy", pod]);
+    }
+    assert_eq!(answers(port, 6).len(), 2);
+    stay(&w, "client", "podman-default-kube-network");
+    let names = |host: &str| {
+        let script = format!(
+            "for i in 1 2 3 4 5 6; do wget -qO- http://{host}/ || echo failed; done | sort -u"
+        );
+        sh(&w, "client", &script)
+    };
+    for host in ["web", "web.default.svc.cluster.local:80"] {
+        assert_eq!(names(host), "web-pod-0\nweb-pod-1\n", "{host}");
+    }
+    // Ports that are not the Service's are refused at its address.
+    assert_eq!(names("web:8080"), "failed\n");
+    // One that is not ready is left out.
+    sh(&w, "web-pod-0-c", "touch /sick");
+    w.ok(&["wait", "--condition", "unhealthy", "web-pod-0-c"]);
+    assert_eq!(names("web"), "web-pod-1\n");
+    assert_eq!(answers(port, 4).len(), 1);
+    sh(&w, "web-pod-0-c", "rm /sick");
+    w.ok(&["wait", "--condition", "healthy", "web-pod-0-c"]);
+    assert_eq!(names("web"), "web-pod-0\nweb-pod-1\n");
+    play(&["--replace"]);
+    assert_eq!(w.ok(&["service", "ls", "--format", "{{.Name}}"]), "web");
+    play(&["--down"]);
+    assert_eq!(w.ok(&["service", "ls", "-q"]), "");
+    drop(TcpListener::bind(("0.0.0.0", port)).unwrap());
 }

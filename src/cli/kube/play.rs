@@ -23,8 +23,8 @@ const LIMIT: u64 = 16 << 20;
 /// Run what manifests describe
 ///
 /// Pods, Deployments, StatefulSets, DaemonSets and Jobs with as many replicas as they ask for, with
-/// ConfigMaps, Secrets and claims. Pods find each other by the names of Services and of whatever made
-/// them. Fields that have no effect on one machine are told.
+/// ConfigMaps, Secrets and claims. Pods find each other by the names of whatever made
+/// them; Services have an address, and those of the types NodePort and LoadBalancer ports of the host. Fields that have no effect on one machine are told.
 #[derive(Debug, clap::Args)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -144,6 +144,7 @@ pub fn run(args: PlayArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
                 // The error that brought us here is the one to report.
                 drop(remove::remove(session, pod, &options));
             }
+            drop(operation::withdraw(session, &plan));
             return Err(e);
         }
     }

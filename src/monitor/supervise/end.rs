@@ -32,6 +32,7 @@ impl Monitor<'_> {
             Err(_) => None,
         };
         self.end_health();
+        self.tell_pod(false);
         // What it wrote last is still in the pipes; nobody adds to it any more, so this ends.
         self.relay(false, DRAIN);
         self.relay(true, DRAIN);

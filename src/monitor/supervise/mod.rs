@@ -8,6 +8,7 @@ mod link;
 mod memory;
 mod networks;
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
@@ -153,6 +154,10 @@ pub(super) struct Monitor<'a> {
     /// It is stopped for want of connections.
     idle: bool,
     health: Option<health::Checking>,
+    /// Containers that share its network, and whether they are ready.
+    sharers: BTreeMap<String, bool>,
+    /// What the holder of its pod's network was told last.
+    told_pod: Option<bool>,
     pub(super) notify: Option<Notify>,
     phase: Phase,
     last: Option<ExitRecord>,
@@ -218,6 +223,8 @@ impl<'a> Monitor<'a> {
             start_anew: false,
             idle: false,
             health: None,
+            sharers: BTreeMap::new(),
+            told_pod: None,
             notify,
             phase: Phase::Over,
             last: None,

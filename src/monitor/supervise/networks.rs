@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{Monitor, NETWORKS, Phase};
 use crate::base::{Error, Result};
-use crate::handoff::control::NetworkChange;
+use crate::handoff::control::{Control, NetworkChange, Request};
+use crate::state::options::NetworkMode;
 use crate::sys::event::Interest;
 
 impl Monitor<'_> {
@@ -54,6 +55,11 @@ impl Monitor<'_> {
     /// # Errors
     /// `Invalid` when the container is on none; what the change says.
     pub(in crate::monitor) fn change_networks(&mut self, change: &NetworkChange) -> Result<()> {
+        if let NetworkChange::Member { id, ready } = change {
+            self.sharers.insert(id.clone(), *ready);
+            self.tell_ready();
+            return Ok(());
+        }
         if let NetworkChange::Drain { drained } = change {
             // Also between two starts: the next run begins so.
             self.status.drained = *drained;
@@ -77,12 +83,50 @@ impl Monitor<'_> {
     /// do not say otherwise, and nobody is about to end it.
     pub(in crate::monitor) fn tell_ready(&mut self) {
         let ends = self.stopping || self.ending || self.start_anew || self.idle;
-        let ready = !ends && !self.status.paused && !self.status.drained && self.is_healthy();
+        let runs = matches!(self.phase, Phase::Running(_));
+        let options = &self.plan.container.record.options;
+        // What holds a pod's network has nothing to say itself.
+        let speaks = !options.infra
+            || (self.sharers.values().any(|r| *r) && self.sharers.values().all(|r| *r));
+        let ready = runs
+            && !ends
+            && speaks
+            && !self.status.paused
+            && !self.status.drained
+            && self.is_healthy();
+        self.tell_pod(ready);
         if let Phase::Running(current) = &mut self.phase
             && let Some(networks) = &mut current.running.networks
         {
             // A role that is gone hears it when it is started again.
             let _gone = networks.ready(ready);
         }
+    }
+
+    /// Tells what holds the network of this container's pod.
+    pub(super) fn tell_pod(&mut self, ready: bool) {
+        let container = &self.plan.container;
+        let options = &container.record.options;
+        if options.pod.is_none()
+            || options.infra
+            || options.init_ctr.is_some()
+            || self.told_pod == Some(ready)
+        {
+            return;
+        }
+        let NetworkMode::Container(holder) = &options.network.mode else {
+            return;
+        };
+        let Some(all) = container.runtime_dir().parent() else {
+            return;
+        };
+        let change = Box::new(NetworkChange::Member {
+            id: container.id().to_string(),
+            ready,
+        });
+        // One that is gone takes its network along.
+        let _gone = Control::connect(&all.join(holder).join("control.sock"))
+            .and_then(|mut control| control.call(&Request::Network { change }));
+        self.told_pod = Some(ready);
     }
 }

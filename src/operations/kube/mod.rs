@@ -13,12 +13,13 @@ use super::container::stop::StopOptions;
 use super::network::{self, CreateSpec};
 use super::pod::{act, remove as pods};
 use super::session::Session;
-use super::{secret, volume};
+use super::{secret, service, volume};
 use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::kube::{self, Plan, Step, Volume};
 use crate::secrets::Taken;
 use crate::state::pod::{PodRecord, Pods};
+use crate::state::service::Desired;
 use crate::storage::volume::{VolumeSpec, Volumes};
 
 /// Finds what an earlier manifest left as a secret of ours.
@@ -63,6 +64,17 @@ pub fn prepare(session: &Session, step: &Step) -> Result<()> {
             },
         )
         .map(drop),
+        Step::Service(wanted) => {
+            let desired = Desired {
+                labels: wanted.labels.clone(),
+                networks: wanted.networks.clone(),
+                names: wanted.names.clone(),
+                ports: wanted.ports.clone(),
+                publish: wanted.publish.clone(),
+                ..Desired::default()
+            };
+            service::offer(session, &wanted.name, desired).map(drop)
+        }
         Step::HostPath { path, kind } => host_path(Path::new(path), kind),
         Step::Pod { .. } | Step::Container { .. } | Step::Start(_) | Step::Timer(_) => Ok(()),
     }
@@ -130,6 +142,27 @@ pub fn fetch(session: &Session, address: &str) -> Result<Vec<u8>> {
     super::build::fetched(session, address)
 }
 
+/// Takes the services of a plan away; what is gone is no error.
+///
+/// # Errors
+/// As `service rm`.
+pub fn withdraw(session: &Session, plan: &Plan) -> Result<()> {
+    for step in &plan.steps {
+        if let Step::Service(wanted) = step {
+            match service::find(session, &wanted.name) {
+                Ok(record) if record.desired.options.is_none() => {
+                    service::remove(session, &record)?;
+                }
+                // Another one of that name.
+                Ok(_) => {}
+                Err(e) if e.kind() == Kind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What went.
 #[derive(Debug, Default)]
 pub struct Downed {
@@ -182,6 +215,7 @@ pub fn down(session: &Session, plan: &Plan, force: bool) -> Result<Downed> {
         }
     }
     gone.pods.reverse();
+    withdraw(session, plan)?;
     for step in &plan.steps {
         let missing = |e: &Error| e.kind() == Kind::NotFound;
         match step {

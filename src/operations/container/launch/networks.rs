@@ -92,7 +92,7 @@ impl Networks for Joined {
             }
             NetworkChange::Disconnect { network } => self.membership.disconnect(network)?,
             // The monitor's own business.
-            NetworkChange::Drain { .. } => {}
+            NetworkChange::Drain { .. } | NetworkChange::Member { .. } => {}
         }
         let now = self.membership.attached.resolvers();
         if now != before && !now.is_empty() {
