@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::convert::{self, Wish};
+use super::export::{self, Given};
 use super::load::{Request, load};
 use super::{Project, schema};
 
-/// A folder of the container's name must not be in the goldens.
-fn text_of(dir: &Path) -> String {
+/// The project in a folder, as its `args` ask for it.
+fn project_of(dir: &Path) -> crate::base::Result<Project> {
     let env = BTreeMap::from([
         ("FROM_SHELL".to_owned(), "shell".to_owned()),
         ("EMPTY".to_owned(), String::new()),
@@ -42,7 +43,12 @@ fn text_of(dir: &Path) -> String {
         interpolate: true,
         resolve_env: true,
     };
-    let text = match load(&request).and_then(|project| render(&project)) {
+    load(&request)
+}
+
+/// A folder of the container's name must not be in the goldens.
+fn text_of(dir: &Path) -> String {
+    let text = match project_of(dir).and_then(|project| render(&project)) {
         Ok(text) => text,
         Err(error) => {
             let hints: String = error
@@ -127,4 +133,88 @@ fn every_project_is_read_as_its_golden_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(dirs.len() >= 60, "{} projects", dirs.len());
+}
+
+/// What a cluster gets of a project, with what is changed and dropped.
+fn exported(dir: &Path, target: &str) -> crate::base::Result<String> {
+    let project = project_of(dir)?;
+    let given = Given {
+        images: &BTreeMap::from([("built".to_owned(), "registry/built:1".to_owned())]),
+        content: &|noun, key| Ok(format!("{noun} {key}").into_bytes()),
+    };
+    let (export, beside) = match target {
+        "kube" => (export::kube::export(&project, &given)?, Vec::new()),
+        _ => export::stack::export(&project, &given)?,
+    };
+    let of_project: Vec<String> = schema::paths(&project.model)
+        .into_iter()
+        .map(|p| p.0)
+        .collect();
+    for path in &of_project {
+        assert!(export.lines.iter().any(|l| l.path == *path), "{path}");
+    }
+    let mut text = String::new();
+    for document in &export.documents {
+        text.push_str("---\n");
+        text.push_str(&serde_yaml::to_string(document).unwrap());
+        if target == "kube" {
+            let name = document["metadata"]["name"].as_str().unwrap();
+            assert!(
+                !name.is_empty() && name == export::kube::name(name),
+                "{name}"
+            );
+            assert!(document["apiVersion"].is_string() && document["kind"].is_string());
+        }
+    }
+    for (name, content) in beside {
+        text.push_str(&format!(
+            "# beside: {name}: {:?}\n",
+            String::from_utf8_lossy(&content)
+        ));
+    }
+    for line in export.lines {
+        assert_eq!(
+            line.why.is_empty(),
+            line.fate == export::Fate::Kept,
+            "{line:?}"
+        );
+        text.push_str(&format!(
+            "# {} {} {}\n",
+            line.fate.name(),
+            line.path,
+            line.why
+        ));
+    }
+    Ok(text.replace(&dir.to_string_lossy().into_owned(), "DIR"))
+}
+
+#[test]
+fn every_project_can_be_given_to_a_cluster_and_says_what_becomes_of_each_key() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/compose");
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for entry in std::fs::read_dir(&root).unwrap().flatten() {
+        let dir = entry.path();
+        if !dir.is_dir() || project_of(&dir).is_err() {
+            continue;
+        }
+        for target in ["kube", "swarm"] {
+            let Ok(made) = exported(&dir, target) else {
+                continue;
+            };
+            count += 1;
+            let file = dir.join(target);
+            if !file.exists() {
+                continue;
+            }
+            if std::env::var_os("UPDATE").is_some() {
+                std::fs::write(&file, &made).unwrap();
+            }
+            if std::fs::read_to_string(&file).unwrap() != made {
+                wrong.push(format!("{}:\n{made}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count >= 90, "{count}");
 }

@@ -10,6 +10,7 @@
 pub mod canonical;
 pub mod convert;
 pub mod dotenv;
+pub mod export;
 pub mod interpolate;
 pub mod load;
 pub mod merge;

@@ -5,7 +5,11 @@ use serde_json::{Map, Value, json};
 use super::canonical::Base;
 use crate::base::{Error, Result};
 
-fn range(text: &str, whole: &str, path: &str) -> Result<(u16, u16)> {
+/// `PORT` or `FIRST-LAST`; `whole` and `path` are for the error.
+///
+/// # Errors
+/// `Invalid` for what is no port.
+pub fn range(text: &str, whole: &str, path: &str) -> Result<(u16, u16)> {
     let bad = || Error::invalid(format!("{path}: invalid port {whole:?}"));
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (

@@ -365,3 +365,75 @@ fn watch_does_what_each_action_says() {
     watch.wait().unwrap();
     compose(&w, &["down"]);
 }
+
+#[test]
+fn a_project_is_exported_for_clusters_with_what_was_built_pushed() {
+    requires!("docker-registry");
+    let w = project(
+        "name: p\nservices:\n  web: {build: ., ports: ['8080:80'], volumes: ['data:/data'], init: true, stop_grace_period: 0s, secrets: [word]}\n  db: {image: 'busybox', command: sleep 1000, stop_grace_period: 0s, container_name: x}\nvolumes: {data: {}}\nsecrets: {word: {environment: WORD}}\n",
+    );
+    write(&w, ".env", "WORD=hush\n");
+    write(&w, "Dockerfile", "FROM busybox\nCMD sleep 1000\n");
+    let registry = w.registry(crate::support::peer::Mode::Plain);
+    let host = registry.image("x").rsplit_once('/').unwrap().0.to_owned();
+    let said = w
+        .run(&[
+            "compose",
+            "export",
+            "kube",
+            "--push",
+            &host,
+            "--tls-verify=false",
+            "-o",
+            "out.yaml",
+        ])
+        .code(0);
+    for line in [
+        "dropped services.web.init: ",
+        "changed services.web.build.context: the image that was built is named",
+        "changed services.web.ports: ",
+        "dropped services.db.container_name: ",
+    ] {
+        assert!(said.stderr.contains(line), "{}", said.stderr);
+    }
+    let text = std::fs::read_to_string(w.path().join("out.yaml")).unwrap();
+    let image = text
+        .lines()
+        .find_map(|l| {
+            l.trim_start_matches(['-', ' '])
+                .strip_prefix(&format!("image: {host}/p-web:"))
+        })
+        .unwrap();
+    // A node can pull it, and the manifests are ones.
+    w.ok(&[
+        "pull",
+        "-q",
+        "--tls-verify=false",
+        &format!("{host}/p-web:{image}"),
+    ]);
+    let played = w
+        .run(&["kube", "play", "--network", "none", "out.yaml"])
+        .code(0);
+    assert!(played.stdout.contains("Pod:"), "{}", played.stdout);
+    assert_eq!(
+        w.ok(&["exec", "web-pod-web", "cat", "/run/secrets/word"]),
+        "hush"
+    );
+    w.ok(&["kube", "down", "--force", "out.yaml"]);
+    // A stack names what is beside it.
+    w.run(&["compose", "export", "swarm"])
+        .code(125)
+        .says("--output");
+    std::fs::create_dir(w.path().join("stack")).unwrap();
+    compose(&w, &["export", "swarm", "-o", "stack/stack.yaml"]);
+    assert_eq!(
+        std::fs::read_to_string(w.path().join("stack/secret.word")).unwrap(),
+        "hush"
+    );
+    let list = compose(&w, &["export", "--list", "swarm"]);
+    assert!(
+        list.lines()
+            .any(|l| l.starts_with("services.web.image") || l.starts_with("services.db.image")),
+        "{list}"
+    );
+}

@@ -550,33 +550,6 @@ pub fn attach(args: AttachArgs, session: &mut Session, out: &mut Out) -> Result<
     container(words, session, out)
 }
 
-/// Write the files of a container as a tar archive
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    #[command(flatten)]
-    project: ProjectFlags,
-    /// The container with this number
-    #[arg(long, value_name = "N")]
-    index: Option<usize>,
-    /// Write to this file
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<String>,
-    /// Service
-    service: String,
-}
-
-/// Runs `compose export`.
-///
-/// # Errors
-/// As `export`.
-pub fn export(args: ExportArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    let member = args.project.member(session, &args.service, args.index)?;
-    let mut words = vec!["export".to_owned()];
-    words.extend(args.output.iter().map(|o| format!("--output={o}")));
-    words.push(member.present.name);
-    container(words, session, out)
-}
-
 /// Make an image of a container
 #[derive(Debug, Args)]
 pub struct CommitArgs {

@@ -1,6 +1,7 @@
 //! `compose`: projects of many containers.
 
 mod config;
+mod export;
 mod inside;
 mod line;
 mod lists;
@@ -175,9 +176,9 @@ pub const NOUN: &[Entry] = &[
     ),
     command!(
         "export",
-        "Write the files of a container as a tar archive",
-        inside::ExportArgs,
-        inside::export
+        "Write a project for a cluster, or a container's files as a tar",
+        export::ExportArgs,
+        export::run
     ),
     command!(
         "commit",

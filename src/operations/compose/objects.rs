@@ -214,6 +214,31 @@ fn volume_of(
     Ok(())
 }
 
+/// What a secret or config of a project holds.
+///
+/// # Errors
+/// `NotFound` for a variable that is not set; `Invalid` for one that says nothing; what reading a
+/// file says.
+pub fn content(project: &Project, noun: &str, key: &str) -> Result<Vec<u8>> {
+    let keys = project.objects(noun).find(|(k, _)| *k == key);
+    let of = |name: &str| keys.and_then(|(_, k)| k.get(name)).and_then(text);
+    match (of("content"), of("environment"), of("file")) {
+        (Some(content), ..) => Ok(content.into_bytes()),
+        (_, Some(variable), _) => match project.env.get(&variable) {
+            Some(value) => Ok(value.clone().into_bytes()),
+            None => Err(Error::not_found(format!(
+                "{noun}.{key}: environment variable {variable:?} is not set"
+            ))),
+        },
+        (.., Some(file)) => {
+            std::fs::read(&file).what(|| format!("{noun}.{key}: cannot read {file}"))
+        }
+        _ => Err(Error::invalid(format!(
+            "{noun}.{key}: one of file, content, environment or external must be given"
+        ))),
+    }
+}
+
 /// Keeps what is no file, or is to have an owner, as a secret of ours.
 fn secret_of(
     session: &Session,
@@ -235,26 +260,11 @@ fn secret_of(
             Err(e) => Err(e),
         };
     }
-    let bytes = match (of("content"), of("environment"), of("file")) {
-        (Some(content), ..) => content.into_bytes(),
-        (_, Some(variable), _) => match project.env.get(&variable) {
-            Some(value) => value.clone().into_bytes(),
-            None => {
-                return Err(Error::not_found(format!(
-                    "{noun}.{key}: environment variable {variable:?} is not set"
-                )));
-            }
-        },
-        (.., Some(file)) if needs_copy(project, noun, key) => {
-            std::fs::read(&file).what(|| format!("{noun}.{key}: cannot read {file}"))?
-        }
-        (.., Some(_)) => return Ok(()),
-        _ => {
-            return Err(Error::invalid(format!(
-                "{noun}.{key}: one of file, content, environment or external must be given"
-            )));
-        }
-    };
+    let inline = of("content").or(of("environment"));
+    if inline.is_none() && of("file").is_some() && !needs_copy(project, noun, key) {
+        return Ok(());
+    }
+    let bytes = content(project, noun, key)?;
     let name = kept_secret(project, noun, key).parse()?;
     let data = SecretData::new(bytes)?;
     let spec = SecretSpec {

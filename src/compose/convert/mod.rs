@@ -1,8 +1,15 @@
 //! Services to the words of `create` and `build`: everything that a flag says, is said by it.
 
+mod build;
+mod mounts;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+
+pub use build::build;
+pub use mounts::{grant_target, kept_secret};
+use mounts::{grants, mounts};
 
 use super::project::{Keys, Project};
 use super::schema::{seconds, text};
@@ -91,6 +98,13 @@ impl Words {
     fn put_map(&mut self, name: &str, value: Option<&Value>) {
         for (key, value) in value.and_then(Value::as_object).into_iter().flatten() {
             self.put(name, &format!("{key}={}", text(value).unwrap_or_default()));
+        }
+    }
+
+    fn put_ulimits(&mut self, value: Option<&Value>) {
+        for (name, limit) in value.and_then(Value::as_object).into_iter().flatten() {
+            let of = |key: &str| limit.get(key).and_then(text).unwrap_or_default();
+            self.put("ulimit", &format!("{name}={}:{}", of("soft"), of("hard")));
         }
     }
 
@@ -263,15 +277,7 @@ fn process(w: &mut Words, keys: &Keys) {
         };
         w.put("security-opt", &word);
     }
-    for (name, limit) in keys
-        .get("ulimits")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        let of = |key: &str| limit.get(key).and_then(text).unwrap_or_default();
-        w.put("ulimit", &format!("{name}={}:{}", of("soft"), of("hard")));
-    }
+    w.put_ulimits(keys.get("ulimits"));
 }
 
 fn limits(w: &mut Words, keys: &Keys) {
@@ -352,7 +358,7 @@ pub fn networks_of(keys: &Keys) -> Vec<(&String, &Value)> {
 }
 
 /// Names that `links` of other services give this one.
-fn link_names(project: &Project, service: &str) -> Vec<String> {
+pub fn link_names(project: &Project, service: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (_, keys) in project.services() {
         for link in texts(keys.get("links")) {
@@ -521,279 +527,4 @@ fn ports(w: &mut Words, keys: &Keys, wish: &Wish) {
         }
         w.put("publish", &word);
     }
-}
-
-/// A field of `--mount`, in quotes where it must be.
-fn field(key: &str, value: &str) -> String {
-    match value.contains([',', '"']) {
-        true => format!("\"{key}={}\"", value.replace('"', "\"\"")),
-        false => format!("{key}={value}"),
-    }
-}
-
-fn mounts(w: &mut Words, project: &Project, service: &str, keys: &Keys, wish: &Wish) -> Result<()> {
-    let mut taken = wish.volumes.clone();
-    for mount in list(keys.get("volumes")) {
-        let of = |key: &str| mount.get(key).and_then(text);
-        let kind = of("type").unwrap_or_default();
-        let target = of("target").unwrap_or_default();
-        let source = of("source");
-        let deep = |part: &str, key: &str| mount.get(part).and_then(|p| p.get(key)).and_then(text);
-        let mut fields = vec![field("type", &kind)];
-        match (kind.as_str(), &source) {
-            ("volume", Some(source)) => {
-                fields.push(field("source", &project.real_name("volumes", source)));
-            }
-            ("volume", None) => {
-                if let Some(name) = taken.remove(&target) {
-                    fields.push(field("source", &name));
-                }
-            }
-            ("bind" | "image", Some(source)) => fields.push(field("source", source)),
-            ("tmpfs", _) => {}
-            _ => {
-                return Err(Error::invalid(format!(
-                    "services.{service}.volumes: {target:?} is of type {kind:?}, which is not supported"
-                )));
-            }
-        }
-        fields.push(field("target", &target));
-        if of("read_only").as_deref() == Some("true") {
-            fields.push("ro=true".to_owned());
-        }
-        match kind.as_str() {
-            "bind" => {
-                let create = deep("bind", "create_host_path").unwrap_or_else(|| "true".to_owned());
-                fields.push(field("bind-create-src", &create));
-                fields.extend(deep("bind", "propagation").map(|p| field("bind-propagation", &p)));
-                fields.extend(deep("bind", "selinux").map(|z| field("relabel", &z)));
-                match deep("bind", "recursive").as_deref() {
-                    None | Some("enabled") => {}
-                    Some(other) => fields.push(field("bind-recursive", other)),
-                }
-            }
-            "volume" => {
-                fields.extend(deep("volume", "nocopy").map(|v| field("volume-nocopy", &v)));
-                fields.extend(deep("volume", "subpath").map(|v| field("volume-subpath", &v)));
-                let labels = mount
-                    .get("volume")
-                    .and_then(|v| v.get("labels"))
-                    .and_then(Value::as_object);
-                for (key, value) in labels.into_iter().flatten() {
-                    let value = text(value).unwrap_or_default();
-                    fields.push(field("volume-label", &format!("{key}={value}")));
-                }
-            }
-            "tmpfs" => {
-                fields.extend(deep("tmpfs", "size").map(|v| field("tmpfs-size", &v)));
-                fields.extend(deep("tmpfs", "mode").map(|v| field("tmpfs-mode", &v)));
-            }
-            _ => fields.extend(deep("image", "subpath").map(|v| field("image-subpath", &v))),
-        }
-        w.put("mount", &fields.join(","));
-    }
-    // Those that the image asks for.
-    for (target, name) in taken {
-        w.put(
-            "mount",
-            &[
-                field("type", "volume"),
-                field("source", &name),
-                field("target", &target),
-            ]
-            .join(","),
-        );
-    }
-    for from in texts(keys.get("volumes_from")) {
-        let word = match from.strip_prefix("container:") {
-            Some(name) => name.to_owned(),
-            None => {
-                let (other, mode) = from.split_once(':').unwrap_or((&from, ""));
-                let name = wish.others.get(other).ok_or_else(|| {
-                    Error::not_found(format!(
-                        "services.{service}.volumes_from: service {other:?} has no container"
-                    ))
-                })?;
-                match mode {
-                    "" => name.clone(),
-                    mode => format!("{name}:{mode}"),
-                }
-            }
-        };
-        w.put("volumes-from", &word);
-    }
-    Ok(())
-}
-
-/// A secret of ours that holds what a file of the project does not: its name.
-pub fn kept_secret(project: &Project, noun: &str, key: &str) -> String {
-    let name = project.real_name(noun, key);
-    match noun {
-        "configs" => format!("{name}.config"),
-        _ => name,
-    }
-}
-
-fn grants(w: &mut Words, project: &Project, service: &str, keys: &Keys) -> Result<()> {
-    for noun in ["secrets", "configs"] {
-        for grant in list(keys.get(noun)) {
-            let of = |key: &str| grant.get(key).and_then(text);
-            let source = of("source").unwrap_or_default();
-            let target = match (of("target"), noun) {
-                (Some(path), _) if path.starts_with('/') => path,
-                (Some(name), "secrets") => format!("/run/secrets/{name}"),
-                (None, "secrets") => format!("/run/secrets/{source}"),
-                (name, _) => format!("/{}", name.unwrap_or_else(|| source.clone())),
-            };
-            let what = project.objects(noun).find(|(n, _)| **n == source);
-            let Some((_, what)) = what else { continue };
-            let owned = ["uid", "gid", "mode"]
-                .iter()
-                .any(|k| grant.get(k).is_some());
-            if let (Some(file), false) = (what.get("file").and_then(text), owned) {
-                if !std::path::Path::new(&file).exists() {
-                    return Err(Error::not_found(format!(
-                        "services.{service}.{noun}: the file {file} of {source:?} is not there"
-                    )));
-                }
-                let fields = [
-                    field("type", "bind"),
-                    field("source", &file),
-                    field("target", &target),
-                    "ro=true".to_owned(),
-                ];
-                w.put("mount", &fields.join(","));
-                continue;
-            }
-            let external = what.get("external") == Some(&Value::Bool(true));
-            let name = match external {
-                true => project.real_name(noun, &source),
-                false => kept_secret(project, noun, &source),
-            };
-            let mut fields = vec![name, field("target", &target)];
-            for key in ["uid", "gid"] {
-                fields.extend(of(key).map(|v| field(key, &v)));
-            }
-            fields.push(field("mode", of("mode").as_deref().unwrap_or("0444")));
-            w.put("secret", &fields.join(","));
-        }
-    }
-    Ok(())
-}
-
-/// The words of `build` for a service, the context last, and a Dockerfile that is in the project.
-///
-/// # Errors
-/// `Invalid` for values that have no meaning.
-pub fn build(project: &Project, service: &str, keys: &Keys) -> Result<(Words, Option<String>)> {
-    let empty = Value::Null;
-    let build = keys.get("build").unwrap_or(&empty);
-    let mut w = Words::default();
-    w.put("tag", &project.image(service, keys));
-    for tag in texts(build.get("tags")) {
-        w.put("tag", &tag);
-    }
-    for (key, flag) in [
-        ("target", "target"),
-        ("network", "network"),
-        ("shm_size", "shm-size"),
-        ("provenance", "provenance"),
-        ("sbom", "sbom"),
-    ] {
-        w.put_text(flag, build.get(key));
-    }
-    for (key, value) in build
-        .get("args")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        if let Some(value) = text(value).or_else(|| project.env.get(key).cloned()) {
-            w.put("build-arg", &format!("{key}={value}"));
-        }
-    }
-    w.put_map("label", build.get("labels"));
-    for (key, flag) in [
-        ("ssh", "ssh"),
-        ("cache_from", "cache-from"),
-        ("cache_to", "cache-to"),
-        ("no_cache_filter", "no-cache-filter"),
-        ("entitlements", "allow"),
-    ] {
-        w.put_all(flag, build.get(key));
-    }
-    for (name, place) in build
-        .get("additional_contexts")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        let place = text(place).unwrap_or_default();
-        let place = match place.strip_prefix("service:") {
-            Some(other) => format!(
-                "docker-image://{}",
-                project.image(other, project.service(other)?)
-            ),
-            None => place,
-        };
-        w.put("build-context", &format!("{name}={place}"));
-    }
-    for host in texts(build.get("extra_hosts")) {
-        w.put("add-host", &host.replacen('=', ":", 1));
-    }
-    for (name, limit) in build
-        .get("ulimits")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        let of = |key: &str| limit.get(key).and_then(text).unwrap_or_default();
-        w.put("ulimit", &format!("{name}={}:{}", of("soft"), of("hard")));
-    }
-    w.put_if("no-cache", build.get("no_cache"));
-    if build.get("pull") == Some(&Value::Bool(true)) {
-        w.put("pull", "always");
-    }
-    if build.get("privileged") == Some(&Value::Bool(true)) {
-        w.put("allow", "security.insecure");
-    }
-    match texts(build.get("platforms")) {
-        list if !list.is_empty() => w.put("platform", &list.join(",")),
-        _ => w.put_text("platform", keys.get("platform")),
-    }
-    for grant in list(build.get("secrets")) {
-        let source = grant.get("source").and_then(text).unwrap_or_default();
-        let id = grant
-            .get("target")
-            .and_then(text)
-            .unwrap_or_else(|| source.clone());
-        let what = project
-            .objects("secrets")
-            .find(|(n, _)| **n == source)
-            .map(|(_, k)| k);
-        let of = |key: &str| what.and_then(|k| k.get(key)).and_then(text);
-        match (of("file"), of("environment")) {
-            (Some(file), _) => w.put("secret", &format!("id={id},src={file}")),
-            (_, Some(variable)) => w.put("secret", &format!("id={id},env={variable}")),
-            _ => w.notices.push(format!(
-                "build.secrets: {source:?} is neither a file nor a variable"
-            )),
-        }
-    }
-    let context = build
-        .get("context")
-        .and_then(text)
-        .unwrap_or_else(|| ".".to_owned());
-    let inline = build.get("dockerfile_inline").and_then(text);
-    if inline.is_none()
-        && let Some(file) = build.get("dockerfile").and_then(text)
-    {
-        let file = match super::canonical::is_remote(&context) {
-            true => file,
-            false => super::canonical::clean(&std::path::Path::new(&context).join(file)),
-        };
-        w.put("file", &file);
-    }
-    w.words.push(context);
-    Ok((w, inline))
 }
