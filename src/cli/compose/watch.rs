@@ -560,6 +560,8 @@ fn pack(
             }
         }
     }
-    tar.into_inner()?.into_inner().map_err(|e| e.into_error())?;
+    tar.into_inner()?
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)?;
     Ok(())
 }

@@ -67,9 +67,7 @@ pub fn up(
     objects::ensure(session, project, &order, hands)?;
     let steps = plan_all(project, wanted, &order, &present, &ids)?;
     orphans(session, project, wanted, &present, hands)?;
-    let begun = apply(
-        session, project, wanted, &order, &steps, &present, &ids, hands,
-    )?;
+    let begun = apply(session, project, wanted, &steps, &present, &ids, hands)?;
     if wanted.wait {
         wait_all(session, project, &order, wanted.means.parallel, hands)?;
     }
@@ -206,7 +204,6 @@ fn apply(
     session: &mut Session,
     project: &Project,
     wanted: &UpOptions,
-    order: &[String],
     steps: &[plan::Step],
     present: &[Member],
     ids: &BTreeMap<String, String>,
@@ -265,6 +262,7 @@ fn apply(
     // Once, before the forks: each of them has it then.
     userns::enter(&session.dirs, Want::Default)?;
     let session: &Session = session;
+    let order = project.order(&wanted.services, wanted.deps)?;
     let mut list: Vec<Task<'_>> = Vec::new();
     let mut gates = Gates::default();
     let mut of_service: BTreeMap<String, Vec<usize>> = BTreeMap::new();

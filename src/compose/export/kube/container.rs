@@ -1,6 +1,13 @@
 //! A container of a pod.
 
-use super::*;
+use serde_json::{Map, Value, json};
+
+use super::super::{below, image, list, number, pairs, put, time, word};
+use super::{One, name};
+use crate::base::Result;
+use crate::compose::convert::texts;
+use crate::compose::project::Keys;
+use crate::compose::schema::text;
 
 impl One<'_> {
     pub(super) fn container(&mut self) -> Result<Value> {
@@ -115,10 +122,10 @@ impl One<'_> {
                     s.insert("allowPrivilegeEscalation".to_owned(), false.into());
                 }
                 "seccomp=unconfined" => {
-                    put(&mut s, "seccompProfile", json!({"type": "Unconfined"}))
+                    put(&mut s, "seccompProfile", json!({"type": "Unconfined"}));
                 }
                 "apparmor=unconfined" => {
-                    put(&mut s, "appArmorProfile", json!({"type": "Unconfined"}))
+                    put(&mut s, "appArmorProfile", json!({"type": "Unconfined"}));
                 }
                 other => match other.strip_prefix("label=").and_then(|l| l.split_once(':')) {
                     Some((key, value)) => {

@@ -12,10 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Export, Fate, Given, Ledger, below, bytes, image, is_external, list, number, pairs, put, rules,
-    time, word,
+    Export, Fate, Given, Ledger, below, is_external, list, number, pairs, put, rules, time, word,
 };
-use crate::base::{Context as _, Error, Result};
+use crate::base::{Context as _, Result};
 use crate::compose::convert::{PROJECT, SERVICE, texts};
 use crate::compose::project::{Keys, Project};
 use crate::compose::schema::text;
@@ -237,13 +236,11 @@ impl One<'_> {
     }
 
     /// The labels that select its pods.
-
     fn selector(&self) -> Value {
         json!({ PROJECT: self.project.name, SERVICE: self.service })
     }
 
     /// The Services: one for each name by which others find it, one for what is published.
-
     fn services(&mut self) -> Vec<Value> {
         let mut ports: BTreeMap<(String, i64), ()> = BTreeMap::new();
         let mut published = Vec::new();
@@ -321,7 +318,6 @@ impl One<'_> {
     }
 
     /// The Deployment, DaemonSet or Job.
-
     fn workload(&mut self) -> Result<Value> {
         let pod = self.pod()?;
         let mut own = annotations(self.keys.get("labels"));
@@ -379,7 +375,6 @@ impl One<'_> {
     }
 
     /// `deploy.update_config` as a Deployment's strategy.
-
     fn update(&mut self, spec: &mut Keys, replicas: usize) {
         let config = |key: &'static str| word(self.keys, &["deploy", "update_config", key]);
         let width = match config("parallelism").and_then(|p| p.parse::<usize>().ok()) {

@@ -1,6 +1,12 @@
 //! Volumes of a pod, and what a container mounts.
 
-use super::*;
+use serde_json::{Value, json};
+
+use super::super::{bytes, list, word};
+use super::{One, data_key, name, object_name};
+use crate::base::{Error, Result};
+use crate::compose::convert::texts;
+use crate::compose::schema::text;
 
 impl One<'_> {
     /// Adds a volume to the pod; one of the same name is the same.
@@ -54,10 +60,10 @@ impl One<'_> {
                     );
                     match word(mount, &["bind", "propagation"]).as_deref() {
                         Some("rshared" | "shared") => {
-                            made["mountPropagation"] = "Bidirectional".into()
+                            made["mountPropagation"] = "Bidirectional".into();
                         }
                         Some("rslave" | "slave") => {
-                            made["mountPropagation"] = "HostToContainer".into()
+                            made["mountPropagation"] = "HostToContainer".into();
                         }
                         _ => {}
                     }

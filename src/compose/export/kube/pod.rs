@@ -1,6 +1,13 @@
 //! A pod: names, places, restarts.
 
-use super::*;
+use serde_json::{Map, Value, json};
+
+use super::super::{below, list, number, pairs, put, time, word};
+use super::{Kind, One, name};
+use crate::base::Result;
+use crate::compose::convert::texts;
+use crate::compose::project::Keys;
+use crate::compose::schema::text;
 
 impl One<'_> {
     pub(super) fn pod(&mut self) -> Result<Value> {
