@@ -23,6 +23,8 @@ pub struct Present {
     pub image: String,
     /// It runs.
     pub running: bool,
+    /// Something stands in front of it.
+    pub behind: bool,
 }
 
 /// When containers are made anew.
@@ -107,6 +109,8 @@ pub struct Wanted<'a> {
     pub recreate: Recreate,
     /// Something that it shares a namespace with is made anew.
     pub joined_anew: bool,
+    /// Something stands in front of its containers.
+    pub behind: bool,
 }
 
 /// The steps for one service, in the order of their numbers.
@@ -143,6 +147,7 @@ pub fn service(wanted: &Wanted<'_>, present: &[Present]) -> Vec<Step> {
     for (number, one) in &by_number {
         made += 1;
         let diverged = one.hash != hash
+            || one.behind != wanted.behind
             || wanted.joined_anew
             || (!wanted.image.is_empty() && !one.image.is_empty() && one.image != wanted.image);
         let anew = match wanted.recreate {
@@ -222,6 +227,7 @@ mod tests {
                 image,
                 recreate,
                 joined_anew: false,
+                behind: false,
             };
             let word = |s: Step| match s {
                 Step::Create { number, .. } => format!("create {number}"),

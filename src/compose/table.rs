@@ -122,20 +122,12 @@ const UPDATE: &[Key] = &[
     no("failure_action", Text, NO_WATCH),
     no("monitor", Time, NO_WATCH),
     no("max_failure_ratio", Number, NO_WATCH),
-    no(
-        "order",
-        Text,
-        "the old container stops before the new one starts",
-    ),
+    k("order", Text),
 ];
 
 const DEPLOY: &[Key] = &[
     k("mode", Text),
-    no(
-        "endpoint_mode",
-        Text,
-        "the service's name leads to every replica",
-    ),
+    k("endpoint_mode", Text),
     k("replicas", Int),
     k("labels", Map),
     no("placement", Any, SWARM),

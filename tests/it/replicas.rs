@@ -237,12 +237,13 @@ fn a_replica_that_is_killed_is_back_and_one_that_is_not_ready_is_left_out() {
     stay(&w, "client", "podman");
     let first = containers(&w, "web").remove(0);
     let name = w.inspect(&first, "{{.Config.Hostname}}");
-    let mut ended = w.spawn(&["wait", &first]);
+    let pid = |name: &str| w.inspect(name, "{{.State.Pid}}");
+    let before = pid(&first);
     let start = Instant::now();
     kill(&w, &first);
-    // Whoever asks meanwhile is answered by the others.
+    wait_for("its end", || pid(&first) != before);
+    // Whoever asks now is answered by the others.
     answers(port, 6);
-    ended.wait().unwrap();
     w.ok(&["wait", "--condition", "healthy", &first]);
     let took = start.elapsed();
     println!("back after {} ms", took.as_millis());
@@ -273,10 +274,9 @@ fn a_replica_that_is_killed_is_back_and_one_that_is_not_ready_is_left_out() {
     // The only one: who comes between two runs waits.
     w.ok(&["service", "scale", "-q", "web=1"]);
     let only = containers(&w, "web").remove(0);
-    let pid = |w: &World| w.inspect(&only, "{{.State.Pid}}");
-    let before = pid(&w);
+    let before = pid(&only);
     kill(&w, &only);
-    wait_for("its end", || pid(&w) != before);
+    wait_for("its end", || pid(&only) != before);
     ask(port).unwrap();
     w.ok(&["service", "rm", "web"]);
 }
@@ -519,4 +519,59 @@ spec:
     play(&["--down"]);
     assert_eq!(w.ok(&["service", "ls", "-q"]), "");
     drop(TcpListener::bind(("0.0.0.0", port)).unwrap());
+}
+
+#[test]
+fn replicas_of_a_project_share_a_port_and_are_replaced_without_a_failed_request() {
+    requires!("pasta");
+    let w = World::with_busybox();
+    let port = free_port();
+    let file = w.path().join("compose.yaml");
+    let write = |replicas: u32, value: &str| {
+        let text = format!(
+            "name: shop
+services:
+  web:
+    image: busybox
+    pull_policy: never
+    command: [sh, -c, '{SERVER}']
+    environment: {{A: '{value}'}}
+    stop_signal: KILL
+    ports: ['127.0.0.1:{port}:8080']
+    healthcheck: {{test: '{CHECK}', interval: {PERIOD}, start_interval: 50ms, start_period: 20s}}
+    deploy:
+      replicas: {replicas}
+      update_config: {{parallelism: 1, order: start-first}}
+"
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    let path = file.to_str().unwrap();
+    let compose = |args: &[&str]| w.ok(&[&["compose", "-f", path][..], args].concat());
+    write(1, "1");
+    compose(&["up", "-d", "--wait"]);
+    assert_eq!(answers(port, 2).len(), 1);
+    assert_eq!(w.ok(&["service", "ls", "-q"]), "");
+    // One port, and several containers.
+    write(3, "1");
+    compose(&["up", "-d", "--wait"]);
+    assert_eq!(answers(port, 9).len(), 3);
+    assert_eq!(
+        w.ok(&["service", "ls", "--format", "{{.Name}}"]),
+        "shop-web"
+    );
+    let before = w.ok(&["ps", "-q", "--no-trunc"]);
+    compose(&["up", "-d", "--wait"]);
+    assert_eq!(w.ok(&["ps", "-q", "--no-trunc"]), before);
+    write(3, "2");
+    let load = Load::on(port);
+    compose(&["up", "-d"]);
+    let (good, bad) = load.end();
+    assert!(good > 20 && bad.is_empty(), "{good} {bad:?}");
+    for container in ["shop-web-1", "shop-web-2", "shop-web-3"] {
+        assert_eq!(sh(&w, container, "echo $A").trim(), "2");
+    }
+    compose(&["down"]);
+    assert_eq!(w.ok(&["service", "ls", "-q"]), "");
+    drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
 }

@@ -63,6 +63,32 @@ pub struct Wish {
     pub volumes: BTreeMap<String, String>,
     /// The containers of other services, by service.
     pub others: BTreeMap<String, String>,
+    /// Something stands in front of all containers of the service and has their ports.
+    pub behind: bool,
+}
+
+/// Whether a service asks for an address of its own.
+pub fn with_address(keys: &Keys) -> bool {
+    let mode = keys.get("deploy").and_then(|d| d.get("endpoint_mode"));
+    mode.and_then(Value::as_str) == Some("vip")
+}
+
+/// Whether so many containers of a service stand behind one address or one port.
+pub fn stands_behind(keys: &Keys, scale: usize) -> bool {
+    let shared = || list(keys.get("ports")).any(is_shared);
+    !keys.contains_key("network_mode") && (with_address(keys) || (scale > 1 && shared()))
+}
+
+/// Whether only one container can have a port: it names a single one of the host.
+pub fn is_shared(port: &Value) -> bool {
+    let own = port.get("mode").and_then(text).as_deref() == Some("host");
+    let published = port.get("published").and_then(text);
+    !own && published.is_some_and(|p| !p.is_empty() && !p.contains('-') && p != "0")
+}
+
+/// The name of what stands in front of a service.
+pub fn front_name(project: &Project, service: &str) -> String {
+    format!("{}-{service}", project.name)
 }
 
 /// The words of `create` behind the verb, and what could not be said.
@@ -389,7 +415,9 @@ fn networks(
         let mut options: Vec<String> = Vec::new();
         let mut aliases = texts(how.get("aliases"));
         if !wish.oneoff || wish.with_names {
-            aliases.insert(0, service.to_owned());
+            if !(wish.behind && with_address(keys)) {
+                aliases.insert(0, service.to_owned());
+            }
             aliases.extend(link_names(project, service));
         }
         let mut seen = Vec::new();
@@ -414,6 +442,9 @@ fn networks(
             word = format!("{word}:{}", options.join(","));
         }
         w.put("network", &word);
+    }
+    if wish.behind && !wish.oneoff {
+        w.put("service", &front_name(project, service));
     }
     Ok(())
 }
@@ -504,6 +535,9 @@ fn restart(w: &mut Words, keys: &Keys, service: &str) -> Result<()> {
 
 fn ports(w: &mut Words, keys: &Keys, wish: &Wish) {
     for port in list(keys.get("ports")) {
+        if wish.behind && is_shared(port) {
+            continue;
+        }
         let of = |key: &str| port.get(key).and_then(text).filter(|t| !t.is_empty());
         let target = of("target").unwrap_or_default();
         // Of a range each container of the service has its own.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::observe::{self, Member};
 use super::replace::{away, hooks, run_hooks};
 use super::tasks::{self, Task};
-use super::{Hands, images};
+use super::{Hands, front, images};
 use crate::base::{Kind, Result};
 use crate::compose::convert;
 use crate::compose::project::Project;
@@ -72,6 +72,7 @@ pub fn down(
         return Ok(());
     }
     userns::enter(&session.dirs, Want::Default)?;
+    front::withdraw(session, name, None, hands)?;
     for record in Networks::new(&session.dirs).list()? {
         if record
             .labels

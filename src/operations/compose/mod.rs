@@ -6,6 +6,7 @@
 
 pub mod conditions;
 pub mod down;
+mod front;
 pub mod images;
 pub mod objects;
 pub mod observe;

@@ -35,6 +35,7 @@ impl Member {
                 .as_ref()
                 .map_or_else(String::new, |i| i.id.to_string()),
             running: state.is_active(),
+            behind: !record.options.network.services.is_empty(),
         };
         Ok(Self {
             container,

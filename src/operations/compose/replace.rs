@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::conditions;
 use crate::base::fs::Durability;
 use crate::base::{Error, Kind, Result};
 use crate::compose::convert;
@@ -17,6 +18,7 @@ use crate::operations::container::remove::{RemoveOptions, remove};
 use crate::operations::container::request::RunOptions;
 use crate::operations::container::run::{self, run};
 use crate::operations::container::stop::{StopOptions, stop};
+use crate::operations::service;
 use crate::operations::session::Session;
 use crate::state::container::{Container, Containers};
 use crate::state::options::ContainerOptions;
@@ -30,6 +32,8 @@ pub(super) struct Ready {
     pub run: RunOptions,
     /// The one in whose place it comes.
     pub old: Option<Container>,
+    /// That one goes when this one is up, not before.
+    pub start_first: bool,
 }
 
 /// The anonymous volumes of a container: destination and name.
@@ -53,17 +57,24 @@ pub(super) fn replace(
     warn: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let name = ready.options.name.clone().unwrap_or_default();
+    let stopping = StopOptions {
+        timeout,
+        signal: None,
+    };
+    // What stands in front of it is led to others first.
+    let end = |old: &Container| {
+        if !old.record.options.network.services.is_empty() {
+            service::drain(old, timeout)?;
+        }
+        stop(session, old, &stopping)
+    };
+    let behind = !ready.options.network.services.is_empty();
     let mut was_running = false;
     if let Some(old) = &ready.old {
         let aside = format!("{}_{name}", old.id().short());
-        was_running = stop(
-            session,
-            old,
-            &StopOptions {
-                timeout,
-                signal: None,
-            },
-        )?;
+        if !ready.start_first {
+            was_running = end(old)?;
+        }
         rename(session, old, &aside)?;
     }
     let made = match start {
@@ -79,6 +90,16 @@ pub(super) fn replace(
         .map(drop),
     };
     let containers = Containers::new(&session.dirs);
+    let made = made.and_then(|()| match &ready.old {
+        // The others go on meanwhile; the next one is not replaced before.
+        Some(_) if start && (behind || ready.start_first) => {
+            let new = containers.find(&name)?;
+            conditions::healthy(session, &new, false).inspect_err(|_| {
+                drop(away(session, new, timeout, true));
+            })
+        }
+        _ => Ok(()),
+    });
     if let Some(old) = &ready.old {
         let mut old = old.clone();
         old.reload()?;
@@ -89,6 +110,9 @@ pub(super) fn replace(
                 drop(run::start(session, &old, None, warn));
             }
             return Err(error);
+        }
+        if ready.start_first {
+            end(&old)?;
         }
         let options = RemoveOptions {
             force: true,

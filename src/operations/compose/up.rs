@@ -10,7 +10,7 @@ use super::images::{self, Means};
 use super::observe::{self, Member};
 use super::replace::{Ready, anonymous_volumes, away, hooks, replace, run_hooks};
 use super::tasks::{self, Task, Work};
-use super::{Hands, conditions, objects};
+use super::{Hands, conditions, front, objects};
 use crate::base::{Error, Result};
 use crate::compose::convert::{self, Wish};
 use crate::compose::plan::{self, Recreate, Wanted};
@@ -51,6 +51,14 @@ pub struct UpOptions {
     pub wait: bool,
 }
 
+impl UpOptions {
+    /// How many containers a service is to have.
+    pub(super) fn count(&self, service: &str, keys: &Keys) -> usize {
+        let asked = self.scale.get(service).copied();
+        asked.unwrap_or_else(|| Project::scale(keys))
+    }
+}
+
 /// Brings a project up; answers the containers of the services named, and of what they need.
 ///
 /// # Errors
@@ -65,6 +73,7 @@ pub fn up(
     let present = observe::members(session, &project.name)?;
     let ids = images::ensure_all(session, project, &order, &wanted.means, hands)?;
     objects::ensure(session, project, &order, hands)?;
+    front::ensure(session, project, &order, wanted, hands)?;
     let steps = plan_all(project, wanted, &order, &present, &ids)?;
     orphans(session, project, wanted, &present, hands)?;
     let begun = apply(session, project, wanted, &steps, &present, &ids, hands)?;
@@ -88,11 +97,7 @@ fn plan_all(
     let mut anew: BTreeSet<String> = BTreeSet::new();
     for service in order {
         let keys = project.service(service)?;
-        let scale = wanted
-            .scale
-            .get(service)
-            .copied()
-            .unwrap_or_else(|| Project::scale(keys));
+        let scale = wanted.count(service, keys);
         if scale > 1 && keys.contains_key("container_name") {
             return Err(Error::invalid(format!(
                 "services.{service}: container_name names one container, and there would be {scale}"
@@ -116,6 +121,7 @@ fn plan_all(
                     wanted.recreate_deps
                 },
                 joined_anew: joins,
+                behind: convert::stands_behind(keys, scale),
             },
             &present,
         );
@@ -211,6 +217,8 @@ fn apply(
 ) -> Result<usize> {
     let find = |id: &str| present.iter().find(|m| m.present.id == id);
     let others = others(project, present);
+    let behind =
+        |service: &str, keys: &Keys| convert::stands_behind(keys, wanted.count(service, keys));
     let mut readies: Vec<Option<Ready>> = Vec::new();
     for step in steps {
         readies.push(match step {
@@ -221,6 +229,7 @@ fn apply(
                     number: *number,
                     image_id: ids.get(service).cloned().unwrap_or_default(),
                     others: others.clone(),
+                    behind: behind(service, keys),
                     ..Wish::default()
                 };
                 let (options, run) = ready(session, project, &wish, service, keys, hands)?;
@@ -228,6 +237,7 @@ fn apply(
                     options,
                     run,
                     old: None,
+                    start_first: false,
                 })
             }
             plan::Step::Recreate {
@@ -246,11 +256,31 @@ fn apply(
                     number: *number,
                     image_id: ids.get(service).cloned().unwrap_or_default(),
                     others: others.clone(),
+                    behind: behind(service, keys),
                     volumes,
                     ..Wish::default()
                 };
                 let (options, run) = ready(session, project, &wish, service, keys, hands)?;
-                Some(Ready { options, run, old })
+                let ports = keys.get("ports").and_then(Value::as_array);
+                let shares = ports.is_some_and(|p| p.iter().any(convert::is_shared));
+                let alone = !wish.behind && shares;
+                // One that stood alone has its ports until it is stopped.
+                let was_behind = old
+                    .as_ref()
+                    .is_none_or(|o| !o.record.options.network.services.is_empty());
+                let start_first = starts_first(keys);
+                if start_first && alone {
+                    hands.warn(&format!(
+                        "services.{service}.deploy.update_config.order: the new container cannot \
+                         start first, as both would have the same port of the host"
+                    ));
+                }
+                Some(Ready {
+                    options,
+                    run,
+                    old,
+                    start_first: start_first && !alone && (was_behind || !shares),
+                })
             }
             _ => None,
         });
@@ -305,6 +335,9 @@ fn apply(
                         after.push(before[before.len() - width]);
                     }
                     before.push(list.len());
+                } else if behind(service, keys) {
+                    // The ports may be those of one that is made anew.
+                    after.extend(rolling.get(service).into_iter().flatten());
                 }
                 let delay = update_delay(keys);
                 let work: Work<'_> = Box::new(move |warn| {
@@ -368,6 +401,13 @@ fn parallelism(keys: &Keys) -> usize {
         None => 0,
     };
     usize::try_from(width).unwrap_or(0)
+}
+
+/// `update_config.order`.
+fn starts_first(keys: &Keys) -> bool {
+    let config = keys.get("deploy").and_then(|d| d.get("update_config"));
+    let order = config.and_then(|c| c.get("order"));
+    order.and_then(Value::as_str) == Some("start-first")
 }
 
 fn update_delay(keys: &Keys) -> Duration {
@@ -443,6 +483,7 @@ pub fn rehearse(session: &Session, project: &Project, wanted: &UpOptions) -> Res
                     name: project.container_name(service, keys, *number),
                     number: *number,
                     others: others.clone(),
+                    behind: convert::stands_behind(keys, wanted.count(service, keys)),
                     ..Wish::default()
                 };
                 let verb = match step {

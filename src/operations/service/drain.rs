@@ -28,6 +28,11 @@ pub(super) fn set(container: &Container, drained: bool) -> Result<()> {
     }
 }
 
+/// How long a replica has for its connections, and again for its end.
+pub(super) fn grace(container: &Container) -> Duration {
+    Duration::from_secs(container.record.options.stop_timeout.unwrap_or(10).into())
+}
+
 /// Drains a replica: returns when nobody is connected to it, when it ended, or after `patience`.
 ///
 /// # Errors

@@ -375,14 +375,9 @@ fn ready(session: &Session, container: &Container) -> Result<()> {
     }
 }
 
-/// How long a replica has for its connections, and again for its end.
-fn grace(container: &Container) -> Duration {
-    Duration::from_secs(container.record.options.stop_timeout.unwrap_or(10).into())
-}
-
 /// Ends a replica that nobody is connected to any more, or whose time is over.
 fn settle(session: &Session, container: &Container) -> Result<()> {
-    drain::drain(container, grace(container))?;
+    drain::drain(container, drain::grace(container))?;
     stop(session, container, &StopOptions::default()).map(drop)
 }
 

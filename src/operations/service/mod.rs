@@ -10,6 +10,7 @@ mod plan;
 mod replica;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub use drive::{Driver, Outcome, Told};
 pub use replica::{Replica, all_replicas, replicas};
@@ -22,6 +23,7 @@ use crate::base::time::Timestamp;
 use crate::base::{Error, Kind, Result};
 use crate::network::bridge::client;
 use crate::spec::id::ObjectName;
+use crate::state::container::Container;
 use crate::state::service::{
     Desired, Front, Progress, ProgressState, ServiceLock, ServiceRecord, Services,
 };
@@ -101,7 +103,17 @@ pub fn have_image(
 pub fn create(
     session: &Session,
     name: Option<&str>,
+    desired: Desired,
+) -> Result<(ServiceRecord, ServiceLock)> {
+    make(session, name, desired, true)
+}
+
+/// As [`create`]; unless `at_once` its ports may be somebody else's until the first replica starts.
+fn make(
+    session: &Session,
+    name: Option<&str>,
     mut desired: Desired,
+    at_once: bool,
 ) -> Result<(ServiceRecord, ServiceLock)> {
     let name: ObjectName = match name {
         Some(name) => name.parse()?,
@@ -131,8 +143,10 @@ pub fn create(
     };
     record.addresses = address::give(session, &record)?;
     let made = services.create(&record).and_then(|lock| {
-        client::service(&session.dirs.runtime, record.front())?;
-        Ok(lock)
+        match client::service(&session.dirs.runtime, record.front()) {
+            Err(e) if at_once || e.kind() != Kind::InUse => Err(e),
+            _ => Ok(lock),
+        }
     });
     match made {
         Ok(lock) => Ok((record, lock)),
@@ -180,8 +194,20 @@ pub fn remove_locked(session: &Session, record: &ServiceRecord, lock: &ServiceLo
     forget(session, record, Some(lock))
 }
 
-/// Makes or changes a service whose replicas others make: `kube`, `compose`. Answers whether
-/// there was none.
+/// Has services send a container no new connections, and waits until those that it has are over, for
+/// as long as it has to stop.
+///
+/// # Errors
+/// What its monitor says.
+pub fn drain(container: &Container, patience: Option<Duration>) -> Result<()> {
+    drain::drain(
+        container,
+        patience.unwrap_or_else(|| drain::grace(container)),
+    )
+}
+
+/// Makes or changes a service whose replicas others make: `kube`, `compose`. Its ports may be
+/// somebody else's until the first of them starts. Answers whether there was none.
 ///
 /// # Errors
 /// As [`create`].
@@ -189,7 +215,7 @@ pub fn offer(session: &Session, name: &str, desired: Desired) -> Result<bool> {
     let services = Services::new(&session.dirs);
     let name: ObjectName = name.parse()?;
     let Some(there) = services.get(&name)? else {
-        create(session, Some(name.as_str()), desired)?;
+        make(session, Some(name.as_str()), desired, false)?;
         return Ok(true);
     };
     if there.desired.options.is_some() {
@@ -206,7 +232,10 @@ pub fn offer(session: &Session, name: &str, desired: Desired) -> Result<bool> {
     };
     if changed != record.desired {
         record.desired = changed;
-        write(session, &mut record, &lock)?;
+        match write(session, &mut record, &lock) {
+            Err(e) if e.kind() != Kind::InUse => return Err(e),
+            _ => {}
+        }
     }
     Ok(false)
 }
