@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::conn::{Conn, gone};
-use super::{Cx, archive, create, events, exec, streams, tool, wait};
+use super::{Cx, archive, create, events, exec, spec, streams, tool, wait};
 use crate::base::fs::Durability;
 use crate::base::{Error, Kind, Result, signal};
 use crate::cli::output::{docker, docker_objects};
@@ -20,6 +20,7 @@ use crate::operations::container::summary::Summary;
 use crate::operations::container::{alter, inspect, look, pause, prune, run, stats, top, tree};
 use crate::operations::image;
 use crate::state::container::{Container, Containers, State};
+use crate::state::network::DEFAULT;
 use crate::storage::snapshot::ChangeKind;
 use crate::sys::process;
 
@@ -30,7 +31,7 @@ use crate::sys::process;
 pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
     match (cx.method(), path) {
         ("GET", ["json"]) => list_all(cx, conn)?,
-        ("POST", ["create"]) if !cx.libpod => create_one(cx, conn)?,
+        ("POST", ["create"]) => create_one(cx, conn)?,
         ("POST", ["prune"]) => prune_all(cx, conn)?,
         (_, [name, rest @ ..]) => {
             if cx.libpod && (cx.method(), rest) == ("GET", &["exists"]) {
@@ -58,7 +59,12 @@ fn one(cx: &Cx<'_>, conn: &mut Conn, name: &str, rest: &[&str]) -> Result<bool> 
             conn.json(200, &value)?;
         }
         ("POST", ["start"]) => {
-            let started = streams::start(session, &container()?)?;
+            let container = container()?;
+            // What is not there is in the container: it is there itself.
+            let started = streams::start(session, &container).map_err(|e| match e.kind() {
+                Kind::NotFound if container.dir().exists() => e.with_kind(Kind::Invalid),
+                _ => e,
+            })?;
             conn.empty(if started { 204 } else { 304 })?;
         }
         ("POST", ["stop"]) => {
@@ -180,6 +186,12 @@ pub fn docker_container(value: Value) -> Value {
     if log == "k8s-file" {
         *log = "json-file".into();
     }
+    // Docker's name for the network that is always there.
+    if let Some(networks) = value["NetworkSettings"]["Networks"].as_object_mut()
+        && let Some(network) = networks.remove(DEFAULT)
+    {
+        networks.insert("bridge".to_owned(), network);
+    }
     let state = &mut value["State"];
     if state["Paused"] == true {
         state["Running"] = true.into();
@@ -195,8 +207,14 @@ pub fn docker_container(value: Value) -> Value {
 fn create_one(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     let body = cx.body(conn)?;
     let name = cx.head.given("name").map(|n| n.trim_start_matches('/'));
-    let words = create::words(&body, name, cx.head.given("platform"))?;
-    let image = body["Image"].as_str().unwrap_or_default();
+    let (words, image) = match cx.libpod {
+        true => (spec::words(&body)?, &body["image"]),
+        false => (
+            create::words(&body, name, cx.head.given("platform"))?,
+            &body["Image"],
+        ),
+    };
+    let image = image.as_str().unwrap_or_default();
     // Clients pull when they are told so in these words.
     image::lookup(cx.session, image).map_err(|e| match e.kind() {
         Kind::NotFound => Error::not_found(format!("No such image: {image}")),
@@ -204,15 +222,16 @@ fn create_one(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
     })?;
     folders_of_binds(&body);
     let mut session = cx.session.clone();
-    let (mut options, run) = crate::cli::container::run::of_words(&words, &mut session)?;
+    let (mut options, mut run) = crate::cli::container::run::of_words(&words, &mut session)?;
     options.create_command.clear();
+    run.kept = true;
     let mut warnings = Vec::new();
     let created = crate::operations::container::create::create(
         &session,
         options,
         &run,
-        // As `create`: one that is to be removed at its end is not taken for a killed `run --rm`.
-        Durability::Durable,
+        // Whole or not there after a power cut, as a container of `run`.
+        Durability::Volatile,
         &mut |text| warnings.push(text.to_owned()),
         &mut |_, _| Ok(()),
     )?;
@@ -288,7 +307,7 @@ fn row(cx: &Cx<'_>, s: &Summary) -> Value {
     let record = &s.container.record;
     let networks = match s.state.is_active() {
         true => look::container(cx.session, s.container.clone(), false)
-            .map(|v| v["NetworkSettings"]["Networks"].clone())
+            .map(|v| docker_container(v)["NetworkSettings"]["Networks"].take())
             .unwrap_or_default(),
         false => {
             let names = s.networks().into_iter();

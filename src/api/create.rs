@@ -45,7 +45,7 @@ pub fn words(body: &Value, name: Option<&str>, platform: Option<&str>) -> Result
 }
 
 /// The words of a command line, as they gather.
-pub(super) struct Words(Vec<String>);
+pub(super) struct Words(pub(super) Vec<String>);
 
 impl Words {
     /// An option with its value.
@@ -176,7 +176,8 @@ impl Words {
         Ok(())
     }
 
-    fn limits(&mut self, host: &Object) -> Result<()> {
+    /// What it may use of the machine.
+    pub(super) fn limits(&mut self, host: &Object) -> Result<()> {
         for (option, field, unset) in LIMITS {
             self.figure(option, host, field, unset)?;
         }
@@ -262,7 +263,8 @@ impl Words {
         Ok(())
     }
 
-    fn health(&mut self, config: &Object) -> Result<()> {
+    /// `Healthcheck`.
+    pub(super) fn health(&mut self, config: &Object) -> Result<()> {
         let Some(health) = object(config, "Healthcheck")? else {
             return Ok(());
         };

@@ -241,7 +241,10 @@ fn list_all(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
             continue;
         }
         if filters.accept(|key, value| filter::holds(&listed, key, value, &find, &moment))? {
-            shown.push(row(&listed));
+            shown.push(match cx.libpod {
+                true => super::spec::image_row(row(&listed)),
+                false => row(&listed),
+            });
         }
     }
     conn.json(200, &Value::Array(shown))

@@ -14,10 +14,12 @@ pub mod exec;
 pub mod fields;
 pub mod http;
 pub mod images;
+mod libpod;
 pub mod networks;
 mod places;
 pub mod progress;
 pub mod server;
+pub mod spec;
 pub mod streams;
 pub mod system;
 pub mod tool;
@@ -193,6 +195,8 @@ fn route(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
         ["images", rest @ ..] => images::route(cx, conn, rest)?,
         ["networks", rest @ ..] => networks::route(cx, conn, rest)?,
         ["volumes", rest @ ..] => volumes::route(cx, conn, rest)?,
+        ["secrets", rest @ ..] if cx.libpod => libpod::secrets(cx, conn, rest)?,
+        ["pods", rest @ ..] if cx.libpod => libpod::pods(cx, conn, rest)?,
         ["build", rest @ ..] => build::route(cx, conn, rest)?,
         ["commit"] if method == "POST" => {
             images::commit(cx, conn)?;

@@ -9,9 +9,9 @@ use super::Cx;
 use super::conn::Conn;
 use crate::base::filter::Filters;
 use crate::base::{Error, Kind, Result};
-use crate::cli::network::inspect::dockers;
+use crate::cli::network::inspect::{dockers, podmans};
 use crate::operations::network::{
-    self, Connection, CreateSpec, Members, connect, create, disconnect,
+    self, Connection, CreateSpec, Member, Members, connect, create, disconnect,
 };
 use crate::state::network::NetworkRecord;
 use crate::state::options::NetworkWish;
@@ -21,27 +21,23 @@ use crate::state::options::NetworkWish;
 /// # Errors
 /// What the operation says.
 pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
-    if cx.libpod
-        && !matches!(
-            (cx.method(), path),
-            ("GET", [_, "exists"]) | ("DELETE", [_])
-        )
-    {
-        return Ok(false);
-    }
     let session = cx.session;
     let find = |name: &str| network::find(session, usual(name)).map_err(|e| no_such(e, name));
+    let shown = |record: &NetworkRecord, members: &Members| match cx.libpod {
+        true => podmans(record, of(record, members)),
+        false => object(record, members),
+    };
     match (cx.method(), path) {
-        ("GET", []) => {
+        ("GET", [] | ["json"]) => {
             let members = network::members(session)?;
             let filters = Filters::parse(&cx.filters()?, FILTERS)?;
             let list = network::list(session, &filters)?;
-            let list: Vec<Value> = list.iter().map(|r| object(r, &members)).collect();
+            let list: Vec<Value> = list.iter().map(|r| shown(r, &members)).collect();
             conn.json(200, &Value::Array(list))?;
         }
-        ("GET", [name]) => {
+        ("GET", [name] | [name, "json"]) => {
             let record = find(name)?;
-            conn.json(200, &object(&record, &network::members(session)?))?;
+            conn.json(200, &shown(&record, &network::members(session)?))?;
         }
         ("GET", [name, "exists"]) => {
             find(name)?;
@@ -51,15 +47,23 @@ pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
         ("POST", ["prune"]) => {
             let filters = Filters::parse(&cx.filters()?, network::PRUNE_FILTERS)?;
             let names = network::prune(session, &filters)?;
-            conn.json(200, &json!({"NetworksDeleted": names}))?;
+            let list = names.iter().map(|n| json!({"Name": n, "Error": null}));
+            let value = match cx.libpod {
+                true => list.collect(),
+                false => json!({"NetworksDeleted": names}),
+            };
+            conn.json(200, &value)?;
         }
         ("POST", [name, "connect"]) => {
             let record = find(name)?;
             let body = cx.body(conn)?;
             let connection = Connection {
                 network: record.name.to_string(),
-                container: text(&body, "Container").unwrap_or_default(),
-                wish: wish(&body["EndpointConfig"])?,
+                container: member(&body),
+                wish: match cx.libpod {
+                    true => spec_wish(&body)?,
+                    false => wish(&body["EndpointConfig"])?,
+                },
             };
             connect(session, &connection)?;
             conn.empty(200)?;
@@ -67,7 +71,7 @@ pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
         ("POST", [name, "disconnect"]) => {
             let record = find(name)?;
             let body = cx.body(conn)?;
-            let container = text(&body, "Container").unwrap_or_default();
+            let container = member(&body);
             let force = body["Force"].as_bool().unwrap_or(false);
             disconnect(session, record.name.as_str(), &container, force)?;
             conn.empty(200)?;
@@ -116,11 +120,36 @@ fn no_such(e: Error, name: &str) -> Error {
     }
 }
 
+/// The containers of a network.
+fn of<'a>(record: &NetworkRecord, members: &'a Members) -> &'a [Member] {
+    let own = members.get(record.name.as_str());
+    own.map_or(&[][..], Vec::as_slice)
+}
+
+/// Which container a body names; podman's clients write it in small letters.
+fn member(body: &Value) -> String {
+    let named = text(body, "Container").or_else(|| text(body, "container"));
+    named.unwrap_or_default()
+}
+
+/// The wish of podman's body.
+fn spec_wish(body: &Value) -> Result<NetworkWish> {
+    let ips = body["static_ips"].as_array().into_iter().flatten();
+    let mut docker =
+        json!({"MacAddress": body["static_mac"], "Aliases": body["aliases"], "IPAMConfig": {}});
+    for ip in ips.filter_map(Value::as_str) {
+        let field = if ip.contains(':') {
+            "IPv6Address"
+        } else {
+            "IPv4Address"
+        };
+        docker["IPAMConfig"][field] = ip.into();
+    }
+    wish(&docker)
+}
+
 fn object(record: &NetworkRecord, members: &Members) -> Value {
-    let own = members
-        .get(record.name.as_str())
-        .map_or(&[][..], Vec::as_slice);
-    let mut value = dockers(record, own);
+    let mut value = dockers(record, of(record, members));
     if record.is_default() {
         value["Name"] = "bridge".into();
     }
@@ -173,11 +202,55 @@ pub fn pairs(body: &Value, field: &str) -> std::collections::BTreeMap<String, St
         .collect()
 }
 
+/// podman's body of a network's creation in Docker's words.
+fn dockers_words(body: &Value) -> Result<Value> {
+    const KNOWN: &[&str] = &[
+        "name",
+        "driver",
+        "dns_enabled",
+        "internal",
+        "ipv6_enabled",
+        "labels",
+        "options",
+        "subnets",
+        "network_interface",
+        "ipam_options",
+        "id",
+        "created",
+    ];
+    let fields = body.as_object().into_iter().flatten();
+    if let Some((field, _)) = fields
+        .filter(|(_, v)| !v.is_null())
+        .find(|(k, _)| !KNOWN.contains(&k.as_str()))
+    {
+        return Err(Error::unsupported(format!(
+            "the field {field} of a network is not supported"
+        )));
+    }
+    let subnets = body["subnets"].as_array().into_iter().flatten();
+    let config = subnets.map(|s| json!({"Subnet": s["subnet"], "Gateway": s["gateway"]}));
+    let mut options = body["options"].clone();
+    if let Some(name) = text(body, "network_interface") {
+        options["com.docker.network.bridge.name"] = name.into();
+    }
+    Ok(json!({
+        "Name": body["name"], "Driver": body["driver"], "Internal": body["internal"],
+        "EnableIPv6": body["ipv6_enabled"], "dns_enabled": body["dns_enabled"], "Labels": body["labels"], "Options": options,
+        "IPAM": {"Config": config.collect::<Value>()},
+    }))
+}
+
 fn make(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
-    let body = cx.body(conn)?;
+    let mut body = cx.body(conn)?;
+    if cx.libpod {
+        body = dockers_words(&body)?;
+    }
+    // podman's clients say it; Docker's networks always have it.
+    let dns_off = body["dns_enabled"] == false;
     let name = text(&body, "Name").ok_or_else(|| Error::invalid("the network has no name"))?;
     let on = |field: &str| body[field].as_bool().unwrap_or(false);
     let mut spec = CreateSpec {
+        disable_dns: dns_off,
         name: Some(name.clone()),
         driver: text(&body, "Driver").filter(|d| d != "default"),
         ipv6: on("EnableIPv6"),
@@ -220,7 +293,11 @@ fn make(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
             spec.reserved.insert(key, address);
         }
     }
-    let record = create(cx.session, &spec).map_err(|e| match e.kind() {
+    let record = create(cx.session, &spec);
+    if cx.libpod {
+        return conn.json(200, &podmans(&record?, &[]));
+    }
+    let record = record.map_err(|e| match e.kind() {
         Kind::Exists => Error::new(
             Kind::Exists,
             format!("network with name {name} already exists"),

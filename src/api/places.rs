@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::create::Words;
 use super::fields::{Object, flag, number, object, objects, pairs, strings, text, wrong};
 use crate::base::{Error, Result};
+use crate::state::network::DEFAULT;
 
 impl Words {
     /// `Binds`, `Volumes`, `Tmpfs` and `Mounts`.
@@ -74,7 +75,8 @@ impl Words {
             Some(endpoints) => endpoints,
             None => &none,
         };
-        let usual = |name: &str| matches!(name, "" | "default");
+        // Docker's is a bridge, which a container may leave and join others beside.
+        let usual = |name: &str| matches!(name, "" | "default" | "bridge");
         let mut named = Vec::new();
         if !usual(mode) && !endpoints.contains_key(mode) {
             named.push(mode.to_owned());
@@ -85,19 +87,19 @@ impl Words {
                 Value::Object(endpoint) => wish(endpoint)?,
                 _ => return Err(wrong("EndpointsConfig")),
             };
+            let own = if usual(name) { DEFAULT } else { name };
             let word = match wish.as_str() {
-                "" => name.clone(),
-                wish => format!("{name}:{wish}"),
+                "" => own.to_owned(),
+                wish => format!("{own}:{wish}"),
             };
-            match (
-                usual(name) || (usual(mode) && name == "bridge"),
-                wish.is_empty(),
-            ) {
-                (true, true) => {}
+            match name == mode || (usual(name) && usual(mode)) {
                 // The first one is the container's own.
-                _ if name == mode => named.insert(0, word),
-                _ => named.push(word),
+                true => named.insert(0, word),
+                false => named.push(word),
             }
+        }
+        if named.is_empty() {
+            named.push(DEFAULT.to_owned());
         }
         for word in &named {
             self.push("network", word);

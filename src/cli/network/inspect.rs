@@ -69,7 +69,7 @@ fn subnets(record: &NetworkRecord) -> Value {
 }
 
 /// podman's object.
-pub(super) fn podmans(record: &NetworkRecord, members: &[Member]) -> Value {
+pub fn podmans(record: &NetworkRecord, members: &[Member]) -> Value {
     let mut containers = Map::new();
     for member in members {
         let Some(attached) = &member.attached else {

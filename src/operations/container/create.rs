@@ -160,7 +160,7 @@ pub fn create(
         command,
         stop_signal,
         auto_maps,
-        by_run: durability == Durability::Volatile,
+        by_run: durability == Durability::Volatile && !run.kept,
         transient: session.options.transient.then(|| boot_id().to_owned()),
     };
     let mut attempt = 0;

@@ -19,6 +19,9 @@ pub struct RunOptions {
     pub quiet: bool,
     /// The id that it gets; absent means a random one.
     pub id: Option<ContainerId>,
+    /// It is a thing of its own, as `create` makes it: one that is to be removed at its end is never taken
+    /// for what a killed `run --rm` left.
+    pub kept: bool,
     /// `--replace`: remove a container of the same name first.
     pub replace: bool,
     /// How to reach the registry of the implied pull.

@@ -103,6 +103,7 @@ pub fn request(
     let run = RunOptions {
         detach: manner.detach,
         attach,
+        kept: false,
         // A terminal sends the signals of its keys itself.
         sig_proxy: manner.sig_proxy.unwrap_or(!options.tty) && !manner.detach,
         pull: flags.image.pull.as_deref().unwrap_or_default().parse()?,
