@@ -341,9 +341,13 @@ impl Conn {
     ///
     /// # Errors
     /// The client went away.
-    pub fn hijack(&mut self, upgrade: Option<&str>, kind: &str) -> Result<(UnixStream, Vec<u8>)> {
+    pub fn hijack(
+        &mut self,
+        upgrade: Option<&str>,
+        field: (&str, &str),
+    ) -> Result<(UnixStream, Vec<u8>)> {
         self.keep = false;
-        let fields = [("Content-Type", kind)];
+        let fields = [field];
         let mut text = match upgrade {
             Some(protocol) => {
                 let mut text = self.text(101, &fields);

@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::conn::{Conn, gone};
-use super::{Cx, archive, create, events, exec, spec, streams, tool, wait};
+use super::{Cx, archive, create, events, exec, libpod, spec, streams, tool, wait};
 use crate::base::fs::Durability;
 use crate::base::{Error, Kind, Result, signal};
 use crate::cli::output::{docker, docker_objects};
 use crate::handoff::control::Control;
 use crate::handoff::output::Stream;
+use crate::operations::container::filter::network_name;
 use crate::operations::container::list::{self, ListOptions};
 use crate::operations::container::logs::{LogsOptions, Show, logs};
 use crate::operations::container::remove::{RemoveOptions, remove};
@@ -21,6 +22,7 @@ use crate::operations::container::{alter, inspect, look, pause, prune, run, stat
 use crate::operations::image;
 use crate::state::container::{Container, Containers, State};
 use crate::state::network::DEFAULT;
+use crate::state::options::NetworkMode;
 use crate::storage::snapshot::ChangeKind;
 use crate::sys::process;
 
@@ -33,6 +35,7 @@ pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
         ("GET", ["json"]) => list_all(cx, conn)?,
         ("POST", ["create"]) => create_one(cx, conn)?,
         ("POST", ["prune"]) => prune_all(cx, conn)?,
+        ("GET", ["stats"]) if cx.libpod => libpod::stats(cx, conn)?,
         (_, [name, rest @ ..]) => {
             if cx.libpod && (cx.method(), rest) == ("GET", &["exists"]) {
                 Containers::new(&cx.session.dirs).find(name)?;
@@ -53,8 +56,12 @@ fn one(cx: &Cx<'_>, conn: &mut Conn, name: &str, rest: &[&str]) -> Result<bool> 
         ("GET", ["json"]) => {
             let value = look::container(session, container()?, head.flag("size"))?;
             let value = match cx.libpod {
-                true => value,
-                false => docker_container(value),
+                true => readable_logs(value),
+                false => {
+                    let mut value = docker_container(value);
+                    value["HostConfig"]["NetworkMode"] = network_mode(&container()?).into();
+                    value
+                }
             };
             conn.json(200, &value)?;
         }
@@ -102,8 +109,8 @@ fn one(cx: &Cx<'_>, conn: &mut Conn, name: &str, rest: &[&str]) -> Result<bool> 
             conn.empty(204)?;
         }
         ("POST", ["wait"]) => wait::wait(cx, conn, container()?)?,
-        ("POST", ["attach"]) => streams::attach(cx, conn, &container()?)?,
-        ("GET", ["attach", "ws"]) => streams::websocket(conn)?,
+        ("POST", ["attach"]) => streams::attach(cx, conn, &container()?, false)?,
+        ("GET", ["attach", "ws"]) => streams::attach(cx, conn, &container()?, true)?,
         ("POST", ["resize"]) => {
             let size = streams::size(cx)?;
             let container = container()?;
@@ -178,14 +185,109 @@ fn stopping(cx: &Cx<'_>) -> Result<StopOptions> {
     })
 }
 
-/// Docker's object, with what podman's has otherwise.
-pub fn docker_container(value: Value) -> Value {
-    let mut value = docker_objects::object(value);
-    // Libraries read the logs of drivers that they know; this one can be read as well.
+/// Libraries read the logs of drivers that they know; this one can be read as well.
+fn readable_logs(mut value: Value) -> Value {
     let log = &mut value["HostConfig"]["LogConfig"]["Type"];
     if log == "k8s-file" {
         *log = "json-file".into();
     }
+    value
+}
+
+/// Docker's name of what a container's network is: that of its first one, by which clients look it up.
+fn network_mode(container: &Container) -> String {
+    match &container.record.options.network.mode {
+        NetworkMode::Networks(list) => match list.first().map(|w| w.name.as_str()) {
+            None | Some(DEFAULT) => "bridge".to_owned(),
+            Some(name) => name.to_owned(),
+        },
+        mode => network_name(mode),
+    }
+}
+
+/// What podman's object of a container has and Docker's has not.
+const PODMANS: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "ImageDigest",
+            "ImageName",
+            "Rootfs",
+            "Pod",
+            "StaticDir",
+            "OCIConfigPath",
+            "OCIRuntime",
+            "ConmonPidFile",
+            "PidFile",
+            "EffectiveCaps",
+            "BoundingCaps",
+            "Dependencies",
+            "Namespace",
+            "IsInfra",
+            "IsService",
+            "lockNumber",
+        ],
+    ),
+    (
+        "/State",
+        &[
+            "OciVersion",
+            "ConmonPid",
+            "RestoredAt",
+            "StoppedByUser",
+            "CgroupPath",
+            "CheckpointedAt",
+        ],
+    ),
+    (
+        "/Config",
+        &[
+            "Annotations",
+            "HealthcheckOnFailureAction",
+            "HealthLogDestination",
+            "HealthcheckMaxLogCount",
+            "HealthcheckMaxLogSize",
+            "CreateCommand",
+            "Umask",
+            "Timeout",
+            "Passwd",
+            "sdNotifyMode",
+            "SystemdMode",
+        ],
+    ),
+    (
+        "/HostConfig",
+        &[
+            "CgroupManager",
+            "CgroupMode",
+            "AutoRemoveImage",
+            "Cgroups",
+            "IDMappings",
+            "DiskQuota",
+            "KernelMemory",
+            "CgroupConf",
+        ],
+    ),
+    ("/HostConfig/LogConfig", &["Path", "Tag", "Size"]),
+];
+
+/// Takes fields away that Docker's description does not have.
+pub fn without(mut value: Value, at: &str, fields: &[&str]) -> Value {
+    if let Some(Value::Object(object)) = value.pointer_mut(at) {
+        for field in fields {
+            object.remove(*field);
+        }
+    }
+    value
+}
+
+/// Docker's object, with what podman's has otherwise.
+pub fn docker_container(value: Value) -> Value {
+    let mut value = readable_logs(docker_objects::object(value));
+    for (at, fields) in PODMANS {
+        value = without(value, at, fields);
+    }
+    value["Mounts"] = docker_mounts(value["Mounts"].take());
     // Docker's name for the network that is always there.
     if let Some(networks) = value["NetworkSettings"]["Networks"].as_object_mut()
         && let Some(network) = networks.remove(DEFAULT)
@@ -202,6 +304,15 @@ pub fn docker_container(value: Value) -> Value {
         state.remove("Health");
     }
     value
+}
+
+/// Mounts without podman's own field.
+fn docker_mounts(list: Value) -> Value {
+    let Value::Array(list) = list else {
+        return list;
+    };
+    let each = list.into_iter();
+    each.map(|mount| without(mount, "", &["Options"])).collect()
 }
 
 fn create_one(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
@@ -344,9 +455,9 @@ fn row(cx: &Cx<'_>, s: &Summary) -> Value {
         "Labels": record.options.labels,
         "State": state_name(s.state),
         "Status": s.status_text(),
-        "HostConfig": {"NetworkMode": crate::operations::container::filter::network_name(&record.options.network.mode)},
+        "HostConfig": {"NetworkMode": network_mode(&s.container)},
         "NetworkSettings": {"Networks": networks},
-        "Mounts": inspect::mounts(s, &cx.session.dirs.volumes()),
+        "Mounts": docker_mounts(inspect::mounts(s, &cx.session.dirs.volumes()).into()),
     })
 }
 
@@ -375,18 +486,6 @@ fn update(cx: &Cx<'_>, conn: &mut Conn, container: &Container) -> Result<()> {
         tool::run(tool::command(cx.session, &line)?)?;
     }
     conn.json(200, &json!({"Warnings": []}))
-}
-
-/// One frame of Docker's stream of two.
-fn frame(stream: Stream, bytes: &[u8]) -> Vec<u8> {
-    let number = match stream {
-        Stream::Stdout => 1,
-        Stream::Stderr => 2,
-    };
-    let [a, b, c, d] = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
-    let mut frame = vec![number, 0, 0, 0, a, b, c, d];
-    frame.extend_from_slice(bytes);
-    frame
 }
 
 fn send_logs(cx: &Cx<'_>, conn: &mut Conn, container: Container) -> Result<()> {
@@ -440,7 +539,7 @@ fn send_logs(cx: &Cx<'_>, conn: &mut Conn, container: Container) -> Result<()> {
         *open = !entry.ends_line;
         let bytes = match tty {
             true => line,
-            false => frame(entry.stream, &line),
+            false => streams::frame(entry.stream, &line),
         };
         conn.write_all(&bytes).map_err(gone)
     })?;

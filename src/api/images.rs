@@ -20,6 +20,20 @@ use crate::operations::image::{self, inspect, list, pull, push, remove, search};
 use crate::spec::reference::Reference;
 use crate::state::container::Containers;
 
+/// What podman's object of an image has and Docker's has not.
+const PODMANS: &[&str] = &[
+    "Digest",
+    "Version",
+    "Labels",
+    "Annotations",
+    "ManifestType",
+    "User",
+    "History",
+    "NamesHistory",
+    "Healthcheck",
+    "Container",
+];
+
 /// Answers; false for a route that there is not.
 ///
 /// # Errors
@@ -67,7 +81,7 @@ fn one(cx: &Cx<'_>, conn: &mut Conn, name: &str, verb: &str) -> Result<bool> {
             let value = inspect::inspect(session, &found()?.record)?;
             let value = match cx.libpod {
                 true => value,
-                false => docker_objects::object(value),
+                false => super::containers::without(docker_objects::object(value), "", PODMANS),
             };
             conn.json(200, &value)?;
         }

@@ -1,16 +1,23 @@
-//! What only podman's clients ask for: `/libpod/secrets/…` and `/libpod/pods/…`.
+//! What only podman's clients ask for: `/libpod/secrets/…`, `/libpod/pods/…` and `/libpod/containers/stats`.
+
+use std::io::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::conn::Conn;
+use super::conn::{Conn, gone};
 use super::{Cx, tool};
 use crate::base::filter::Filters;
 use crate::base::{Error, Kind, Result};
 use crate::cli::secret::inspect::value as secret_value;
+use crate::operations::container::list::{self, ListOptions};
+use crate::operations::container::stats as figures;
 use crate::operations::pod::list::{PodSummary, list as list_pods};
 use crate::operations::secret;
 use crate::secrets::Taken;
+use crate::state::container::{Container, Containers};
 use crate::state::pod::Pods;
+use crate::sys::process;
 
 /// A secret is no longer, bytes.
 const SECRET: u64 = 512 << 10;
@@ -57,6 +64,80 @@ pub fn secrets(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// `GET /libpod/containers/stats`: of the containers that are named, or all that run.
+///
+/// # Errors
+/// `NotFound` for one that is not there; that the client went away.
+pub fn stats(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
+    let session = cx.session;
+    let stream = cx.head.value("stream").is_none() || cx.head.flag("stream");
+    let interval = cx.head.given("interval").and_then(|i| i.parse().ok());
+    let named: Vec<&str> = cx
+        .head
+        .values("containers")
+        .flat_map(|n| n.split(','))
+        .collect();
+    let chosen: Vec<Container> = match named.is_empty() {
+        true => {
+            let running = ListOptions::default();
+            let (shown, _) = list::list(session, &running)?;
+            shown.into_iter().map(|s| s.container).collect()
+        }
+        false => {
+            let all = Containers::new(&session.dirs);
+            named.iter().map(|n| all.find(n)).collect::<Result<_>>()?
+        }
+    };
+    cx.line.may_be_cut();
+    let mut before: Vec<Option<figures::Sample>> = vec![None; chosen.len()];
+    loop {
+        let mut rows = Vec::new();
+        for (container, before) in chosen.iter().zip(&mut before) {
+            if !container.dir().exists() {
+                continue;
+            }
+            let now = figures::sample(session, container)?;
+            rows.push(json!({
+                "ContainerID": container.id(),
+                "Name": container.name(),
+                "CPU": now.cpu_percent(before.as_ref()),
+                "AvgCPU": now.cpu_percent(None),
+                "CPUNano": now.cpu_usec * 1000,
+                "SystemNano": now.at,
+                "MemUsage": now.memory,
+                "MemLimit": now.memory_limit,
+                "MemPerc": now.memory_percent(),
+                "NetInput": now.received,
+                "NetOutput": now.sent,
+                "BlockInput": now.read.unwrap_or(0),
+                "BlockOutput": now.written.unwrap_or(0),
+                "PIDs": now.pids,
+                "UpTime": now.cpu_usec * 1000,
+                "Duration": now.cpu_usec * 1000,
+            }));
+            *before = Some(now);
+        }
+        let value = json!({"Error": null, "Stats": rows});
+        if !stream {
+            return conn.json(200, &value);
+        }
+        if !conn.has_begun() {
+            conn.begin_stream(200, &[("Content-Type", "application/json")])?;
+        }
+        conn.write_all(format!("{value}\n").as_bytes())
+            .map_err(gone)?;
+        if rows_are_gone(&chosen) {
+            return conn.finish();
+        }
+        process::pause(Duration::from_secs(interval.unwrap_or(5).clamp(1, 3600)));
+    }
+}
+
+/// Whether nothing can follow.
+fn rows_are_gone(chosen: &[Container]) -> bool {
+    chosen.iter().all(|c| !c.dir().exists())
 }
 
 /// Texts by name, as JSON in the query.

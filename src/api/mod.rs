@@ -17,6 +17,7 @@ pub mod images;
 mod libpod;
 pub mod networks;
 mod places;
+mod plugins;
 pub mod progress;
 pub mod server;
 pub mod spec;
@@ -25,6 +26,7 @@ pub mod system;
 pub mod tool;
 pub mod volumes;
 pub mod wait;
+pub mod websocket;
 
 use serde_json::{Value, json};
 
@@ -121,7 +123,7 @@ fn dispatch(cx: &Cx<'_>, conn: &mut Conn) {
         conn.cut();
         return;
     }
-    drop(conn.json(status(&error), &body(&error)));
+    drop(conn.json(status(&error), &body(&error, cx.libpod)));
 }
 
 /// Whether a request may be served at all; answers the version that it speaks.
@@ -168,13 +170,16 @@ pub fn status(error: &Error) -> u16 {
     }
 }
 
-/// `{"message": …}`, which podman's clients call cause and response.
-pub fn body(error: &Error) -> Value {
+/// `{"message": …}`; podman's clients read a cause and a response, too.
+pub fn body(error: &Error, libpod: bool) -> Value {
     let mut sentences = error.sentences();
     if let Some(first) = sentences.first_mut() {
         *first = crate::cli::output::docker_objects::sentence(first);
     }
     let message = sentences.join(": ");
+    if !libpod {
+        return json!({ "message": message });
+    }
     let cause = sentences.last().cloned().unwrap_or_default();
     json!({"message": message, "cause": cause, "response": status(error)})
 }
@@ -202,10 +207,7 @@ fn route(cx: &Cx<'_>, conn: &mut Conn) -> Result<()> {
             images::commit(cx, conn)?;
             true
         }
-        ["plugins"] if method == "GET" => {
-            conn.json(200, &json!([]))?;
-            true
-        }
+        ["plugins", rest @ ..] if !cx.libpod => plugins::route(cx, conn, rest)?,
         [
             "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs",
             ..,
@@ -259,7 +261,7 @@ mod tests {
     #[test]
     fn errors_have_dockers_form() {
         let error = Error::not_found("no such container: \"web\"");
-        assert_eq!(body(&error)["message"], "No such container: web");
+        assert_eq!(body(&error, false)["message"], "No such container: web");
         assert_eq!(status(&error), 404);
         assert_eq!(status(&Error::invalid("x")), 400);
         assert_eq!(status(&Error::new(Kind::Exists, "x")), 409);

@@ -72,7 +72,7 @@ impl Lines {
 
     /// Sends the line that tells of an error.
     pub fn failure(&self, error: &Error) {
-        let message = super::body(error)["message"].clone();
+        let message = super::body(error, false)["message"].clone();
         self.say(&json!({"errorDetail": {"message": message}, "error": message}));
     }
 

@@ -10,24 +10,26 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use serde_json::json;
-
 use super::Cx;
 use super::conn::Conn;
+use super::websocket;
 use crate::base::fs::{create_private_dir_all, remove_file_if_exists};
 use crate::base::{Context as _, Error, Result};
 use crate::handoff::address;
 use crate::handoff::control::{AttachRequest, Control};
 use crate::handoff::keys::{self, DetachKeys};
+use crate::handoff::output::Stream;
 use crate::handoff::relay::{self, Caller};
+use crate::operations::container::logs::{LogsOptions, Show, logs};
 use crate::operations::container::{events, run};
 use crate::operations::session::Session;
 use crate::state::container::Container;
 use crate::sys::clone::fork_with;
+use crate::sys::daemon;
 use crate::sys::fd as descriptors;
 use crate::sys::fd;
 use crate::sys::process::pause;
+use rustix::event::{PollFd, PollFlags, poll};
 
 /// The media type of frames, and of a terminal's bytes.
 const FRAMES: &str = "application/vnd.docker.multiplexed-stream";
@@ -64,7 +66,7 @@ impl Client {
     /// The client went away.
     pub fn hijack(cx: &Cx<'_>, conn: &mut Conn, kind: &str) -> Result<Self> {
         let upgrade = cx.head.upgrades().then_some("tcp");
-        let (stream, early) = conn.hijack(upgrade, kind)?;
+        let (stream, early) = conn.hijack(upgrade, ("Content-Type", kind))?;
         // docker-py loses what it reads along with the answer: the streams begin when that was read.
         for _ in 0..PATIENCE {
             if descriptors::unread(&stream).map_or(true, |n| n == 0) {
@@ -85,6 +87,28 @@ impl Client {
             let _copied = sent.and_then(|()| std::io::copy(&mut from, &mut theirs));
             0
         })?;
+        let input = OwnedFd::from(ours);
+        Ok(Self { input, output })
+    }
+
+    /// As [`Client::hijack`], for a client that wants a websocket: it reads bytes as they are.
+    ///
+    /// # Errors
+    /// `Invalid` for a request that begins none; the client went away.
+    fn websocket(cx: &Cx<'_>, conn: &mut Conn) -> Result<Self> {
+        let field = |name: &str| cx.head.field(name);
+        let asked = field("upgrade").filter(|u| u.eq_ignore_ascii_case("websocket"));
+        let version = asked.and_then(|_| field("sec-websocket-version"));
+        let accept = websocket::accept(field("sec-websocket-key"), version)?;
+        let answer = ("Sec-WebSocket-Accept", accept.as_str());
+        let (stream, early) = conn.hijack(Some("websocket"), answer)?;
+        let (ours, theirs) = UnixStream::pair().what(|| "cannot make a pair of sockets")?;
+        fork_with(|| {
+            daemon::close_all_but(&[stream.as_fd(), theirs.as_fd()]);
+            drop(websocket::carry(&stream, early, &theirs));
+            0
+        })?;
+        let output = OwnedFd::from(ours.try_clone().what(|| "cannot duplicate a connection")?);
         let input = OwnedFd::from(ours);
         Ok(Self { input, output })
     }
@@ -131,23 +155,27 @@ pub fn tell(caller: Caller, tty: bool, bytes: &[u8]) -> Result<()> {
     let Some(output) = caller.stdout else {
         return Ok(());
     };
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
-    let head = [&[1, 0, 0, 0], &length[..]].concat();
     let whole = match tty {
         true => bytes.to_vec(),
-        false => [&head, bytes].concat(),
+        false => frame(Stream::Stdout, bytes),
     };
     fd::write_all(&output, &whole).map_err(Into::into)
 }
 
-/// `POST /containers/{id}/attach`.
+/// `POST /containers/{id}/attach`, and `GET /containers/{id}/attach/ws`.
 ///
 /// # Errors
 /// As the operation; that the client went away.
-pub fn attach(cx: &Cx<'_>, conn: &mut Conn, container: &Container) -> Result<()> {
+pub fn attach(
+    cx: &Cx<'_>,
+    conn: &mut Conn,
+    container: &Container,
+    by_messages: bool,
+) -> Result<()> {
     let head = cx.head;
     let settings = &container.record.options;
-    let options = options(settings.tty, head.given("detachKeys"))?;
+    let mut options = options(settings.tty, head.given("detachKeys"))?;
+    options.framed &= !by_messages;
     let wanted = AttachRequest {
         stdin: head.flag("stdin") && settings.interactive,
         stdout: head.flag("stdout"),
@@ -160,14 +188,16 @@ pub fn attach(cx: &Cx<'_>, conn: &mut Conn, container: &Container) -> Result<()>
         true => None,
         false => Some(Waiting::new(cx.session, container)?),
     };
-    if head.flag("logs") {
-        return Err(Error::unsupported(
-            "attach with logs=1 is not supported: ask for the logs first",
-        ));
-    }
+    let hijack = |conn: &mut Conn| match by_messages {
+        true => Client::websocket(cx, conn),
+        false => Client::hijack(cx, conn, kind(settings.tty)),
+    };
+    let told = |client: &Client| match head.flag("logs") {
+        true => so_far(container, wanted, options.framed, &client.output),
+        false => Ok(()),
+    };
     if !head.flag("stream") {
-        conn.begin_stream(200, &[("Content-Type", kind(settings.tty))])?;
-        return conn.finish();
+        return told(&hijack(conn)?);
     }
     // Connected before the client is told that it is attached: what it starts now is seen.
     let monitor = match active {
@@ -175,7 +205,9 @@ pub fn attach(cx: &Cx<'_>, conn: &mut Conn, container: &Container) -> Result<()>
         false => None,
     };
     events::write(cx.session, container, "attach");
-    let client = Client::hijack(cx, conn, kind(settings.tty))?;
+    let client = hijack(conn)?;
+    // The monitor keeps what is written meanwhile: it may come twice, and is never lost.
+    told(&client)?;
     let monitor = match (monitor, waiting) {
         (Some(monitor), _) => {
             cx.line.may_be_cut();
@@ -193,6 +225,53 @@ pub fn attach(cx: &Cx<'_>, conn: &mut Conn, container: &Container) -> Result<()>
     };
     let caller = client.caller(wanted.stdin, wanted.stdout, wanted.stderr)?;
     relay::attached(monitor, caller, &options).map(drop)
+}
+
+/// What the container has written until now.
+fn so_far(
+    container: &Container,
+    wanted: AttachRequest,
+    framed: bool,
+    output: &OwnedFd,
+) -> Result<()> {
+    let options = LogsOptions {
+        follow: false,
+        tail: None,
+        since: None,
+        until: None,
+    };
+    logs(&[container.clone()], &options, &mut |show| {
+        let Show::Entry(_, entry) = show else {
+            return Ok(());
+        };
+        if !match entry.stream {
+            Stream::Stdout => wanted.stdout,
+            Stream::Stderr => wanted.stderr,
+        } {
+            return Ok(());
+        }
+        let mut text = entry.text.clone();
+        if entry.ends_line {
+            text.push(b'\n');
+        }
+        let bytes = match framed {
+            true => frame(entry.stream, &text),
+            false => text,
+        };
+        fd::write_all(output, &bytes).map_err(Into::into)
+    })
+}
+
+/// One frame of Docker's stream of two.
+pub fn frame(stream: Stream, bytes: &[u8]) -> Vec<u8> {
+    let number = match stream {
+        Stream::Stdout => 1,
+        Stream::Stderr => 2,
+    };
+    let [a, b, c, d] = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let mut frame = vec![number, 0, 0, 0, a, b, c, d];
+    frame.extend_from_slice(bytes);
+    frame
 }
 
 /// An attach request whose container does not run yet.
@@ -305,17 +384,6 @@ pub fn size(cx: &Cx<'_>) -> Result<crate::handoff::terminal::Size> {
     })
 }
 
-/// `GET /containers/{id}/attach/ws` needs what no client of today asks for.
-///
-/// # Errors
-/// The client went away.
-pub fn websocket(conn: &mut Conn) -> Result<()> {
-    conn.json(
-        501,
-        &json!({"message": "attaching over a websocket is not supported: use POST /containers/{id}/attach"}),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,7 +396,7 @@ mod tests {
         let mut conn = Conn::new(theirs);
         let head = conn.head(None).unwrap().unwrap();
         assert!(head.upgrades());
-        let (_socket, early) = conn.hijack(Some("tcp"), RAW).unwrap();
+        let (_socket, early) = conn.hijack(Some("tcp"), ("Content-Type", RAW)).unwrap();
         assert_eq!(early, b"early");
         drop((_socket, conn));
         let mut text = String::new();

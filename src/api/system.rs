@@ -29,7 +29,10 @@ pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
         ("GET", ["info"]) => {
             let value = match cx.libpod {
                 true => info::info(cx.session)?,
-                false => info::info_for_docker(cx.session)?,
+                false => {
+                    let value = info::info_for_docker(cx.session)?;
+                    super::containers::without(value, "", &["ClientInfo"])
+                }
             };
             conn.json(200, &value)?;
         }

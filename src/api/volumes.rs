@@ -52,7 +52,10 @@ pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
             let spec = VolumeSpec {
                 name: text("Name"),
                 driver: text("Driver"),
-                labels: pairs(&body, if cx.libpod { "Label" } else { "Labels" }),
+                labels: match cx.libpod && !body["Label"].is_null() {
+                    true => pairs(&body, "Label"),
+                    false => pairs(&body, "Labels"),
+                },
                 options: pairs(&body, option),
                 anonymous: text("Name").is_none(),
             };
@@ -79,6 +82,8 @@ pub fn route(cx: &Cx<'_>, conn: &mut Conn, path: &[&str]) -> Result<bool> {
             conn.empty(204)?;
         }
         ("GET", [name] | [name, "json"]) => conn.json(200, &object(&find(name)?))?,
+        // Docker has volumes that can be changed in swarms only.
+        ("PUT", [_]) if !cx.libpod => conn.json(503, &json!({"message": super::NO_SWARM}))?,
         ("DELETE", [name]) => {
             let force = cx.head.flag("force");
             match find(name).and_then(|_| volume::remove(session, name, cx.libpod && force, None)) {

@@ -30,9 +30,8 @@ with PodmanClient(base_url=os.environ["DOCKER_HOST"]) as client:
     web.reload()
     assert web.status == "running", web.status
     assert [c.name for c in client.containers.list(filters={"label": "l=m"})] == ["pp"]
-    code, output = web.exec_run(["sh", "-c", "echo $A; pwd; hostname; exit 5"])
-    assert code == 5, (code, output)
-    assert b"b\n/tmp\nbox\n" in output, output
+    code, output = web.exec_run(["sh", "-c", "echo $A; pwd; hostname; echo err >&2; exit 5"], demux=True)
+    assert (code, output) == (5, (b"b\n/tmp\nbox\n", b"err\n")), (code, output)
     assert b"".join(web.logs()) == b"out\n"
     assert web.top()["Processes"]
     web.pause()
