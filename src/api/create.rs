@@ -400,8 +400,9 @@ mod tests {
             assert!(line.contains(&format!("{word} ")), "{word} in {line}");
         }
         assert!(line.ends_with(" -- alpine sh -c --rm"), "{line}");
+        // Docker's usual network is a bridge.
         assert!(
-            !line.contains("--network") && !line.contains("--volume=/b "),
+            line.contains("--network=podman ") && !line.contains("--volume=/b "),
             "{line}"
         );
     }

@@ -240,7 +240,7 @@ fn so_far(
         since: None,
         until: None,
     };
-    logs(&[container.clone()], &options, &mut |show| {
+    logs(std::slice::from_ref(container), &options, &mut |show| {
         let Show::Entry(_, entry) = show else {
             return Ok(());
         };

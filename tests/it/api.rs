@@ -232,13 +232,15 @@ fn a_container_lives_its_life_over_the_socket() {
     let w = World::with_busybox();
     let service = Service::new(&w, "0");
     let missing = service.json("POST", "/containers/create", json!({"Image": "nothing"}));
-    assert_eq!(
-        missing,
-        (
-            404,
-            json!({"message": "No such image: nothing", "cause": "No such image: nothing", "response": 404})
-        )
+    assert_eq!(missing, (404, json!({"message": "No such image: nothing"})));
+    // podman's clients read two more.
+    let (status, theirs) = service.json(
+        "POST",
+        "/libpod/containers/create",
+        json!({"image": "nothing"}),
     );
+    assert_eq!((status, &theirs["response"]), (404, &json!(404)));
+    assert_eq!(theirs["cause"], "No such image: nothing");
     let id = service.create(json!({
         "Image": "busybox", "Cmd": ["sh", "-c", "cat; echo err >&2; exit 3"], "OpenStdin": true, "StdinOnce": true,
         "Labels": {"a": "b"}, "Env": ["X=y"], "HostConfig": {"NetworkMode": "none", "AutoRemove": true},
@@ -460,4 +462,45 @@ fn images_volumes_and_networks_are_kept_over_the_socket() {
         service.json("GET", "/networks/bridge", Value::Null).1["Name"],
         "bridge"
     );
+}
+
+#[test]
+fn what_was_written_before_comes_with_an_attachment_and_over_a_websocket() {
+    let w = World::with_busybox();
+    let service = Service::new(&w, "0");
+    let id = service.create(json!({
+        "Image": "busybox", "Cmd": ["sh", "-c", "echo before; read a; echo got $a"], "OpenStdin": true,
+        "HostConfig": {"NetworkMode": "none"},
+    }));
+    let started = service.json("POST", &format!("/containers/{id}/start"), Value::Null);
+    assert_eq!(started.0, 204);
+    let mut logs = service.connect();
+    let path = format!("/containers/{id}/logs?stdout=1&follow=1");
+    ask(&mut logs, "GET", &path, "", b"");
+    head(&mut logs);
+    // The size of a chunk, a frame's head and the line: it is in the log now.
+    assert!(exactly(&mut logs, 3 + 8 + 7).ends_with(b"before\n"));
+    let mut only = service.connect();
+    let path = format!("/containers/{id}/attach?logs=1&stdout=1&stream=0");
+    ask(&mut only, "POST", &path, UPGRADE, b"");
+    head(&mut only);
+    assert_eq!(frames(&mut only).0, b"before\n");
+
+    let path = format!("/containers/{id}/attach/ws?logs=1&stream=1&stdin=1&stdout=1");
+    assert_eq!(service.raw("GET", &path, "", b"").0, 400);
+    let mut socket = service.connect();
+    let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    ask(&mut socket, "GET", &path, fields, b"");
+    let answer = head(&mut socket);
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(
+        answer.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),
+        "{answer}"
+    );
+    assert_eq!(exactly(&mut socket, 9), b"\x82\x07before\n");
+    // One masked message; the mask is zero.
+    socket.write_all(b"\x82\x83\0\0\0\0me\n").unwrap();
+    assert_eq!(exactly(&mut socket, 9), b"\x82\x07got me\n");
+    assert_eq!(exactly(&mut socket, 4), b"\x88\x02\x03\xe8");
 }
