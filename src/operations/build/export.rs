@@ -137,10 +137,12 @@ impl Output {
                 );
             }
         }
-        let needs = matches!(kind, OutputKind::Local | OutputKind::Tar | OutputKind::Oci);
-        if needs && destination.is_none() {
-            return Err(bad("dest is missing".into()));
-        }
+        let destination = match (destination, kind) {
+            (None, OutputKind::Local) => return Err(bad("dest is missing".into())),
+            // As in BuildKit, an archive without a place goes to standard output.
+            (None, OutputKind::Tar | OutputKind::Oci) => Some("-".to_owned()),
+            (given, _) => given,
+        };
         Ok(Self {
             kind,
             destination: destination.map(PathBuf::from),
