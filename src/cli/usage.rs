@@ -97,85 +97,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ("trust", "content trust of docker is never asked for"),
 ];
 
-/// Options of others' `build` that have no meaning or no code here, and why.
-const NOT_IN_BUILD: &[(&str, &str)] = &[
-    (
-        "--cgroup-conf",
-        "limits of a step are told by their own options",
-    ),
-    (
-        "--compat-volumes",
-        "what a step changes below a VOLUME stays",
-    ),
-    ("--cpp-flag", "Dockerfiles are not preprocessed"),
-    ("--cw", "images for confidential machines are not made"),
-    ("--decryption-key", "encrypted images are not read"),
-    ("--disable-compression", "layers are kept compressed"),
-    ("-D", "layers are kept compressed"),
-    (
-        "--iidfile-raw",
-        "--iidfile writes the id with its algorithm",
-    ),
-    (
-        "--layer-label",
-        "steps make layers and no images of their own",
-    ),
-    ("--logsplit", "--logfile has the output of all platforms"),
-    ("--mount", "--volume and RUN --mount do that"),
-    (
-        "--no-hostname",
-        "every step has its own /etc/hostname, which no layer keeps",
-    ),
-    ("--os-feature", "features of other systems are not written"),
-    ("--os-version", "versions of other systems are not written"),
-    ("--policy", "policy.json decides which images are trusted"),
-    ("--print", "--call has taken its place"),
-    (
-        "--save-stages",
-        "stages are kept by the cache; --target builds one",
-    ),
-    (
-        "--sbom-image-output",
-        "--sbom states packages beside the image",
-    ),
-    (
-        "--sbom-image-purl-output",
-        "--sbom states packages beside the image",
-    ),
-    (
-        "--sbom-merge-strategy",
-        "--sbom states packages beside the image",
-    ),
-    ("--sbom-output", "--sbom states packages beside the image"),
-    (
-        "--sbom-purl-output",
-        "--sbom states packages beside the image",
-    ),
-    ("--sbom-scanner-command", "scanners are not run"),
-    ("--sbom-scanner-image", "scanners are not run"),
-    ("--sign-by", "images are signed when they are pushed"),
-    (
-        "--source-policy-file",
-        "policy.json decides which images are trusted",
-    ),
-    ("--stage-labels", "stages are no images of their own"),
-    ("--stdin", "steps read nothing from the caller"),
-    (
-        "--unsetannotation",
-        "annotations of the base image are not taken over",
-    ),
-    ("--userns-gid-map", "a step keeps the owners of its image"),
-    (
-        "--userns-gid-map-group",
-        "a step keeps the owners of its image",
-    ),
-    ("--userns-uid-map", "a step keeps the owners of its image"),
-    (
-        "--userns-uid-map-user",
-        "a step keeps the owners of its image",
-    ),
-];
-
 /// Turns clap's error into ours: one sentence and a hint, exit code 125.
 pub fn explain(error: &clap::Error) -> Error {
     let context = |kind| match error.get(kind) {
@@ -184,15 +105,6 @@ pub fn explain(error: &clap::Error) -> Error {
         _ => String::new(),
     };
     let command = command_of_usage(error);
-    if error.kind() == ErrorKind::UnknownArgument
-        && command.ends_with(" build")
-        && !command.contains("compose")
-        && let Some((flag, why)) = NOT_IN_BUILD
-            .iter()
-            .find(|(flag, _)| *flag == context(ContextKind::InvalidArg))
-    {
-        return Error::unsupported(format!("{flag} is not supported: {why}")).hint("leave it out");
-    }
     let what = match error.kind() {
         ErrorKind::UnknownArgument => {
             format!("unknown flag: {}", context(ContextKind::InvalidArg))

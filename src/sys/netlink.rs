@@ -16,7 +16,7 @@ use rustix::net::{
 
 use super::error::{Call as _, Error, Result};
 use super::memory::Buffer;
-use super::nl::messages;
+use super::nl::{Batch, Socket, messages};
 
 /// Larger than any message that we ask for; the kernel's own buffers are at most 32 KiB.
 const BUFFER: usize = 32 << 10;
@@ -25,7 +25,7 @@ const ANSWER: usize = 1 << 10;
 
 /// A route netlink socket.
 #[derive(Debug)]
-pub struct Route(OwnedFd);
+pub struct Route(Socket);
 
 /// What a notification said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +55,16 @@ impl Route {
         .call("socket", target)?;
         let groups = (1 << (libc::RTNLGRP_IPV4_ROUTE - 1)) | (1 << (libc::RTNLGRP_IPV6_ROUTE - 1));
         bind(&fd, &SocketAddrNetlink::new(0, groups)).call("bind", target)?;
-        Ok(Self(fd))
+        Ok(Self(fd.into()))
+    }
+
+    /// Changes routes of the namespace, as [`Socket::ask`]. Notifications that come meanwhile are
+    /// lost.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ask(&self, batch: Batch) -> Result<()> {
+        self.0.ask(batch)
     }
 
     /// Makes `address` unreachable in the namespace, whatever other routes say.
@@ -81,10 +90,10 @@ impl Route {
         message.extend_from_slice(&address.octets());
         let kernel = SocketAddrNetlink::new(0, 0);
         // Without NLM_F_ACK only a refusal is answered, before this call returns.
-        sendto(&self.0, &message, SendFlags::empty(), &kernel)
+        sendto(self, &message, SendFlags::empty(), &kernel)
             .call("sendto", || format!("unreachable {address}"))?;
         let mut buffer = [0; ANSWER];
-        match recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
+        match recv(self, &mut buffer[..], RecvFlags::DONTWAIT) {
             Ok((count, _)) => refusal(&buffer[..count], address),
             Err(_) => Ok(()),
         }
@@ -100,7 +109,7 @@ impl Route {
         /// linux/sockios.h.
         const SIOCGSKNS: libc::Ioctl = 0x894C;
         // SAFETY: the request has no argument and answers a new descriptor.
-        let fd = unsafe { libc::ioctl(self.0.as_raw_fd(), SIOCGSKNS) };
+        let fd = unsafe { libc::ioctl(self.as_fd().as_raw_fd(), SIOCGSKNS) };
         if fd < 0 {
             return Err(Error::last("ioctl(SIOCGSKNS)", "network namespace"));
         }
@@ -116,7 +125,7 @@ impl Route {
         let mut seen = Seen::default();
         let mut buffer = Buffer::new(BUFFER);
         loop {
-            match recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
+            match recv(self, &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((count, _)) => {
                     let now = seen_in(&buffer[..count]);
                     seen.default_v4 |= now.default_v4;
@@ -133,13 +142,13 @@ impl Route {
 
 impl From<Route> for OwnedFd {
     fn from(socket: Route) -> Self {
-        socket.0
+        socket.0.into()
     }
 }
 
 impl From<OwnedFd> for Route {
     fn from(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self(fd.into())
     }
 }
 

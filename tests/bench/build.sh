@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Builds, coracle and Debian's buildah in turn in one run: time and largest memory. No figure is
-# asserted, but a command that fails ends the run.
+# Builds, coracle and Debian's buildah in turn in one run: time and largest memory. Nothing is asserted.
 # As real root in a mount namespace of its own, which has cgroup v2 only:
 #   unshare -m tests/bench/build.sh [path to a release build] [rounds]
 # Needs python3; buildah where it is installed (overlay as its storage, layers kept as in podman).
@@ -32,10 +31,8 @@ start = time.perf_counter()
 done = subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 took = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-# A figure of what failed is none: the bench ends here.
-if done.returncode != 0:
-    sys.exit(f"build.sh: {sys.argv[1]} failed with {done.returncode}: {' '.join(sys.argv[2:])}\n{done.stderr.decode()[-600:]}")
-print(f"  {sys.argv[1]:10} {took:7.3f} s   {peak:5.0f} MiB")
+said = "" if done.returncode == 0 else "   FAILED: " + done.stderr.decode()[-300:]
+print(f"  {sys.argv[1]:10} {took:7.3f} s   {peak:5.0f} MiB{said}")
 PY
 }
 ours() { measure coracle "$coracle" build -q --pull=never --network none "$@" >> "$dir/times"; }

@@ -59,31 +59,6 @@ pub fn headers(bytes: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
 mod tests {
     use super::*;
 
-    /// The packages alpha (with an epoch) and beta: headers made by rpm 4.18, laid out as
-    /// rpmpkg.c does it, with padding and tails; Debian's rpm cannot write this form.
-    const FILE: &[u8] = include_bytes!("../../../tests/data/build/Packages.db");
-
-    #[test]
-    fn headers_of_rpm_itself_are_found_and_read() {
-        let found: Vec<_> = headers(FILE)
-            .unwrap()
-            .into_iter()
-            .map(|bytes| super::super::rpm::parse(bytes).unwrap())
-            .map(|p| (p.name, p.version, p.architecture, p.supplier, p.license))
-            .collect();
-        let text = |words: [&str; 5]| {
-            let [a, b, c, d, e] = words.map(str::to_owned);
-            (a, b, c, d, e)
-        };
-        assert_eq!(
-            found,
-            [
-                text(["alpha", "4:1.2-3", "noarch", "Someone", "MIT"]),
-                text(["beta", "1.2-3", "noarch", "", "MIT"]),
-            ]
-        );
-    }
-
     #[test]
     fn slots_lead_to_headers_or_to_an_error() {
         let le = |n: u32| n.to_le_bytes();

@@ -301,16 +301,6 @@ pub struct BuildArgs {
     #[arg(long, value_name = "KIND", hide = true)]
     pub isolation: Option<String>,
 
-    /// Only false: no label is added
-    #[arg(long, hide = true)]
-    pub identity_label: Option<bool>,
-    /// Only false: annotations of the base are not taken over
-    #[arg(long, hide = true)]
-    pub inherit_annotations: Option<bool>,
-    /// Only false: no annotation is added
-    #[arg(long, hide = true)]
-    pub created_annotation: Option<bool>,
-
     /// Folder, address, repository, or - for standard input
     #[arg(value_name = "CONTEXT")]
     pub context: Option<String>,

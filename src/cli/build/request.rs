@@ -277,7 +277,7 @@ fn step_options(args: &BuildArgs, session: &mut Session, out: &Out) -> Result<Co
         words.extend(value.iter().map(|v| format!("--{name}={v}")));
     }
     if args.no_hosts {
-        words.push("--no-hosts=true".to_owned());
+        words.push("--no-hosts".to_owned());
     }
     if args.http_proxy == Some(false) {
         words.push("--http-proxy=false".to_owned());
@@ -304,25 +304,6 @@ pub(super) fn request(
         return Err(
             Error::unsupported("--isolation=chroot: every RUN is a container")
                 .hint("leave out --isolation"),
-        );
-    }
-    let never = [
-        ("identity-label", args.identity_label, "no label is added"),
-        (
-            "inherit-annotations",
-            args.inherit_annotations,
-            "annotations of the base image are not taken over",
-        ),
-        (
-            "created-annotation",
-            args.created_annotation,
-            "no annotation is added",
-        ),
-    ];
-    if let Some((flag, _, why)) = never.iter().find(|(_, given, _)| *given == Some(true)) {
-        return Err(
-            Error::unsupported(format!("--{flag} is not supported: {why}"))
-                .hint(format!("say --{flag}=false, or nothing")),
         );
     }
     let mut attest = Wish::default();

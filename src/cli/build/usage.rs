@@ -1,10 +1,10 @@
 //! `builder du`, and what buildx says of its builder.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::base::{Result, size};
+use crate::cli::output::Out;
 use crate::cli::output::table::align;
-use crate::cli::output::{Listing, Out};
 use crate::operations::build::usage as operation;
 use crate::operations::session::Session;
 use crate::operations::system::version;
@@ -21,8 +21,8 @@ pub struct DuArgs {
     /// Only what this holds for: as of prune
     #[arg(long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,
-    /// Go template, or json
-    #[arg(long, value_name = "TEMPLATE")]
+    /// json, or nothing for a table
+    #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Accepted for buildx's sake: there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
@@ -37,8 +37,7 @@ pub fn du(args: DuArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
     let mut wish = operation::Prune::default();
     super::prune::filters(&mut wish, &args.filter)?;
     let list = operation::some(session, &wish)?;
-    let format = args.format.as_deref().map(str::trim).unwrap_or_default();
-    if matches!(format, "json" | "{{json .}}") {
+    if args.format.as_deref() == Some("json") {
         for usage in &list {
             let value = json!({
                 "ID": usage.id, "Type": usage.kind, "Description": usage.text,
@@ -47,28 +46,6 @@ pub fn du(args: DuArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
             });
             out.line(value.to_string())?;
         }
-        return Ok(0);
-    }
-    if !format.is_empty() {
-        let rows: Vec<Value> = list
-            .iter()
-            .map(|usage| {
-                json!({
-                    "ID": usage.id, "Type": usage.kind, "Description": usage.text,
-                    "Size": size::human(usage.bytes), "Shared": usage.shared, "InUse": usage.in_use,
-                    "Reclaimable": !usage.in_use, "CreatedAt": usage.created.local_text(),
-                    "LastUsedAt": usage.used.local_text(),
-                })
-            })
-            .collect();
-        let listing = Listing {
-            default: "table {{.ID}}\t{{.Type}}\t{{.Size}}\t{{.Shared}}\t{{.LastUsedAt}}\t{{.Description}}",
-            headers: &[("LastUsedAt", "LAST USED")],
-            format: Some(format),
-            no_heading: false,
-            docker: &[],
-        };
-        listing.print(out, &rows, || Value::Null)?;
         return Ok(0);
     }
     let mut table = "ID\tTYPE\tSIZE\tSHARED\tLAST USED\tDESCRIPTION\n".to_owned();

@@ -116,9 +116,12 @@ fn clean(text: &str) -> String {
                 && !l.contains("Support for seccomp is experimental")
         })
         .collect();
-    // The last lines say why it ended.
-    let from = lines.len().saturating_sub(6);
-    lines[from..].join("; ")
+    // The last lines say why it ended; but before a description of all options that is the first.
+    let told = match lines.iter().position(|l| l.starts_with("Usage:")) {
+        Some(usage) if usage > 0 => &lines[..usage],
+        _ => &lines[..],
+    };
+    told[told.len().saturating_sub(6)..].join("; ")
 }
 
 /// Connects `namespace` as `plan` says, trying its uplinks in order.

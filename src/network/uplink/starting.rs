@@ -233,19 +233,15 @@ impl Begun {
     /// Makes connections that go out through pasta behave as on a wire of this machine
     /// ([`Pace::Near`](links::Pace::Near)): up to twenty times what is sent.
     fn set_pace(&self, namespace: &Namespace) {
-        let Some(inside) = namespace
-            .links
-            .as_ref()
-            .filter(|_| self.plan.tool == Tool::Pasta)
-        else {
+        if self.plan.tool != Tool::Pasta {
             return;
-        };
+        }
         let mut batch = nl::Batch::new();
         for told in &self.defaults {
             links::near_again(&mut batch, told);
         }
         // A kernel without that way to control congestion is only slower.
-        if let Err(e) = inside.ask(batch) {
+        if let Err(e) = namespace.routes.ask(batch) {
             log::info!("{e}");
         }
     }

@@ -293,4 +293,6 @@ fn chatter_is_left_out_of_messages() {
     assert_eq!(clean(text), "[31mreal reason");
     let many: String = (0..20).map(|n| format!("line {n}\n")).collect();
     assert!(clean(&many).starts_with("line 14; "));
+    let refused = "pasta: unrecognized option '--x'\nUsage: pasta [OPTION]...\n\n  -d, --debug\n";
+    assert_eq!(clean(refused), "pasta: unrecognized option '--x'");
 }

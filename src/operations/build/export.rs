@@ -137,12 +137,10 @@ impl Output {
                 );
             }
         }
-        let destination = match (destination, kind) {
-            (None, OutputKind::Local) => return Err(bad("dest is missing".into())),
-            // As in BuildKit, an archive without a place goes to standard output.
-            (None, OutputKind::Tar | OutputKind::Oci) => Some("-".to_owned()),
-            (given, _) => given,
-        };
+        let needs = matches!(kind, OutputKind::Local | OutputKind::Tar | OutputKind::Oci);
+        if needs && destination.is_none() {
+            return Err(bad("dest is missing".into()));
+        }
         Ok(Self {
             kind,
             destination: destination.map(PathBuf::from),

@@ -82,7 +82,8 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// The sysctls to write: those asked for, and unprivileged `ping` in a network of its own.
+/// The sysctls to write: those asked for. What every network of our own has is set where it is
+/// made (`network::namespace`), before the container is.
 ///
 /// # Errors
 /// `Denied` for one that is not bound to a namespace of the container: it would change the host.
@@ -112,10 +113,6 @@ pub(super) fn sysctls(options: &ContainerOptions) -> Result<BTreeMap<String, Str
             return Err(Error::invalid(format!("invalid sysctl name {key:?}")));
         }
         all.insert(name, value.clone());
-    }
-    if own_network {
-        all.entry("net.ipv4.ping_group_range".to_owned())
-            .or_insert_with(|| "0 0".to_owned());
     }
     Ok(all)
 }
@@ -156,7 +153,7 @@ mod tests {
             sysctls(&options)
         };
         let plain = ContainerOptions::default();
-        assert_eq!(sysctls(&plain).unwrap()["net.ipv4.ping_group_range"], "0 0");
+        assert!(sysctls(&plain).unwrap().is_empty());
         for good in [
             "net.ipv4.ip_forward",
             "net/core/somaxconn",

@@ -48,7 +48,7 @@ impl One<'_> {
                     called
                 }
                 ("bind", Some(source)) => {
-                    let called = name(&format!("host-{i}-{source}"));
+                    let called = format!("host-{i}");
                     let create =
                         word(mount, &["bind", "create_host_path"]).as_deref() != Some("false");
                     let kind = if create { "DirectoryOrCreate" } else { "" };

@@ -284,10 +284,8 @@ pub(super) fn prepare(kit: &Kit<'_>, ahead: Option<Making>) -> Result<Prepared> 
     if !plan.needs_namespace() {
         netns = None;
     }
-    if let Some(netns) = &mut netns
-        && plan.uplinks.is_empty()
-    {
-        // On networks the membership has its own copy; but for an uplink nobody else sets anything.
+    if let Some(netns) = &mut netns {
+        // On networks the membership has its own copy; nobody else sets anything any more.
         netns.links = None;
     }
     Ok(Prepared {
