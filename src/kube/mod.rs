@@ -4,6 +4,8 @@
 //! it, and so that a manifest can do what a command line can. Fields that are read mark themselves;
 //! every other one becomes a notice: nothing is dropped in silence.
 
+pub mod apply;
+pub mod config;
 mod container;
 mod cron;
 mod downward;

@@ -28,6 +28,8 @@ const LIMIT: u64 = 4 << 20;
 /// Whom one registry's connections trust.
 pub struct Trust {
     verify: bool,
+    /// The host's own roots count, too.
+    native: bool,
     authorities: Vec<CertificateDer<'static>>,
     client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     config: OnceLock<Arc<ClientConfig>>,
@@ -72,6 +74,7 @@ impl Trust {
         };
         let mut trust = Self {
             verify,
+            native: true,
             authorities: Vec::new(),
             client: None,
             config: OnceLock::new(),
@@ -80,6 +83,35 @@ impl Trust {
             trust.read_dir(&dir)?;
         }
         Ok(trust)
+    }
+
+    /// Trust in what somebody hands over, PEM: with `authorities` in those alone, without in the
+    /// host's; `client` is a certificate and its key.
+    ///
+    /// # Errors
+    /// `Invalid` for a malformed certificate or key.
+    pub fn given(
+        verify: bool,
+        authorities: Option<&[u8]>,
+        client: Option<(&[u8], &[u8])>,
+    ) -> Result<Self> {
+        let client = client
+            .map(|(chain, key)| -> Result<_> {
+                let key = PrivateKeyDer::from_pem_slice(key)
+                    .what_kind(Kind::Invalid, || "the client's key is no key")?;
+                Ok((parsed(chain, "the client's certificate")?, key))
+            })
+            .transpose()?;
+        Ok(Self {
+            verify,
+            native: authorities.is_none(),
+            authorities: match authorities {
+                Some(pem) => parsed(pem, "the certificate authority")?,
+                None => Vec::new(),
+            },
+            client,
+            config: OnceLock::new(),
+        })
     }
 
     fn read_dir(&mut self, dir: &Path) -> Result<()> {
@@ -130,10 +162,12 @@ impl Trust {
 
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
-        let native = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(native.certs);
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        if self.native {
+            let native = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(native.certs);
+            if roots.is_empty() {
+                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            }
         }
         roots.add_parsable_certificates(self.authorities.iter().cloned());
         roots
@@ -141,9 +175,13 @@ impl Trust {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let bad = || format!("{} holds no certificate", path.display());
-    let bytes = files::read(path, LIMIT)?;
-    let found = CertificateDer::pem_slice_iter(&bytes)
+    parsed(&files::read(path, LIMIT)?, &path.display().to_string())
+}
+
+/// The certificates of PEM text that is called `name` in errors.
+fn parsed(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let bad = || format!("{name} holds no certificate");
+    let found = CertificateDer::pem_slice_iter(pem)
         .collect::<std::result::Result<Vec<_>, _>>()
         .what_kind(Kind::Invalid, bad)?;
     if found.is_empty() {

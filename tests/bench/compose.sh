@@ -3,10 +3,14 @@
 # As root in a mount namespace of its own with cgroup2 (podman), e.g.:
 #   unshare -m sh -c 'mount -t cgroup2 none /sys/fs/cgroup; tests/bench/compose.sh CORACLE'
 # Needs podman, podman-compose, docker-compose and busybox-static. Prints milliseconds, the best of three each.
-set -eu
+set -euo pipefail
 coracle=$(realpath "${1:-target/release/coracle}")
 work=$(mktemp -d)
 pid=
+# A command that fails is no measurement: its output is shown and the run ends.
+must() { # command line
+    eval "$1" >"$work/log" 2>&1 || { echo "FAILED: $1" >&2; cat "$work/log" >&2; exit 1; }
+}
 trap '[ -z "$pid" ] || kill "$pid"; rm -rf "$work"' EXIT
 export XDG_DATA_HOME=$work/data CORACLE_ROOT=$work/coracle CORACLE_RUNROOT=$work/run
 mkdir -p "$work/root/bin" "$work/ten"
@@ -27,9 +31,9 @@ cd "$work/ten"
 measure() {
     best=999999 idle=999999
     for _ in 1 2 3; do
-        a=$(date +%s%N); eval "$1 up -d" >/dev/null 2>&1; b=$(date +%s%N)
-        eval "$1 up -d" >/dev/null 2>&1; c=$(date +%s%N)
-        eval "$1 down -t 0" >/dev/null 2>&1
+        a=$(date +%s%N); must "$1 up -d"; b=$(date +%s%N)
+        must "$1 up -d"; c=$(date +%s%N)
+        must "$1 down -t 0"
         best=$(( (b - a) / 1000000 < best ? (b - a) / 1000000 : best ))
         idle=$(( (c - b) / 1000000 < idle ? (c - b) / 1000000 : idle ))
     done

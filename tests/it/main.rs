@@ -41,6 +41,7 @@ mod interrupt;
 mod isolation;
 mod killed;
 mod kube;
+mod kube_apply;
 mod lazy;
 mod lists;
 mod manual;

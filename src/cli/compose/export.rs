@@ -61,7 +61,14 @@ pub fn run(args: ExportArgs, session: &mut Session, out: &mut Out) -> Result<u8>
     }
     let images = match args.list {
         true => BTreeMap::new(),
-        false => pushed(&args, &project, session, out)?,
+        false => pushed(
+            &args.project,
+            &args.push,
+            args.tls_verify,
+            &project,
+            session,
+            out,
+        )?,
     };
     let given = Given {
         images: &images,
@@ -150,8 +157,10 @@ fn remote_name(registry: &str, image: &str, id: &str) -> String {
 
 /// Builds what is built here and missing, pushes it, and answers the names; without `--push` it is
 /// told that a cluster cannot pull them.
-fn pushed(
-    args: &ExportArgs,
+pub(super) fn pushed(
+    flags: &ProjectFlags,
+    push: &Option<String>,
+    tls_verify: Option<bool>,
     project: &Project,
     session: &mut Session,
     out: &mut Out,
@@ -162,7 +171,7 @@ fn pushed(
         .filter(|(_, keys)| keys.contains_key("build"))
         .map(|(name, _)| name.clone())
         .collect();
-    let Some(registry) = &args.push else {
+    let Some(registry) = push else {
         for service in &built {
             let image = project.image(service, project.service(service)?);
             out.warn(&format!(
@@ -172,10 +181,10 @@ fn pushed(
         return Ok(names);
     };
     let means = Means {
-        parallel: args.project.most(session)?,
+        parallel: flags.most(session)?,
         ..Means::default()
     };
-    let quiet = args.project.is_quiet(session);
+    let quiet = flags.is_quiet(session);
     images::ensure_all(session, project, &built, &means, &mut Shell { out, quiet })?;
     for service in built {
         let image = project.image(&service, project.service(&service)?);
@@ -186,7 +195,7 @@ fn pushed(
             "push".to_owned(),
             "--quiet".to_owned(),
         ];
-        words.extend(args.tls_verify.map(|v| format!("--tls-verify={v}")));
+        words.extend(tls_verify.map(|v| format!("--tls-verify={v}")));
         words.extend([image, name.clone()]);
         if crate::cli::again(&words, session, out)? != 0 {
             return Err(Error::new(Kind::Unavailable, format!("cannot push {name}")));

@@ -1,6 +1,7 @@
 //! `compose`: projects of many containers.
 
 mod config;
+mod deploy;
 mod export;
 mod inside;
 mod line;
@@ -179,6 +180,12 @@ pub const NOUN: &[Entry] = &[
         "Write a project for a cluster, or a container's files as a tar",
         export::ExportArgs,
         export::run
+    ),
+    command!(
+        "deploy",
+        "Hand a project to a cluster",
+        deploy::DeployArgs,
+        deploy::run
     ),
     command!(
         "commit",

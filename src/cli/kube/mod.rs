@@ -3,12 +3,19 @@
 use super::frame::Entry;
 use crate::command;
 
+pub mod apply;
 pub mod down;
 pub mod generate;
 pub mod play;
 
 /// `coracle kube VERB`.
 pub const NOUN: &[Entry] = &[
+    command!(
+        "apply",
+        "Hand manifests to a cluster",
+        apply::ApplyArgs,
+        apply::run
+    ),
     command!(
         "down",
         "Remove what manifests made",

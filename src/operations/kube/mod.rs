@@ -1,6 +1,7 @@
 //! What manifests of Kubernetes come to: everything of a plan but pods and containers, which the
 //! command line's own operations make.
 
+pub mod apply;
 pub mod attend;
 pub mod generate;
 pub mod timer;
