@@ -88,7 +88,7 @@ pub struct ApplyArgs {
     /// Remove what was applied with these labels and is in the manifests no more
     #[arg(long, requires = "selector")]
     prune: bool,
-    /// Labels of everything that belongs together, KEY=VALUE,...
+    /// Labels of everything that belongs together, as KEY=VALUE
     #[arg(short = 'l', long, value_name = "LABELS", requires = "prune")]
     selector: Option<String>,
     /// Write a Service for pods and containers of this machine, too
