@@ -459,7 +459,7 @@ impl Cluster {
                 ));
             }
             left = still;
-            std::thread::sleep(PAUSE.min(end.saturating_duration_since(Instant::now())));
+            crate::sys::process::pause(PAUSE.min(end.saturating_duration_since(Instant::now())));
         }
     }
 }
