@@ -44,6 +44,21 @@ fn an_idle_holder_ends_and_the_next_command_makes_another() {
     assert!(holder(&world).is_some_and(|next| next != pid && lives(next)));
 }
 
+#[test]
+fn networks_of_the_holder_before_do_not_hinder_those_of_the_next() {
+    requires_subids!();
+    let world = World::with_busybox();
+    world.ok(&["network", "create", "n"]);
+    let run = ["run", "--rm", "--network", "n", "busybox", "true"];
+    world.ok(&run);
+    let pid = holder(&world).expect("a holder after a command");
+    let holder = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(holder, rustix::process::Signal::KILL).unwrap();
+    peer::wait_for("the killed holder to end", || !lives(pid));
+    // The role of networks has some seconds left, in the user namespace of before.
+    world.ok(&run);
+}
+
 /// The network namespaces that the holder keeps.
 fn kept(pid: i64) -> Vec<String> {
     let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::protocol::{self, Attach, Attached, Endpoint, Request};
 use super::server;
@@ -22,6 +23,9 @@ use crate::sys::{Call as _, daemon, fd, signal};
 
 /// Below the runtime folder.
 const FOLDER: &str = "net";
+/// After the inode number of the user namespace that the role is in. One that outlives it, because
+/// its containers and the holder are gone but not its last seconds, has no right to what belongs to
+/// the next user namespace: that has a role of its own.
 const SOCKET: &str = "sock";
 const LOCK: &str = "lock";
 
@@ -328,26 +332,52 @@ pub fn reload(runtime: &Path) -> Result<()> {
     tell(runtime, &Request::Reload)
 }
 
+/// Whoever tells something need not be in the user namespace: the role that was started last is the
+/// one that serves.
 fn tell(runtime: &Path, request: &Request) -> Result<()> {
-    match File::open(runtime.join(FOLDER)) {
-        Ok(folder) => match dial(&folder) {
-            Some(socket) => call(&socket, request, &[]).map(drop),
-            None => Ok(()),
-        },
-        Err(_) => Ok(()),
+    let path = runtime.join(FOLDER);
+    let Ok(folder) = File::open(&path) else {
+        return Ok(());
+    };
+    let mut names = sockets(&path);
+    names.sort_by_key(|(_, made)| std::cmp::Reverse(*made));
+    let found = names.iter().find_map(|(name, _)| dial(&folder, name));
+    match found {
+        Some(socket) => call(&socket, request, &[]).map(drop),
+        None => Ok(()),
     }
 }
 
-/// Connects to the role that runs.
-fn dial(folder: &File) -> Option<OwnedFd> {
-    fd::connect_packets(&short(folder)).ok()
+/// The sockets of roles, with the times when they were made.
+fn sockets(folder: &Path) -> Vec<(String, Option<SystemTime>)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let is_one = Path::new(&name).extension().is_some_and(|e| e == SOCKET);
+            let made = entry.metadata().and_then(|m| m.modified()).ok();
+            is_one.then_some((name, made))
+        })
+        .collect()
+}
+
+/// The name of the socket of this process's user namespace.
+fn own_socket() -> Result<String> {
+    let what = || "cannot tell this process's user namespace";
+    let own = File::open("/proc/self/ns/user").what(what)?;
+    Ok(format!("{}.{SOCKET}", namespace::inode(own).what(what)?))
+}
+
+/// Connects to the role that listens there.
+fn dial(folder: &File, name: &str) -> Option<OwnedFd> {
+    fd::connect_packets(&short(folder, name)).ok()
 }
 
 /// The socket's path, however long the folder's own is.
-fn short(folder: &File) -> PathBuf {
+fn short(folder: &File, name: &str) -> PathBuf {
     Path::new("/proc/self/fd")
         .join(folder.as_raw_fd().to_string())
-        .join(SOCKET)
+        .join(name)
 }
 
 /// Connects to the role; starts it where nobody listens. `bridges` is the namespace that it is to
@@ -357,17 +387,23 @@ fn connect(runtime: &Path, bridges: Option<OwnedFd>, uplink: &server::Outlet) ->
     let what = || "cannot reach the network role";
     files::create_private_dir_all(&path)?;
     let folder = File::open(&path).what(what)?;
-    if let Some(socket) = dial(&folder) {
+    let name = own_socket()?;
+    if let Some(socket) = dial(&folder, &name) {
         return Ok(socket);
     }
     let lock = File::create(path.join(LOCK)).what(what)?;
     lock.lock().what(what)?;
     // Somebody may have been faster.
-    if let Some(socket) = dial(&folder) {
+    if let Some(socket) = dial(&folder, &name) {
         return Ok(socket);
     }
-    files::remove_file_if_exists(&path.join(SOCKET))?;
-    let listener = fd::listen_packets(&short(&folder)).what(what)?;
+    // Those of roles that ended, in whatever user namespace.
+    for (left, _) in sockets(&path) {
+        if left == name || dial(&folder, &left).is_none() {
+            files::remove_file_if_exists(&path.join(left))?;
+        }
+    }
+    let listener = fd::listen_packets(&short(&folder, &name)).what(what)?;
     // Many may come at once.
     rustix::net::listen(&listener, 512)
         .call("listen", String::new)
@@ -375,7 +411,7 @@ fn connect(runtime: &Path, bridges: Option<OwnedFd>, uplink: &server::Outlet) ->
     // Containers that run have bridges: those go on.
     let bridges = bridges.or_else(|| find_bridges(runtime));
     start(listener, bridges, uplink, &path)?;
-    dial(&folder).ok_or_else(|| Error::internal("the network role does not listen"))
+    dial(&folder, &name).ok_or_else(|| Error::internal("the network role does not listen"))
 }
 
 /// Forks the role.

@@ -4,7 +4,7 @@
 //! exec), or by a monitor that lost it. Runs: in the caller's user and mount namespaces and in the
 //! host's network; its namespace of bridges is a descriptor. Holds: that namespace, the uplink, the
 //! sockets of DNS and of published ports, a connection to each monitor. Writes: nothing but its
-//! socket `<runtime>/net/sock`. Ends: some seconds after the last connection closed. Killed: the
+//! socket `<runtime>/net/<user namespace>.sock`. Ends: some seconds after the last connection closed. Killed: the
 //! bridges live on, for every monitor holds their namespace ([`client::Membership`]); monitors
 //! notice and start it again, and tell it what they have. Traffic between containers goes on.
 //!
