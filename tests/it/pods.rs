@@ -321,6 +321,29 @@ fn a_killed_command_leaves_pods_that_can_be_used_and_removed() {
 }
 
 #[test]
+fn a_holder_whose_creation_or_removal_was_killed_is_the_pods_all_the_same() {
+    let world = World::with_busybox();
+    let die = |point: &str, args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("CORACLE_FAILPOINT", point);
+        assert!(!command.output().unwrap().status.success(), "{point}");
+    };
+    for point in ["container::folder", "container::record"] {
+        die(point, &["pod", "create", "--network", "none", "p"]);
+        let said = world.ok(&["run", "--rm", "--pod", "p", "busybox", "hostname"]);
+        assert_eq!(said, "p", "{point}");
+        let names = world.ok(&["ps", "--format", "{{.Names}}"]);
+        assert_eq!(names, "p-infra", "{point}");
+        die("container::unnamed", &["pod", "rm", "-f", "-t", "0", "p"]);
+        world.ok(&["pod", "start", "p"]);
+        world.ok(&["pod", "rm", "-f", "-t", "0", "p"]);
+        peer::wait_for("all processes to end", || {
+            crate::killed::leftovers(&world).is_empty()
+        });
+    }
+}
+
+#[test]
 fn a_pod_is_cloned_with_its_containers() {
     let world = World::with_busybox();
     world.ok(&[

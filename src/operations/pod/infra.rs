@@ -68,7 +68,7 @@ pub(super) fn make(
     warn: &mut dyn FnMut(&str),
 ) -> Result<Container> {
     let containers = Containers::new(&session.dirs);
-    match containers.open(&infra.id) {
+    match containers.open_settled(&infra.id) {
         Err(e) if e.kind() == Kind::NotFound => {}
         other => return other,
     }
@@ -87,7 +87,7 @@ pub(super) fn make(
     match made {
         Ok(created) => Ok(created.container),
         // Another command was faster.
-        Err(e) => containers.open(&infra.id).map_err(|_| e),
+        Err(e) => containers.open_settled(&infra.id).map_err(|_| e),
     }
 }
 

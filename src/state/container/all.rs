@@ -18,6 +18,9 @@ use crate::spec::id::{ContainerId, ObjectName};
 /// A removal that goes on for longer than so many seconds is nobody's any more.
 const SETTLE: u64 = 10;
 
+/// How long one that is being made is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// All containers of this user.
 #[derive(Clone, Debug)]
 pub struct Containers {
@@ -242,6 +245,24 @@ impl Containers {
         }
         all.into_iter()
             .partition(|c| complete && claims.get(c.name()) == Some(&1))
+    }
+
+    /// As [`Containers::open`], for one whose id was settled before it was made: if its creation or
+    /// its removal was cut short, it gets its name here, for nobody else would find it by then. One
+    /// that is being made is waited for.
+    ///
+    /// # Errors
+    /// As [`Containers::open`]; `Exists` when another one has the name; as [`Container::lock`].
+    pub fn open_settled(&self, id: &ContainerId) -> Result<Container> {
+        let mut container = self.open(id)?;
+        if !container.has_its_name() {
+            let _lock = container.lock(PATIENCE)?;
+            container.reload()?;
+            if !container.has_its_name() {
+                link_name(&container.names, &container.record.name, container.id())?;
+            }
+        }
+        Ok(container)
     }
 
     /// As [`Containers::open`]; `None` for one without its name: its creation or removal was killed
