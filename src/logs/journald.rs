@@ -1,7 +1,8 @@
 //! The journal: entries by its native datagram protocol, read again through `journalctl`.
 //!
 //! Fields as conmon and Docker send them: MESSAGE, PRIORITY (6 for standard output, 3 for standard
-//! error), CONTAINER_ID, CONTAINER_ID_FULL, CONTAINER_NAME, CONTAINER_TAG, SYSLOG_IDENTIFIER,
+//! error), CONTAINER_ID, CONTAINER_ID_FULL, CONTAINER_NAME, CONTAINER_TAG, SYSLOG_IDENTIFIER (the
+//! tag, without one the container's name),
 //! CONTAINER_PARTIAL_MESSAGE, IMAGE_NAME.
 //! Spec: systemd, "Native Journal Protocol".
 
@@ -41,7 +42,8 @@ impl Journal {
         let image_id = image.map(|i| i.id.to_string()).unwrap_or_default();
         let image_name = image.map_or("", |i| i.name.as_str());
         let id = container.id();
-        let tag = match &container.record.options.log.tag {
+        let log = &container.record.options.log;
+        let tag = match &log.tag {
             None => id.short().to_owned(),
             Some(template) => expand(
                 template,
@@ -62,13 +64,18 @@ impl Journal {
                 ],
             )?,
         };
+        // What a person reads at the beginning of every line.
+        let identifier = match &log.tag {
+            None => container.name(),
+            Some(_) => &tag,
+        };
         let mut fields = Vec::new();
         for (name, value) in [
             ("CONTAINER_ID", id.short()),
             ("CONTAINER_ID_FULL", id.as_str()),
             ("CONTAINER_NAME", container.name()),
             ("CONTAINER_TAG", &tag),
-            ("SYSLOG_IDENTIFIER", &tag),
+            ("SYSLOG_IDENTIFIER", identifier),
             ("IMAGE_NAME", image_name),
         ] {
             field(name, value.as_bytes(), &mut fields);

@@ -42,8 +42,10 @@ mkdir -p $units ~/.config/systemd/user
 loop='trap "exit 0" TERM; while :; do sleep 0.1; done'
 common=$'Image=localhost/busybox\n'
 printf '[Pod]\nNetwork=none\n[Service]\nRestartSec=0\n' >$units/app.pod
-printf "[Container]\n${common}Pod=app.pod\nLogDriver=journald\nExec=sh -c 'echo web is up; $loop'\n" >$units/web.container
+printf "[Container]\n${common}Pod=app.pod\nExec=sh -c 'echo web is up; $loop'\n" >$units/web.container
 printf "[Unit]\nAfter=web.container\nRequires=web.container\n[Container]\n${common}Pod=app.pod\nExec=sh -c '$loop'\n" >$units/db.container
+printf "[Container]\n${common}Network=none\nExec=echo said once\n[Service]\nType=oneshot\n" >$units/says.container
+printf "[Container]\n${common}Network=none\nLogDriver=k8s-file\nExec=sh -c 'echo into a file; $loop'\n" >$units/file.container
 printf "[Container]\n${common}Pod=app.pod\nStartWithPod=no\nExec=true\n[Service]\nType=oneshot\n" >$units/later.container
 cat >$units/all.yml <<Y
 apiVersion: v1
@@ -67,6 +69,11 @@ until_is 'and its containers with it' 'active active active' active app-pod web 
 check 'but for those that are not to' inactive "$(active later)"
 check 'its main pid' "$(coracle inspect --format '{{.State.ConmonPid}}' systemd-app-infra)" "$(property MainPID app-pod.service)"
 check "a container's main pid" "$(coracle inspect --format '{{.State.ConmonPid}}' systemd-web)" "$(property MainPID web.service)"
+until_is 'logs shows what a service says' 'web is up' coracle logs systemd-web
+check 'from the journal' journald "$(coracle inspect --format '{{.HostConfig.LogConfig.Type}}' systemd-web)"
+systemctl --user start file.service
+until_is 'a driver that is named is kept' 'k8s-file into a file' sh -c 'echo $(coracle inspect --format "{{.HostConfig.LogConfig.Type}}" systemd-file; coracle logs systemd-file)'
+systemctl --user stop file.service
 check 'they are in the pod' "$(coracle pod inspect --format '{{.ID}}' systemd-app)" "$(coracle inspect --format '{{.Pod}}' systemd-db)"
 case $(systemctl --user status app-pod.service) in *"Main PID: $(property MainPID app-pod.service) "*) ok=yes ;; *) ok=no ;; esac
 check 'status shows the main pid' yes "$ok"
@@ -87,9 +94,14 @@ check 'stop ends them all' 'inactive failed inactive' "$(active app-pod web db)"
 check 'in good order' success "$(property Result app-pod.service)"
 check 'nothing is left' '' "$(coracle ps -aq; coracle pod ps -q)"
 until_is 'the journal has what a container says' 1 sh -c 'journalctl --user -q -o cat CONTAINER_NAME=systemd-web 2>/dev/null | grep -c "web is up" | sed s/[1-9].*/1/'
+until_is 'and knows it by its unit' 1 sh -c 'journalctl --user -q -u web.service 2>/dev/null | grep -c " systemd-web\[.*web is up" | sed s/[1-9].*/1/'
+# Once is enough: what a command in the foreground relays is in the journal already.
+systemctl --user start says.service
+until_is 'one in the foreground is there once' 1 sh -c 'journalctl --user -q -o cat -u says.service 2>/dev/null | grep -c "said once"'
 # A manifest.
 check 'a manifest starts' 0 "$(systemctl --user start all.service >&2; echo $?)"
 check 'it runs' 'running running' "$(echo $(coracle inspect --format '{{.State.Status}}' all-one all-two))"
+check 'and logs to the journal' journald "$(coracle inspect --format '{{.HostConfig.LogConfig.Type}}' all-one)"
 case $(tr '\0' ' ' </proc/$(property MainPID all.service)/cmdline) in *"kube play"*) ok=yes ;; *) ok=no ;; esac
 check 'its main process plays it' yes "$ok"
 check 'restart' 0 "$(systemctl --user restart all.service >&2; echo $?)"

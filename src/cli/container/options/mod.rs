@@ -24,11 +24,12 @@ pub(super) use health::HealthFlags;
 pub(super) use limits::resources;
 pub(crate) use network::{interface_name, network_wish, port};
 
-use crate::base::{Error, Result, signal, size, time};
+use crate::base::{Error, Result, journald, signal, size, time};
 use crate::cli::args::{labels, pairs};
 use crate::config::cdi;
 use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
+use crate::operations::auto_update::UNIT;
 use crate::operations::container::request::RunOptions;
 use crate::operations::container::select::read_cidfile;
 use crate::operations::image::policy::RegistryOptions;
@@ -195,7 +196,10 @@ fn options(
     let cap_add = security::capability_names(&security.cap_add)?;
     let cap_drop = security::capability_names(&security.cap_drop)?;
     crate::runtime::capabilities::bounding(privileged, &cap_add, &cap_drop)?;
-    let log = log(general)?;
+    let log = log(general.log_driver.as_deref(), &general.log_opt, &mut || {
+        let unit = host.env.text(UNIT).is_some() && (manner.detach || manner.create);
+        unit && journald::is_readable(Path::new("/"))
+    })?;
     if log.driver == LogDriver::Passthrough && process.tty {
         return Err(Error::invalid(
             "--log-driver passthrough gives the container your own terminal: leave --tty out",
@@ -343,9 +347,9 @@ fn options(
         monitor_pidfile: general.conmon_pidfile.as_ref().map(absolute),
         create_command: Vec::new(),
     };
-    if let Some(unit) = host.env.text("PODMAN_SYSTEMD_UNIT") {
+    if let Some(unit) = host.env.text(UNIT) {
         // Units say so; `auto-update` restarts it.
-        let label = options.labels.entry("PODMAN_SYSTEMD_UNIT".to_owned());
+        let label = options.labels.entry(UNIT.to_owned());
         label.or_insert(unit);
     }
     flags.health.changes()?.apply(&mut options);
@@ -599,9 +603,19 @@ pub(super) fn restart(text: Option<&str>) -> Result<RestartPolicy> {
     }
 }
 
-fn log(general: &flags::General) -> Result<LogOptions> {
+/// `--log-driver`, `--log-opt`. Who names neither a driver nor an option of files gets the journal in
+/// a unit whose journal can be read: `journal` answers that.
+fn log(
+    driver: Option<&str>,
+    words: &[String],
+    journal: &mut dyn FnMut() -> bool,
+) -> Result<LogOptions> {
+    let of_files = |word: &&String| word.starts_with("path=") || word.starts_with("max-");
     let mut log = LogOptions {
-        driver: match general.log_driver.as_deref() {
+        driver: match driver {
+            None | Some("") if !words.iter().any(|w| of_files(&w)) && journal() => {
+                LogDriver::Journald
+            }
             None | Some("" | "k8s-file") => LogDriver::K8sFile,
             // Docker's `local` is a file with rotation, which is what json-file is here.
             Some("json-file" | "local") => LogDriver::JsonFile,
@@ -617,7 +631,7 @@ fn log(general: &flags::General) -> Result<LogOptions> {
         },
         ..LogOptions::default()
     };
-    for word in &general.log_opt {
+    for word in words {
         let bad = |why: &str| Error::invalid(format!("invalid --log-opt {word:?}: {why}"));
         match word.split_once('=') {
             Some(("path", path)) if path.starts_with('/') => log.path = Some(path.into()),

@@ -234,6 +234,24 @@ fn what_comes_later_is_refused_by_name() {
 }
 
 #[test]
+fn a_unit_logs_to_the_journal_unless_it_is_told_otherwise() {
+    for (driver, options, journal, want) in [
+        (None, &[][..], true, LogDriver::Journald),
+        (None, &["tag=x"], true, LogDriver::Journald),
+        (None, &[], false, LogDriver::K8sFile),
+        (Some("k8s-file"), &[], true, LogDriver::K8sFile),
+        (Some("none"), &[], true, LogDriver::None),
+        // Only a file has a size.
+        (None, &["max-size=1m"], true, LogDriver::K8sFile),
+        (None, &["path=/log"], true, LogDriver::K8sFile),
+    ] {
+        let options: Vec<String> = options.iter().map(|&o| o.to_owned()).collect();
+        let got = log(driver, &options, &mut || journal).unwrap().driver;
+        assert_eq!(got, want, "{driver:?} {options:?} {journal}");
+    }
+}
+
+#[test]
 fn containers_conf_stands_in_for_flags_that_were_not_given() {
     let mut conf = ContainersConf::default();
     conf.containers.tz = Some("UTC".into());
