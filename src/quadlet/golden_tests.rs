@@ -13,6 +13,16 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quadlet")
 }
 
+fn cases() -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "case"))
+        .collect();
+    paths.sort();
+    paths
+}
+
 fn run(text: &str) -> String {
     let (input, _) = text.split_once("\n>>> ").unwrap_or((text, ""));
     let user = input.starts_with("user\n");
@@ -62,13 +72,7 @@ fn golden_cases_come_out_as_written() {
     let update = std::env::var_os("UPDATE").is_some();
     let mut count = 0;
     let mut wrong = Vec::new();
-    let mut names: Vec<PathBuf> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|e| e == "case"))
-        .collect();
-    names.sort();
-    for path in names {
+    for path in cases() {
         let text = std::fs::read_to_string(&path).unwrap();
         let got = run(&text);
         count += 1;
@@ -88,8 +92,8 @@ fn golden_cases_come_out_as_written() {
 #[test]
 fn every_key_has_a_case() {
     let mut text = String::new();
-    for entry in std::fs::read_dir(folder()).unwrap() {
-        let case = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    for path in cases() {
+        let case = std::fs::read_to_string(path).unwrap();
         let (input, _) = case.split_once("\n>>> ").unwrap_or((&case, ""));
         text.push_str(input);
         text.push('\n');
@@ -110,4 +114,37 @@ fn every_key_has_a_case() {
         }
     }
     assert!(missing.is_empty(), "no case: {missing:?}");
+}
+
+/// `keys.tsv` has the manual's: nothing of it is unknown here, nothing here is our own, and what is
+/// refused says its name.
+#[test]
+fn every_key_of_the_manual_is_served_or_refused_by_name() {
+    let text = std::fs::read_to_string(folder().join("keys.tsv")).unwrap();
+    let rows = text.lines().filter(|l| !l.starts_with('#'));
+    let mut manual: Vec<(&str, &str)> = rows
+        .map(|row| row.split_once('\t').unwrap())
+        .map(|(section, rest)| (section, rest.split('\t').next().unwrap()))
+        .collect();
+    manual.sort_unstable();
+    let own = Kind::ALL.into_iter().flat_map(|kind| {
+        let keys = kind.keys().iter();
+        keys.map(move |key| (kind.section(), *key))
+    });
+    let general = super::keys::QUADLET.iter().map(|key| ("Quadlet", *key));
+    let mut ours: Vec<(&str, &str)> = own.chain(general).collect();
+    ours.sort_unstable();
+    assert_eq!(ours, manual);
+    for (section, key) in manual {
+        let kind = Kind::ALL.into_iter().find(|k| k.section() == section);
+        let kind = kind.unwrap_or(Kind::Container);
+        let out = run(&format!(
+            "=== x.{}\n[{section}]\n{key}=1\n",
+            kind.extension()
+        ));
+        assert!(!out.contains("unknown key"), "{out}");
+        if super::keys::refused(key).is_some() {
+            assert!(out.contains(&format!(" {key}=: ")), "{out}");
+        }
+    }
 }
