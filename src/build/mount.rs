@@ -134,6 +134,9 @@ impl Mount {
                     mount.required = switch(value)?;
                     continue;
                 }
+                // buildah's, for SELinux: as with `run -v`, no label is set, and the container needs none.
+                "z" if value.is_none() => continue,
+                "relabel" if matches!(value, Some("shared" | "private")) => continue,
                 _ => {}
             }
             let value = value.ok_or_else(|| bad(format!("{key} needs a value")))?;
@@ -182,7 +185,17 @@ impl Mount {
 
     fn takes(&self, key: &str) -> bool {
         let own: &[&str] = match self.kind {
-            MountKind::Bind => &["source", "src", "from", "ro", "readonly", "rw", "readwrite"],
+            MountKind::Bind => &[
+                "source",
+                "src",
+                "from",
+                "ro",
+                "readonly",
+                "rw",
+                "readwrite",
+                "z",
+                "relabel",
+            ],
             MountKind::Cache => &[
                 "id",
                 "source",
@@ -196,6 +209,8 @@ impl Mount {
                 "mode",
                 "uid",
                 "gid",
+                "z",
+                "relabel",
             ],
             MountKind::Tmpfs => &["size"],
             MountKind::Secret => &[
@@ -293,6 +308,11 @@ mod tests {
             Some(1 << 20)
         );
         assert!(parse("type=ssh").unwrap().id.is_none());
+        let plain = parse("source=a,target=/x").unwrap();
+        for labelled in ["z", "Z", "relabel=shared", "relabel=private"] {
+            let m = parse(&format!("source=a,target=/x,{labelled}")).unwrap();
+            assert_eq!(m, plain, "{labelled}");
+        }
         for bad in [
             "type=bind",
             "type=x,target=/t",
@@ -304,6 +324,9 @@ mod tests {
             "type=bind,target=/x,ro=maybe",
             "type=cache,target=/x,mode=9",
             "target=/x,propagation=shared",
+            "target=/x,relabel=some",
+            "target=/x,z=1",
+            "type=tmpfs,target=/x,Z",
             "\"type=bind",
         ] {
             assert!(parse(bad).is_err(), "{bad}");

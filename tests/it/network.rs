@@ -212,6 +212,32 @@ fn a_taken_port_is_refused_before_anything_runs() {
     assert_eq!(world.ok(&["ps", "-aq"]), "");
 }
 
+/// `ping` without a capability: whatever the container's ids and groups are, they may open such a
+/// socket (SOCK_DGRAM, IPPROTO_ICMP; busybox's own `ping` knows raw ones only).
+#[test]
+fn every_group_of_the_container_may_ping() {
+    let world = World::with_busybox();
+    let open = |flags: &[&str]| {
+        let run = "run --rm --network none --cap-drop all \
+                   -v /usr:/usr:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro";
+        let script = "socket(my $s, 2, 2, 1) or die \"$!\\n\"; print \"open\"";
+        let mut args: Vec<&str> = run.split_whitespace().collect();
+        args.extend(flags);
+        args.extend(["busybox", "/usr/bin/perl", "-e", script]);
+        world.run(&args)
+    };
+    for userns in ["host", "keep-id", "auto", "nomap"] {
+        for user in ["0:0", "77:88", "1000:1000"] {
+            let said = open(&["--userns", userns, "--user", user]);
+            assert_eq!(said.stdout, "open", "{userns} {user}: {}", said.stderr);
+        }
+    }
+    let sysctl = "net.ipv4.ping_group_range=1 1";
+    assert_eq!(open(&["--sysctl", sysctl, "--user", "0:1"]).stdout, "open");
+    let said = open(&["--sysctl", sysctl]);
+    assert!(said.stderr.contains("Permission denied"), "{}", said.stderr);
+}
+
 #[test]
 fn names_and_the_loopback_are_as_promised() {
     requires!("pasta");
