@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use super::limits::Settings;
 use super::manager::{CONTAINER, Manager, Scope};
 use super::place::{OURS, Place};
+use super::pod::{is_ours, is_pods, reaches};
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::spec::id::ContainerId;
 use crate::sys::process::pause;
 
 /// What our units' names and our groups' among others' begin with.
-const PREFIX: &str = "coracle-";
+pub(super) const PREFIX: &str = "coracle-";
 
 /// The group of everything but the container, under `--cgroups=split`.
 pub(super) const SUPERVISOR: &str = "supervisor";
@@ -23,7 +24,7 @@ pub(super) const SUPERVISOR: &str = "supervisor";
 const DELEGATED: &str = "cgroup.procs cgroup.subtree_control cgroup.threads";
 
 /// What a scope has from the start, so that `stats` has figures and `update` can set limits.
-const COUNTERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
+pub(super) const COUNTERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
 /// `systemctl stop` of a scope waits so much longer than the container may take: its monitor then
 /// has the time to record the end.
@@ -118,6 +119,13 @@ impl Group {
     fn create_in(place: &Place, who: &Who<'_>, settings: &Settings) -> Result<Option<Self>> {
         let path = match place {
             Place::Nowhere => return Ok(None),
+            Place::Pod(place, id) => return Self::create_pod(place, id, who, settings).map(Some),
+            Place::Shared(folder, manager) => {
+                if let Some(manager) = manager {
+                    manager.enter(&scope_of(who, None))?;
+                }
+                folder.join(unit_stem(who.id))
+            }
             Place::Folder(parent) if parent.ends_with(OURS) => parent.join(who.id.as_str()),
             Place::Folder(parent) => parent.join(unit_stem(who.id)),
             Place::Split(own) => {
@@ -128,19 +136,14 @@ impl Group {
                 own.join(unit_stem(who.id))
             }
             Place::Scope(manager, slice) => manager
-                .enter(&Scope {
-                    unit: unit_of(who.id),
-                    slice: slice.clone(),
-                    description: format!("coracle container {}", who.name),
-                    stop_timeout: who.stop_timeout + MARGIN,
-                })?
+                .enter(&scope_of(who, slice.as_ref()))?
                 .join(CONTAINER),
         };
         fs::create_dir_all(&path).what(|| format!("cannot make the cgroup {}", path.display()))?;
         let group = Self::at(&path)?;
         let counters: &[&str] = match place {
             // A scope was asked for: then with its counters, where they are to be had.
-            Place::Scope(..) => &COUNTERS,
+            Place::Scope(..) | Place::Shared(..) => &COUNTERS,
             _ => &[],
         };
         match group.apply_with(settings, counters) {
@@ -159,13 +162,11 @@ impl Group {
     pub fn open(path: &str) -> Result<Self> {
         let what = || format!("cannot open the cgroup {path}");
         let path = PathBuf::from(path);
-        let ours = |name: Option<&std::ffi::OsStr>| {
-            name.is_some_and(|n| n == OURS || n.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
-        };
-        let is_ours = path.is_absolute()
-            && (ours(path.file_name()) || ours(path.parent().and_then(Path::file_name)))
+        let has_our_name = path.is_absolute()
+            && (path.file_name().is_some_and(is_ours)
+                || path.parent().and_then(Path::file_name).is_some_and(is_ours))
             && !path.components().any(|c| c.as_os_str() == "..");
-        if !is_ours {
+        if !has_our_name {
             return Err(Error::invalid(what()));
         }
         let dir = File::open(&path).what(what)?.into();
@@ -227,7 +228,7 @@ impl Group {
         self.apply_with(settings, &[])
     }
 
-    fn apply_with(&self, settings: &Settings, counters: &[&str]) -> Result<()> {
+    pub(super) fn apply_with(&self, settings: &Settings, counters: &[&str]) -> Result<()> {
         for controller in counters {
             if !settings.controllers.iter().any(|c| c == controller) {
                 // Without, there are no figures for `stats`, but the container runs.
@@ -285,19 +286,35 @@ impl Group {
     /// # Errors
     /// As [`super::Manager::attach`].
     pub fn approach(&self, manager: impl FnOnce() -> Option<Manager>) -> Result<()> {
-        let Some((unit, part)) = self.unit() else {
+        let unit = self.unit();
+        if unit.is_none() && reaches(&super::probe(), &self.path) {
             return Ok(());
-        };
-        match manager() {
-            Some(manager) => manager.attach(unit, part),
-            None => Ok(()),
+        }
+        match (manager(), unit) {
+            (Some(manager), Some((unit, part))) => manager.attach(unit, part),
+            // Of no unit, but in the part of the tree that is the manager's.
+            (Some(manager), None) if self.path.starts_with(&manager.root) => manager
+                .enter(&Scope {
+                    unit: format!("{PREFIX}exec-{}.scope", std::process::id()),
+                    slice: None,
+                    description: "coracle exec".to_owned(),
+                    stop_timeout: MARGIN,
+                })
+                .map(drop),
+            _ => Ok(()),
         }
     }
 
     /// The unit of systemd's, when the group is the container's part of one, and the part that is
     /// the monitor's.
     fn unit(&self) -> Option<(&str, &'static str)> {
-        let name = self.path.parent()?.file_name()?.to_str()?;
+        let above = self.path.parent()?;
+        // Of a pod with limits the scope is the one of the container that holds its namespaces.
+        let above = match above.ends_with(CONTAINER) {
+            true => above.parent()?,
+            false => above,
+        };
+        let name = above.file_name()?.to_str()?;
         if name.starts_with(PREFIX) && name.ends_with(".scope") {
             return Some((name, super::manager::MONITOR));
         }
@@ -445,13 +462,19 @@ impl Group {
                 Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
                     pause(Duration::from_millis(2));
                 }
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => break,
                 other => {
-                    return other
-                        .what(|| format!("cannot remove the cgroup {}", self.path.display()));
+                    other.what(|| format!("cannot remove the cgroup {}", self.path.display()))?;
+                    break;
                 }
             }
         }
+        // The pod's goes with the last one in it.
+        match self.path.parent() {
+            Some(pod) if is_pods(pod) => drop(fs::remove_dir(pod)),
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -513,13 +536,23 @@ pub(super) fn move_to(folder: &Path, pids: &[i32]) -> Result<()> {
 }
 
 /// The name of a container's group where others are, too.
-fn unit_stem(id: &ContainerId) -> String {
+pub(super) fn unit_stem(id: &ContainerId) -> String {
     format!("{PREFIX}{id}")
 }
 
 /// The name of a container's scope.
 fn unit_of(id: &ContainerId) -> String {
     format!("{PREFIX}{id}.scope")
+}
+
+/// A container's scope.
+pub(super) fn scope_of(who: &Who<'_>, slice: Option<&String>) -> Scope {
+    Scope {
+        unit: unit_of(who.id),
+        slice: slice.cloned(),
+        description: format!("coracle container {}", who.name),
+        stop_timeout: who.stop_timeout + MARGIN,
+    }
 }
 
 /// How deep a container may nest groups before we stop looking.

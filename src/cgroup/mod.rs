@@ -10,16 +10,20 @@
 //! something is asked that only a group can give, systemd makes a scope `coracle-<id>.scope`, with
 //! the monitor and the container in groups of their own below it ([`choose`]).
 //!
+//! A pod with limits has a group for all of its containers ([`below`]).
+//!
 //! Kernel: Documentation/admin-guide/cgroup-v2.rst.
 
 mod group;
 mod limits;
 mod manager;
 mod place;
+mod pod;
 mod probe;
 
 pub use group::{Group, Kills, MemoryWatch, Stats, Who};
 pub use limits::{DEFAULT_PIDS, Settings, check};
 pub use manager::{CONTAINER, Manager, Scope};
 pub use place::{Place, Wish, choose, usual};
+pub use pod::{below, of_holder};
 pub use probe::{Support, Version, probe, probe_at};

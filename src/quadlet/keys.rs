@@ -103,8 +103,6 @@ impl Kind {
 /// Why a key that exists cannot be served.
 pub(super) fn refused(key: &str) -> Option<&'static str> {
     match key {
-        "SubUIDMap" => Some("it is not supported; UIDMap= gives lines"),
-        "SubGIDMap" => Some("it is not supported; GIDMap= gives lines"),
         "DecryptionKey" => Some("encrypted images are not supported"),
         _ => None,
     }

@@ -107,6 +107,24 @@ fn the_process_is_as_the_flags_say() {
 }
 
 #[test]
+fn what_a_systemd_inside_has_in_memory_has_the_size_that_is_asked_for() {
+    let world = World::with_busybox();
+    let flags = "--systemd always --shm-size-systemd 3m";
+    let sizes = "grep -E ' /(run|run/lock|tmp|var/log/journal) ' /proc/mounts | grep -c size=3072k";
+    assert_eq!(inside(&world, flags, sizes), "4");
+    let read_only = "--systemd always --shm-size-systemd 3m --read-only";
+    assert_eq!(inside(&world, read_only, sizes), "4");
+    assert_eq!(
+        inside(
+            &world,
+            "--systemd always",
+            "grep -c size=3072k /proc/mounts || true"
+        ),
+        "0"
+    );
+}
+
+#[test]
 fn files_of_the_caller_are_read() {
     let world = World::with_busybox();
     let dir = world.path().join("flags");

@@ -123,6 +123,41 @@ fn keep_id_gives_the_caller_its_own_number_inside() {
 }
 
 #[test]
+fn the_ids_of_a_name_are_mapped_and_a_pod_shares_them() {
+    requires_subids!();
+    let world = World::with_busybox();
+    let script = "id -u; cat /proc/self/uid_map";
+    let flags = ["run", "--rm", "--network", "none"];
+    let as_nomap = [
+        &flags[..],
+        &["--userns", "nomap", "busybox", "sh", "-c", script],
+    ]
+    .concat();
+    let me = peer::uid().to_string();
+    let named = [
+        &flags[..],
+        &["--subuidname", &me, "busybox", "sh", "-c", script],
+    ]
+    .concat();
+    assert_eq!(world.ok(&named), world.ok(&as_nomap));
+    let pod = [
+        "pod",
+        "create",
+        "--network",
+        "none",
+        "--subgidname",
+        &me,
+        "web",
+    ];
+    world.ok(&pod);
+    let inside = ["run", "--rm", "--pod", "web", "busybox", "sh", "-c", script];
+    assert_eq!(world.ok(&inside), world.ok(&as_nomap));
+    world.ok(&["pod", "rm", "-f", "-t", "0", "web"]);
+    let foreign = [&flags[..], &["--subuidname", "somebody", "busybox", "true"]].concat();
+    world.run(&foreign).code(125).says("\"somebody\"");
+}
+
+#[test]
 fn nomap_auto_and_free_maps_work() {
     requires_subids!();
     let world = World::with_busybox();

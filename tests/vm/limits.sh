@@ -122,6 +122,41 @@ else
   skip "io: no controller or no disk ($disk)"
 fi
 
+echo "# a pod with limits for all of its containers"
+ok "pod create" 'coracle pod create --name pod --network none --memory 96m --cpus 0.5 --cpu-shares 512'
+ok "one in it" 'coracle run -d --pod pod --name one busybox sleep 1000'
+ok "one with a limit of its own" 'coracle run -d --pod pod --name two --memory 32m busybox sleep 1000'
+pod=$(coracle pod inspect pod --format '{{.CgroupPath}}')
+is "inspect knows them" "100663296 50000 512" 'coracle pod inspect pod --format "{{.memory_limit}} {{.cpu_quota}} {{.cpu_shares}}"'
+is "and so does the kernel" "100663296 50000 100000 20" 'echo $(cat $pod/memory.max $pod/cpu.max $pod/cpu.weight)'
+is "all are below" 3 'ls -d $pod/coracle-*/ | wc -l'
+is "with what is their own" 33554432 'cat $pod/coracle-$(id_of two)/memory.max'
+is "exec goes there, too" "$pod/coracle-$(id_of one)" 'coracle exec -d one sleep 78 >/dev/null; soon "pgrep -x -f \"sleep 78\""; echo "/sys/fs/cgroup$(cut -d: -f3 /proc/$(pgrep -x -f "sleep 78")/cgroup)"'
+is "the memory of all is limited" 137 'coracle exec one sh -c "x=aaaaaaaaaaaaaaaa; while :; do x=\$x\$x; done"; echo $?'
+usage() { sed -n 's/^usage_usec //p' $pod/cpu.stat; }
+now() { read -r t _ </proc/uptime; echo ${t%.*}${t#*.}0000; }
+for c in one two; do coracle exec -d $c sh -c "while :; do :; done" >/dev/null; done
+sleep 1; before=$(usage) from=$(now); sleep 4; after=$(usage) to=$(now)
+between "and their processor time: half of one, measured, per mille" 440 560 $(((after - before) * 1000 / (to - from)))
+ok "stop" 'coracle pod stop -t 0 pod'
+ok "its group goes" 'soon "! [ -e $pod ]"'
+ok "start" 'coracle pod start pod'
+is "limited again" 100663296 'cat $(coracle pod inspect pod --format "{{.CgroupPath}}")/memory.max'
+ok "without the one that holds it" 'coracle kill -s KILL pod-infra && soon "coracle pod ps | grep -q Degraded" && coracle pod start pod'
+is "all run again" Running 'coracle pod ps --format "{{.Status}}"'
+refused=$(coracle run --rm --pod pod --cgroups disabled busybox true 2>&1)
+ok "nobody gets out" '[[ $refused == *contradict* ]]'
+ok "clone" 'coracle pod stop -t 0 pod && coracle pod clone --start pod && [ $(cat $(coracle pod inspect pod-clone --format "{{.CgroupPath}}")/memory.max) = 100663296 ]'
+coracle pod rm -fa -t 0 >/dev/null
+# Begun below the user manager, gone on with in a session.
+coracle pod create --name pod --network none --memory 96m >/dev/null
+ok "below the user manager" 'systemd-run --user --scope -q coracle run -d --pod pod --name one busybox sleep 1000'
+ok "and from a session" 'coracle run -d --pod pod --name two busybox sleep 1000'
+pod=$(coracle pod inspect pod --format '{{.CgroupPath}}')
+is "they share a group" "100663296 3" 'echo $(cat $pod/memory.max) $(ls -d $pod/coracle-*/ | wc -l)'
+is "exec reaches both" "yes yes" 'echo $(for c in one two; do coracle exec $c echo yes; done)'
+ok "remove" 'coracle pod rm -f -t 0 pod; soon "! [ -e $pod ]"'
+
 echo "# again and again, and killed"
 ok "a restart policy inside one scope" 'run -d --name again --restart on-failure:2 --memory 32m busybox sh -c "exit 3" && soon "[ \"\$(coracle inspect --format \"{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}\" again)\" = \"exited 2 3\" ]"'
 coracle rm -f again >/dev/null

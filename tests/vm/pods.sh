@@ -113,6 +113,19 @@ systemctl --user start --no-block ends.service
 until_is 'its end is the end of the service' failed property ActiveState ends.service
 check 'with the exit code' 7 "$(property ExecMainStatus ends.service)"
 check 'and all is taken away' '' "$(coracle pod ps -q)"
+# A pod with limits: its containers stay services, and are where the limits are.
+printf '[Pod]\nNetwork=none\nPodmanArgs=--memory 64m\n' >$units/lim.pod
+printf "[Container]\n${common}Pod=lim.pod\nMemory=32m\nExec=sh -c '$loop'\n" >$units/inlim.container
+systemctl --user daemon-reload
+check 'a pod with limits starts' 0 "$(systemctl --user start lim-pod.service >&2; echo $?)"
+until_is 'with its container' 'active active' active lim-pod inlim
+group=$(coracle pod inspect --format '{{.CgroupPath}}' systemd-lim)
+check 'limits of the pod, and of the container' '67108864 33554432' "$(echo $(cat $group/memory.max $group/coracle-$(coracle inspect --format '{{.Id}}' systemd-inlim)/memory.max))"
+check 'the main process is in the unit' yes "$(grep -q inlim.service /proc/$(property MainPID inlim.service)/cgroup && echo yes)"
+check 'exec' yes "$(coracle exec systemd-inlim echo yes)"
+systemctl --user stop lim-pod.service
+check 'and ends in good order' 'inactive inactive' "$(active lim-pod inlim)"
+check 'its group goes' no "$([ -e $group ] && echo yes || echo no)"
 # Units that are generated.
 coracle pod create --network none --label a='b c' gen >/dev/null
 coracle create --pod gen --name gen-one busybox sh -c "$loop" >/dev/null

@@ -128,6 +128,7 @@ pub(in crate::cli) fn ask(
         &Host {
             env: &session.env,
             cwd: &cwd,
+            user: session.user,
             docker: out.is_docker(),
             stdin_is_tty: std::io::IsTerminal::is_terminal(&std::io::stdin()),
             limits: limits::current(),

@@ -50,6 +50,9 @@ const SHARED: &[&str] = &[
     "device",
     "gpus",
     "shm_size",
+    "shm_size_systemd",
+    "subuidname",
+    "subgidname",
     "cgroup_parent",
     "memory",
     "memory_swap",
@@ -209,14 +212,10 @@ fn request(args: CreateArgs, session: &mut Session, out: &Out) -> Result<Request
         (None, true) => Share::USUAL.to_vec(),
         (None, false) => Vec::new(),
     };
+    // What containers.conf says of processes is for each container.
+    asked.resources.pids_limit = None;
     if asked.resources != Resources::default() && !has_infra {
         return Err(Error::invalid("limits of a pod need --infra"));
-    }
-    if asked.resources != Resources::default() {
-        return Err(
-            Error::unsupported("limits of a pod as a whole come with a later version")
-                .hint("give them to its containers"),
-        );
     }
     let name = match (asked.name.take(), args.called) {
         (Some(_), Some(other)) => {
@@ -254,6 +253,8 @@ fn kept(asked: ContainerOptions) -> ContainerOptions {
         cdi_dirs: asked.cdi_dirs,
         security: asked.security,
         shm_size: asked.shm_size,
+        shm_size_systemd: asked.shm_size_systemd,
+        resources: asked.resources,
         pid: asked.pid,
         uts: asked.uts,
         userns: asked.userns,

@@ -136,6 +136,8 @@ const KEYS: &[(&str, &str)] = &[
     ("shm-size", "ShmSize"),
     ("stop-signal", "StopSignal"),
     ("stop-timeout", "StopTimeout"),
+    ("subgidname", "SubGIDMap"),
+    ("subuidname", "SubUIDMap"),
     ("sysctl", "Sysctl"),
     ("tmpfs", "Tmpfs"),
     ("tz", "Timezone"),

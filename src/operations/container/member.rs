@@ -1,13 +1,15 @@
 //! A container's place in a pod: what it takes over from it, and that the pod's namespaces are
 //! there when it starts.
 
+use std::path::PathBuf;
+
 use crate::base::{Error, Kind, Result};
 use crate::operations::pod::{self, infra};
 use crate::operations::session::Session;
 use crate::state::container::{Container, Containers, ExitRecord, State};
 use crate::state::options::{
-    ContainerOptions, NamespaceMode, NetworkMode, NetworkOptions, RestartPolicy, SecurityOptions,
-    UsernsMode,
+    ContainerOptions, NamespaceMode, NetworkMode, NetworkOptions, Resources, RestartPolicy,
+    SecurityOptions, UsernsMode,
 };
 use crate::state::pod::{ExitPolicy, PodRecord, Pods, Share};
 
@@ -74,6 +76,25 @@ pub(super) fn held_by(session: &Session, container: &Container) -> Result<Option
         Err(e) if e.kind() == Kind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// The control group that a container shares with the others of its pod: where the pod has limits.
+///
+/// # Errors
+/// `NotFound` when the pod is gone; damaged records.
+pub(super) fn shared_group(session: &Session, container: &Container) -> Result<Option<PathBuf>> {
+    if container.record.options.infra {
+        return Ok(None);
+    }
+    let Some(infra) = pod_of(session, container)?.and_then(|pod| pod.infra) else {
+        return Ok(None);
+    };
+    if infra.options.resources == Resources::default() {
+        return Ok(None);
+    }
+    let holder = Containers::new(&session.dirs).open(&infra.id)?;
+    let group = holder.status()?.and_then(|status| status.cgroup);
+    Ok(group.as_deref().and_then(crate::cgroup::of_holder))
 }
 
 /// Finds the pod, or makes it; from then on the options have its id.
@@ -230,6 +251,7 @@ fn adopt(
     if options.security == SecurityOptions::default() {
         options.security = shared.security.clone();
     }
+    options.shm_size_systemd = options.shm_size_systemd.or(shared.shm_size_systemd);
     if options.cgroup_parent.is_none() {
         options.cgroup_parent.clone_from(&shared.cgroup_parent);
     }

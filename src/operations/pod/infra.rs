@@ -48,7 +48,11 @@ pub(super) fn options(
         command: Vec::new(),
         cap_add: Vec::new(),
         cap_drop: vec!["ALL".to_owned()],
-        resources: Resources::default(),
+        // They are for all of the pod together: this container itself has none.
+        resources: Resources {
+            pids_limit: None,
+            ..asked.resources
+        },
         log: LogOptions {
             driver: LogDriver::None,
             ..LogOptions::default()

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::list::PodSummary;
 use crate::operations::container::filter::policy_name;
 use crate::state::options::{
-    ContainerOptions, MountSource, NamespaceMode, NetworkMode, PortMapping, UsernsMode,
+    ContainerOptions, DeviceLimitKind, MountSource, NamespaceMode, NetworkMode, PortMapping,
+    Resources, UsernsMode,
 };
 
 /// podman's names and types.
@@ -34,6 +35,7 @@ pub fn value(pod: &PodSummary) -> Value {
         "Labels": record.labels,
         "CreateCgroup": infra.is_some_and(|i| i.options.cgroup_parent.is_some()),
         "CgroupParent": infra.and_then(|i| i.options.cgroup_parent.clone()).unwrap_or_default(),
+        "CgroupPath": group(pod),
         "CreateInfra": infra.is_some(),
         "InfraContainerID": infra.map_or("", |i| i.id.as_str()),
         "InfraConfig": infra.map(|i| config(pod, &i.options)),
@@ -47,11 +49,55 @@ pub fn value(pod: &PodSummary) -> Value {
         if !infra.options.mounts.is_empty() {
             map.insert("mounts".to_owned(), mounts(&infra.options));
         }
+        limits(&infra.options.resources, map);
         if !infra.options.volumes_from.is_empty() {
             map.insert("volumes_from".to_owned(), json!(infra.options.volumes_from));
         }
     }
     value
+}
+
+/// The group that its containers share, where the pod has limits and runs.
+fn group(pod: &PodSummary) -> String {
+    let holder = pod
+        .members
+        .iter()
+        .find(|m| m.container.record.options.infra);
+    let status = holder.and_then(|m| m.container.status().ok().flatten());
+    let group = status.and_then(|s| s.cgroup);
+    let shared = group.as_deref().and_then(crate::cgroup::of_holder);
+    shared.map_or_else(String::new, |path| path.display().to_string())
+}
+
+/// The limits of all containers together, under podman's names; those that are set.
+fn limits(r: &Resources, map: &mut Map<String, Value>) {
+    let quota = r.cpus.map(|cpus| (cpus * 100_000.0).round());
+    let devices = |kind: DeviceLimitKind| -> Option<Value> {
+        let list: Vec<Value> = r
+            .devices
+            .iter()
+            .filter(|d| d.kind == kind)
+            .map(|d| json!({"Path": d.path, "Rate": d.value}))
+            .collect();
+        (!list.is_empty()).then(|| json!(list))
+    };
+    for (name, value) in [
+        ("cpu_period", quota.map(|_| json!(100_000))),
+        ("cpu_quota", quota.map(|q| json!(q))),
+        ("cpu_shares", r.cpu_shares.map(|n| json!(n))),
+        ("cpuset_cpus", r.cpuset_cpus.as_ref().map(|s| json!(s))),
+        ("cpuset_mems", r.cpuset_mems.as_ref().map(|s| json!(s))),
+        ("memory_limit", r.memory.map(|n| json!(n))),
+        ("memory_swap", r.memory_swap.map(|n| json!(n))),
+        ("blkio_weight", r.blkio_weight.map(|n| json!(n))),
+        ("blkio_weight_device", devices(DeviceLimitKind::Weight)),
+        ("device_read_bps", devices(DeviceLimitKind::ReadBps)),
+        ("device_write_bps", devices(DeviceLimitKind::WriteBps)),
+    ] {
+        if let Some(value) = value {
+            map.insert(name.to_owned(), value);
+        }
+    }
 }
 
 fn config(pod: &PodSummary, options: &ContainerOptions) -> Value {

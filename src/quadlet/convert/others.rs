@@ -295,7 +295,12 @@ pub(super) fn working_directory(maker: &mut Maker<'_>) -> Result<Option<String>>
 /// `UserNS=`, `UIDMap=`, `GIDMap=`, and what they replaced: `Remap…=`.
 pub(super) fn mappings(maker: &Maker<'_>, command: &mut Vec<String>) -> Result<()> {
     let before = command.len();
-    maker.texts(&[("UserNS", "--userns")], command);
+    let texts = [
+        ("UserNS", "--userns"),
+        ("SubUIDMap", "--subuidname"),
+        ("SubGIDMap", "--subgidname"),
+    ];
+    maker.texts(&texts, command);
     maker.word_lists(&[("UIDMap", "--uidmap"), ("GIDMap", "--gidmap")], command)?;
     let given = command.len() > before;
     let uids = maker.words("RemapUid", false)?;
@@ -304,7 +309,7 @@ pub(super) fn mappings(maker: &Maker<'_>, command: &mut Vec<String>) -> Result<(
     if given {
         for key in ["RemapUid", "RemapGid", "RemapUsers"] {
             if maker.last(key).is_some() {
-                return Err(maker.bad(key, "UserNS=, UIDMap= or GIDMap= is given as well"));
+                return Err(maker.bad(key, "another key of the user namespace is given as well"));
             }
         }
         return Ok(());

@@ -166,6 +166,9 @@ pub struct ContainerOptions {
     /// `--shm-size`, bytes; absent means 64 MiB (`65536k`).
     #[serde(skip_serializing_if = "is_default")]
     pub shm_size: Option<u64>,
+    /// `--shm-size-systemd`, bytes; absent or 0 means half of the memory, as the kernel has it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub shm_size_systemd: Option<u64>,
     /// `--init`.
     #[serde(skip_serializing_if = "is_default")]
     pub init: bool,

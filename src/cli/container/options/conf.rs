@@ -102,7 +102,11 @@ pub(super) fn fill(flags: &mut CreateFlags, conf: &ContainersConf, env: &Env) ->
     }
     text(&mut security.uts, &file.utsns);
     text(&mut security.cgroupns, &file.cgroupns);
-    if !has_pod && security.uidmap.is_empty() && security.gidmap.is_empty() {
+    let mapped = !security.uidmap.is_empty()
+        || !security.gidmap.is_empty()
+        || security.subuidname.is_some()
+        || security.subgidname.is_some();
+    if !has_pod && !mapped {
         text(&mut security.userns, &env.podman_userns());
         text(&mut security.userns, &file.userns);
     }

@@ -210,6 +210,9 @@ pub(super) struct Files {
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
+    /// Size of what a systemd inside has in memory: /run, /run/lock, /tmp, /var/log/journal
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size_systemd: Option<String>,
     /// Device of the host: HOST[:INSIDE[:PERMISSIONS]], or VENDOR/CLASS=NAME (CDI)
     #[arg(long, value_name = "DEVICE")]
     pub device: Vec<String>,
@@ -310,6 +313,12 @@ pub(super) struct Security {
     /// Line of the group id map: INSIDE:OUTSIDE[:COUNT]
     #[arg(long, value_name = "MAP")]
     pub gidmap: Vec<String>,
+    /// Map that user's subordinate ids alone (yours, unless you are root)
+    #[arg(long, value_name = "NAME")]
+    pub subuidname: Option<String>,
+    /// As --subuidname, for group ids
+    #[arg(long, value_name = "NAME")]
+    pub subgidname: Option<String>,
     /// Process ids: private, host, container:NAME, ns:PATH
     #[arg(long, value_name = "MODE")]
     pub pid: Option<String>,

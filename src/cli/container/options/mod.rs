@@ -12,6 +12,7 @@ mod mount;
 mod network;
 mod refused;
 mod security;
+mod subordinate;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use crate::cli::args::{labels, pairs};
 use crate::config::cdi;
 use crate::config::containers_conf::ContainersConf;
 use crate::config::env::Env;
+use crate::config::user::User;
 use crate::operations::auto_update::UNIT;
 use crate::operations::container::request::RunOptions;
 use crate::operations::container::select::read_cidfile;
@@ -53,6 +55,8 @@ pub struct Host<'a> {
     pub env: &'a Env,
     /// The working directory.
     pub cwd: &'a Path,
+    /// The caller.
+    pub user: &'a User,
     /// The program was called as `docker`: its habits where the two differ.
     pub docker: bool,
     /// Standard input is a terminal.
@@ -298,6 +302,11 @@ fn options(
         read_only: files.read_only.unwrap_or(false),
         read_only_tmpfs: files.read_only_tmpfs,
         shm_size: shm_size(files.shm_size.as_deref(), security)?,
+        shm_size_systemd: files
+            .shm_size_systemd
+            .as_deref()
+            .map(size::parse)
+            .transpose()?,
         init,
         init_path: process
             .init_path
@@ -308,7 +317,7 @@ fn options(
         ipc: security::namespace("ipc", security.ipc.as_deref())?,
         uts,
         cgroupns: security::namespace("cgroupns", security.cgroupns.as_deref())?,
-        userns: security::userns(security)?,
+        userns: security::userns(security, host.user)?,
         userns_asked: security.userns.is_some(),
         network,
         ulimits: limits::ulimits(&limits.ulimit, host)?,

@@ -47,21 +47,10 @@ const FLAGS: &[(&str, bool, &str)] = &[
         true,
         "it is not supported; --security-opt seccomp=FILE names a profile",
     ),
-    ("shm-size-systemd", true, "it is not supported yet"),
     (
         "storage-opt",
         true,
         "a quota for one container is not supported",
-    ),
-    (
-        "subgidname",
-        true,
-        "it is not supported; --gidmap gives lines",
-    ),
-    (
-        "subuidname",
-        true,
-        "it is not supported; --uidmap gives lines",
     ),
 ];
 

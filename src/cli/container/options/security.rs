@@ -6,6 +6,7 @@ use super::mount::csv;
 use super::{Host, flags};
 use crate::base::{Error, Result};
 use crate::config::cdi;
+use crate::config::user::User;
 use crate::runtime::capabilities;
 use crate::runtime::generate::clean;
 use crate::spec::runtime::IdMapping;
@@ -155,11 +156,14 @@ pub(super) fn namespace(flag: &str, text: Option<&str>) -> Result<NamespaceMode>
     }
 }
 
-/// `--userns`, `--uidmap`, `--gidmap`.
+/// `--userns`, `--uidmap`, `--gidmap`, `--subuidname`, `--subgidname`.
 ///
 /// # Errors
 /// `Invalid` for what cannot be read; `Unsupported` for podman's map flags.
-pub(super) fn userns(flags: &flags::Security) -> Result<UsernsMode> {
+pub(super) fn userns(flags: &flags::Security, user: &User) -> Result<UsernsMode> {
+    if let Some(mode) = super::subordinate::mode(flags, user)? {
+        return Ok(mode);
+    }
     if !flags.uidmap.is_empty() || !flags.gidmap.is_empty() {
         if flags
             .userns
@@ -448,6 +452,7 @@ mod tests {
         let host = Host {
             env: &env,
             cwd: Path::new("/w"),
+            user: super::super::tests::user(),
             docker: false,
             stdin_is_tty: true,
             limits: &[],
@@ -591,21 +596,26 @@ mod tests {
         uidmap: Vec<String>,
         gidmap: Vec<String>,
     ) -> Result<UsernsMode> {
-        super::userns(&flags::Security {
-            privileged: None,
-            cap_add: vec![],
-            cap_drop: vec![],
-            security_opt: vec![],
-            userns: userns.map(str::to_owned),
-            uidmap,
-            gidmap,
-            pid: None,
-            ipc: None,
-            uts: None,
-            cgroupns: None,
-            personality: None,
-            sysctl: vec![],
-        })
+        super::userns(
+            &flags::Security {
+                privileged: None,
+                cap_add: vec![],
+                cap_drop: vec![],
+                security_opt: vec![],
+                userns: userns.map(str::to_owned),
+                uidmap,
+                gidmap,
+                subuidname: None,
+                subgidname: None,
+                pid: None,
+                ipc: None,
+                uts: None,
+                cgroupns: None,
+                personality: None,
+                sysctl: vec![],
+            },
+            super::super::tests::user(),
+        )
     }
 
     #[test]

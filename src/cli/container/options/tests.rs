@@ -33,6 +33,7 @@ fn line_with(
     let host = Host {
         env: &env,
         cwd: Path::new("/w"),
+        user: user(),
         docker: false,
         stdin_is_tty: false,
         limits: &[],
@@ -40,6 +41,18 @@ fn line_with(
         cdi_dirs: &[],
     };
     request(line.flags, manner, &line.words, &host)
+}
+
+/// An ordinary one.
+pub(super) fn user() -> &'static User {
+    static USER: std::sync::LazyLock<User> = std::sync::LazyLock::new(|| User {
+        uid: 1000,
+        gid: 1000,
+        name: "dev".to_owned(),
+        home: "/h".into(),
+        is_root: false,
+    });
+    &USER
 }
 
 fn run(text: &str) -> (ContainerOptions, RunOptions) {
@@ -249,6 +262,23 @@ fn a_unit_logs_to_the_journal_unless_it_is_told_otherwise() {
         let got = log(driver, &options, &mut || journal).unwrap().driver;
         assert_eq!(got, want, "{driver:?} {options:?} {journal}");
     }
+}
+
+#[test]
+fn subordinate_ids_are_named_by_their_owner() {
+    for text in [
+        "--subuidname dev alpine",
+        "--subgidname 1000 alpine",
+        "--subuidname dev --subgidname dev alpine",
+    ] {
+        assert_eq!(run(text).0.userns, UsernsMode::Nomap, "{text}");
+    }
+    // Of others, without root; beside another map.
+    let e = fails("--subuidname other alpine");
+    assert_eq!(e.kind(), Kind::Unsupported);
+    assert!(e.what().contains("other"), "{e}");
+    fails("--subuidname dev --userns keep-id alpine");
+    fails("--subuidname dev --uidmap 0:1:1 alpine");
 }
 
 #[test]

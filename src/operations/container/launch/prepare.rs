@@ -611,16 +611,32 @@ fn check_limits(kit: &Kit<'_>, systemd: bool) -> Result<(cgroup::Place, cgroup::
         pids_limit: options.resources.pids_limit.filter(|n| *n > 0),
         ..options.resources.clone()
     };
+    let pod = super::super::member::shared_group(kit.session, &kit.container)?;
     let mut support = cgroup::probe();
     let wish = cgroup::Wish {
         mode: options.cgroups.as_deref(),
         manager: options.cgroup_manager,
         parent: options.cgroup_parent.as_deref(),
-        limits: limits != Resources::default(),
+        limits: limits != Resources::default() || pod.is_some(),
         wanted: systemd,
         is_root: kit.session.user.uid == 0,
     };
-    let place = cgroup::choose(&mut support, &wish, &kit.session.env)?;
+    let env = &kit.session.env;
+    if let (Some(folder), false) = (&pod, wish.mode == Some("disabled")) {
+        let place = cgroup::below(folder, &support, env, wish.is_root)?;
+        let settings = cgroup::check(&cgroup::probe_at(folder), &options.resources)?;
+        return Ok((place, settings));
+    }
+    let place = cgroup::choose(&mut support, &wish, env)?;
+    if let (true, true, Some(pod)) = (options.infra, wish.limits, &options.pod) {
+        // They are for all in the pod; what one container may have by default is no limit of theirs.
+        let shared = Resources {
+            pids_limit: Some(-1),
+            ..limits
+        };
+        let settings = cgroup::check(&support, &shared)?;
+        return Ok((place.of_pod(pod), settings));
+    }
     let settings = match options.cgroups.as_deref() {
         Some("disabled") => cgroup::Settings::default(),
         _ => cgroup::check(&support, &options.resources)?,

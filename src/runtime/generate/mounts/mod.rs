@@ -117,12 +117,15 @@ pub(super) fn mounts(
     devices(&mut table, options, facts)?;
     if systemd {
         for path in ["/run", "/run/lock", "/tmp", "/var/log/journal"] {
-            scratch(&mut table, path);
+            scratch(&mut table, path, options.shm_size_systemd.unwrap_or(0));
         }
     }
     if options.read_only && options.read_only_tmpfs.unwrap_or(true) {
         for path in ["/run", "/tmp", "/var/tmp"] {
-            scratch(&mut table, path);
+            // One of systemd's stays as it is.
+            let sized = systemd && path != "/var/tmp";
+            let size = options.shm_size_systemd.filter(|_| sized);
+            scratch(&mut table, path, size.unwrap_or(0));
         }
     }
     image_volumes(&mut table, options, image, facts)?;
@@ -353,8 +356,12 @@ fn devices(table: &mut Table, options: &ContainerOptions, facts: &Facts) -> Resu
 }
 
 /// A tmpfs that starts as a copy of what the image has there.
-fn scratch(table: &mut Table, path: &str) {
-    let opts = words(&["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]);
+/// A file system in memory; of `size` bytes, 0 for as many as the kernel gives.
+fn scratch(table: &mut Table, path: &str, size: u64) {
+    let mut opts = words(&["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]);
+    if size > 0 {
+        opts.push(format!("size={size}"));
+    }
     table.put(
         fresh(path, "tmpfs", opts),
         Origin::Tmpfs {

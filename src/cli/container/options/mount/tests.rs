@@ -9,6 +9,7 @@ fn host(env: &Env, docker: bool) -> Host<'_> {
     Host {
         env,
         cwd: Path::new("/work"),
+        user: crate::cli::container::options::tests::user(),
         docker,
         stdin_is_tty: true,
         limits: &[],
