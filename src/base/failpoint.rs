@@ -1,7 +1,7 @@
 //! Failpoints: named steps at which a fault test stops the process dead.
 //!
 //! `CORACLE_FAILPOINT=name` (or `name:3` for the third passage) makes the step abort as `kill -9`
-//! would, `name=error` makes it fail with `EIO`; `CORACLE_FAILPOINT_HIT=path` makes that file when
+//! would, `name=error` makes it fail with `EIO`, `name=stop` stops the process as SIGSTOP would; `CORACLE_FAILPOINT_HIT=path` makes that file when
 //! it comes to that. Compiled in with debug assertions only: a release build has none of it.
 //!
 //! The names are listed in docs/failpoints.md; each is `<file>::<step>`.
@@ -30,17 +30,26 @@ mod armed {
 
     use crate::base::error::{Error, Kind, Result};
 
+    /// What happens there.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum How {
+        Die,
+        Fail,
+        Stop,
+    }
+
     #[derive(Debug, PartialEq, Eq)]
     pub(super) struct Armed {
         pub(super) name: String,
         pub(super) passage: u32,
-        pub(super) fail: bool,
+        pub(super) how: How,
     }
 
     pub(super) fn parse(text: &str) -> Armed {
-        let (text, fail) = match text.strip_suffix("=error") {
-            Some(rest) => (rest, true),
-            None => (text, false),
+        let (text, how) = match text.split_once('=') {
+            Some((rest, "error")) => (rest, How::Fail),
+            Some((rest, "stop")) => (rest, How::Stop),
+            _ => (text, How::Die),
         };
         // Names hold `::`, so only digits after the last colon are a count.
         let (name, passage) = text
@@ -50,7 +59,7 @@ mod armed {
         Armed {
             name: name.to_owned(),
             passage,
-            fail,
+            how,
         }
     }
 
@@ -68,36 +77,33 @@ mod armed {
             // A test that misses the file says so.
             drop(std::fs::write(path, name));
         }
-        if armed.fail {
-            return Err(Error::new(Kind::Internal, format!("failpoint {name}"))
-                .because(crate::sys::Error::new("failpoint", name, libc::EIO)));
+        match armed.how {
+            How::Fail => {
+                return Err(Error::new(Kind::Internal, format!("failpoint {name}"))
+                    .because(crate::sys::Error::new("failpoint", name, libc::EIO)));
+            }
+            How::Die => crate::sys::process::kill_self(),
+            How::Stop => crate::sys::process::stop_self(),
         }
-        crate::sys::process::kill_self();
         Ok(())
     }
 }
 
 #[cfg(all(test, debug_assertions))]
 mod tests {
-    use super::armed::{Armed, parse};
+    use super::armed::{Armed, How, parse};
 
     #[test]
     fn a_failpoint_has_a_name_a_passage_and_a_way_to_fail() {
-        for (text, name, passage, fail) in [
-            ("layer::publish", "layer::publish", 1, false),
-            ("unpack::entry:30", "unpack::entry", 30, false),
-            ("blob::finish=error", "blob::finish", 1, true),
-            ("blob::finish:2=error", "blob::finish", 2, true),
+        for (text, name, passage, how) in [
+            ("layer::publish", "layer::publish", 1, How::Die),
+            ("unpack::entry:30", "unpack::entry", 30, How::Die),
+            ("blob::finish=error", "blob::finish", 1, How::Fail),
+            ("blob::finish:2=error", "blob::finish", 2, How::Fail),
+            ("pod::held=stop", "pod::held", 1, How::Stop),
         ] {
             let name = name.to_owned();
-            assert_eq!(
-                parse(text),
-                Armed {
-                    name,
-                    passage,
-                    fail
-                }
-            );
+            assert_eq!(parse(text), Armed { name, passage, how });
         }
         assert!(super::failpoint("never::armed").is_ok());
     }

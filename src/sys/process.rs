@@ -131,6 +131,13 @@ pub fn kill_self() {
     }
 }
 
+/// Stops this process until somebody sends SIGCONT.
+pub fn stop_self() {
+    if let Some(me) = rustix::process::Pid::from_raw(std::process::id().cast_signed()) {
+        let _ = rustix::process::kill_process(me, rustix::process::Signal::STOP);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -257,6 +257,17 @@ const POD: Walk = Walk {
     after: &["pod rm -f p"],
 };
 
+const POD_START: Walk = Walk {
+    points: &["pod::held"],
+    before: &[
+        "pod create --network none --exit-policy stop p",
+        "create --pod p --name member busybox true",
+    ],
+    command: "start member",
+    then: &["ps -a", "start -a member", "pod start p"],
+    after: &["pod rm -f -t 0 p"],
+};
+
 const POD_REMOVE: Walk = Walk {
     points: &["pod::member", "pod::record"],
     before: &[
@@ -288,6 +299,7 @@ const ALL: &[&Walk] = &[
     &VOLUME_REMOVE,
     &VOLUME_IMPORT,
     &PRUNE,
+    &POD_START,
     &POD,
     &POD_REMOVE,
 ];
@@ -567,7 +579,7 @@ fn every_failpoint_is_walked_and_documented() {
 #[test]
 fn pods_survive_a_kill_at_every_step() {
     let ground = Ground::new(false);
-    for walk in [&POD, &POD_REMOVE] {
+    for walk in [&POD, &POD_START, &POD_REMOVE] {
         ground.walk(walk);
     }
     ground.ends_as_it_began();

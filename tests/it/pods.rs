@@ -1,5 +1,7 @@
 //! Pods: containers that share namespaces, held by a process of our own.
 
+use std::process::Stdio;
+
 use crate::support::world::Outcome;
 use crate::support::{World, peer};
 
@@ -261,6 +263,61 @@ fn the_last_one_to_end_ends_a_pod_that_says_so() {
     peer::wait_for("the pod to stop", || {
         pod(&world, "p", "{{.State}}") == "Exited"
     });
+    world.ok(&["pod", "rm", "p"]);
+}
+
+/// `one` ends just when `two` is about to be started in the same namespaces, by `start` and by `run`.
+#[test]
+fn a_pod_does_not_end_under_a_container_that_is_being_started() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let world = World::with_busybox();
+    let policy = ["--network", "none", "--exit-policy", "stop"];
+    world.ok(&[&["pod", "create"], &policy[..], &["p"]].concat());
+    let sleep = ["busybox", "sleep", "1000"];
+    let run = ["run", "-d", "--pod", "p", "--name"];
+    for way in ["start", "restart", "run"] {
+        world.ok(&[&run[..], &["one"], &sleep].concat());
+        if way != "run" {
+            world.ok(&[&run[..], &["two"], &sleep].concat());
+            world.ok(&["stop", "-t", "0", "two"]);
+        }
+        let monitor = world.inspect("one", "{{.State.ConmonPid}}");
+        let hit = world.path().join("hit");
+        let words = match way {
+            "run" => [&run[..], &["two"], &sleep].concat(),
+            _ => vec![way, "two"],
+        };
+        let mut command = world.command(&words);
+        let mut starter = command
+            .env("CORACLE_FAILPOINT", "pod::held=stop")
+            .env("CORACLE_FAILPOINT_HIT", &hit)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        peer::wait_for("the start to be half done", || hit.exists());
+        std::fs::remove_file(&hit).unwrap();
+        world.ok(&["stop", "-t", "0", "one"]);
+        let pid = Pid::from_raw(starter.id().cast_signed()).unwrap();
+        let stopped = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", starter.id())).unwrap();
+            stat.contains(") T ")
+        };
+        peer::wait_for("it to be stopped", stopped);
+        kill_process(pid, Signal::CONT).unwrap();
+        assert!(starter.wait().unwrap().success(), "{way}");
+        peer::wait_for("the other one's monitor to end", || {
+            !std::path::Path::new("/proc").join(&monitor).exists()
+        });
+        let states = ["p-infra", "two"].map(|c| world.inspect(c, "{{.State.Status}}"));
+        assert_eq!(states, ["running", "running"], "{way}");
+        // Nobody is left: then it ends.
+        world.ok(&["stop", "-t", "0", "two"]);
+        peer::wait_for("the pod to stop", || {
+            pod(&world, "p", "{{.State}}") == "Exited"
+        });
+        world.ok(&["rm", "one", "two"]);
+    }
     world.ok(&["pod", "rm", "p"]);
 }
 

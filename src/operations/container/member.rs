@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::base::failpoint::failpoint;
 use crate::base::{Error, Kind, Result};
 use crate::operations::pod::{self, infra};
 use crate::operations::session::Session;
@@ -49,6 +50,25 @@ pub(super) fn ready_for(
 ) -> Result<()> {
     match pod_of(session, container)? {
         Some(pod) if !container.record.options.infra => infra::ensure(session, &pod, warn),
+        _ => Ok(()),
+    }
+}
+
+/// As [`ready_for`], once more with the container's lock: until then the last other one of the pod
+/// may have ended, and the namespaces with it.
+///
+/// # Errors
+/// As [`ready`].
+pub(super) fn ready_still(
+    session: &Session,
+    container: &Container,
+    warn: &mut dyn FnMut(&str),
+) -> Result<()> {
+    match pod_of(session, container)? {
+        Some(pod) if !container.record.options.infra && pod.exit_policy == ExitPolicy::Stop => {
+            infra::ensure(session, &pod, warn)?;
+            failpoint("pod::held")
+        }
         _ => Ok(()),
     }
 }
@@ -305,28 +325,11 @@ pub(super) fn after_exit(session: &Session, container: &Container, exit: &ExitRe
     if options.infra || options.pod.is_none() || options.init_ctr.is_some() || by_unit {
         return;
     }
-    // Whatever cannot be read now leaves the pod as it is; `pod stop` ends it.
+    // Whatever cannot be had now leaves the pod as it is; `pod stop` ends it.
     let Ok(Some(pod)) = pod_of(session, container) else {
         return;
     };
-    let (ExitPolicy::Stop, Some(infra)) = (pod.exit_policy, &pod.infra) else {
-        return;
-    };
-    let Ok(members) = pod::members(session, &pod) else {
-        return;
-    };
-    let others = members
-        .iter()
-        .filter(|c| c.id() != &infra.id && c.id() != container.id());
-    for other in others {
-        // One that was not started yet has its turn: a pod's first container may end before that.
-        let waits = |state| state == State::Created && other.record.options.init_ctr.is_none();
-        if other.state().is_ok_and(|s| s.is_active() || waits(s)) {
-            return;
-        }
-    }
-    if let Ok(holder) = Containers::new(&session.dirs).open(&infra.id) {
-        drop(super::stop::stop(session, &holder, &Default::default()));
+    if pod.exit_policy == ExitPolicy::Stop && infra::end_if_idle(session, &pod).is_ok_and(|e| e) {
         pod::event(session, &pod, "stop");
     }
 }

@@ -82,17 +82,13 @@ pub fn run(
         false => Some(relay::hold(relay.sig_proxy)?),
     };
     let request = (!run.detach).then(|| request(&container, relay.streams));
-    let started = launch::start(
-        session,
-        container.clone(),
-        &lock,
-        image,
-        How {
+    let started = member::ready_still(session, &container, warn).and_then(|()| {
+        let how = How {
             attach: request,
             network,
-        },
-        warn,
-    );
+        };
+        launch::start(session, container.clone(), &lock, image, how, warn)
+    });
     let started = match started {
         Ok(started) => started,
         Err(e) => {
@@ -206,6 +202,7 @@ pub fn begin(
     if container.state()?.is_active() {
         return Ok(None);
     }
+    member::ready_still(session, &container, warn)?;
     let started = start_locked(session, &container, &lock, attach, warn)?;
     drop(lock);
     if container.record.driver.is_empty() {
