@@ -1,10 +1,13 @@
 //! Quadlets: what systemd's generator does, and the commands about them.
 
+mod apps;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use super::session::Session;
 use super::systemctl;
 use crate::base::fs::{self as files, Durability};
 use crate::base::{Context as _, Error, Kind as ErrorKind, Result};
@@ -118,6 +121,8 @@ pub struct Listed {
     pub path: PathBuf,
     /// What systemd says of the service, or that it does not know it.
     pub status: String,
+    /// The application that it is part of; empty without one.
+    pub app: String,
 }
 
 /// All quadlets, by name; those that cannot be read are told beside.
@@ -125,8 +130,10 @@ pub fn list(scope: &Scope<'_>) -> (Vec<Listed>, Vec<Error>) {
     let (sources, errors) = search::load(&search::folders(scope.env, &scope.whose()));
     let units: Vec<String> = sources.iter().map(service_of).collect();
     let states = states(scope, &units);
+    let apps = apps::of_files(&search::own_folder(scope.env, &scope.whose()));
     let listed = sources.into_iter().zip(units).zip(states);
     let listed = listed.map(|((source, unit), status)| Listed {
+        app: apps.get(&source.name).cloned().unwrap_or_default(),
         name: source.name,
         unit,
         path: source.path,
@@ -200,16 +207,30 @@ struct File {
     bytes: Vec<u8>,
     /// It is a quadlet.
     source: Option<Source>,
+    /// The application that it is part of.
+    app: Option<String>,
 }
 
-/// Reads a file; `.quadlets` are taken apart.
-fn read(path: &Path, files: &mut Vec<File>) -> Result<()> {
+/// Reads a file; `.quadlets` are taken apart, and are an application then.
+fn read(path: &Path, app: Option<&str>, files: &mut Vec<File>) -> Result<()> {
     let name = name_of(path)?;
     let bytes = fs::read(path).what(|| format!("cannot read {}", path.display()))?;
+    take(name, path, bytes, app, files)
+}
+
+/// What was read from `path`, a file or an address.
+fn take(
+    name: String,
+    path: &Path,
+    bytes: Vec<u8>,
+    app: Option<&str>,
+    files: &mut Vec<File>,
+) -> Result<()> {
+    let shown = path.display().to_string();
+    let text = |bytes| String::from_utf8(bytes).what(|| format!("{shown} is no text"));
     if bundle::is_named(&name) {
-        let shown = path.display().to_string();
-        let text = String::from_utf8(bytes).what(|| format!("{shown} is no text"))?;
-        for part in bundle::split(&text, &shown)? {
+        let stem = name.rsplit_once('.').map_or("", |(stem, _)| stem);
+        for part in bundle::split(&text(bytes)?, &shown)? {
             let source = Source {
                 name: part.name.clone(),
                 path: path.to_owned(),
@@ -220,43 +241,91 @@ fn read(path: &Path, files: &mut Vec<File>) -> Result<()> {
                 name: part.name,
                 bytes: part.text.into_bytes(),
                 source: Some(source),
+                app: Some(app.unwrap_or(stem).to_owned()),
             });
         }
         return Ok(());
     }
     let source = match Kind::of_name(&name) {
-        Some(_) => Some(search::read_alone(path)?),
+        Some(kind) => Some(Source {
+            name: name.clone(),
+            path: path.to_owned(),
+            kind,
+            unit: Unit::parse(&text(bytes.clone())?, &shown)?,
+        }),
         None => None,
     };
     files.push(File {
         name,
         bytes,
         source,
+        app: app.map(str::to_owned),
     });
     Ok(())
 }
 
-/// Puts files, or a folder's files, where quadlets are looked for; of `.quadlets` what is in them.
-/// Quadlets among them are checked first; answers the new paths.
+/// The name of what an address gives: its last part.
+fn name_in(address: &str) -> Result<String> {
+    let path = address.split(['?', '#']).next().unwrap_or(address);
+    let name = path.split('/').skip(3).last().unwrap_or_default();
+    // Not hidden, so it is neither `..` nor the list of an application.
+    match name.is_empty() || name.starts_with('.') || name.contains('%') {
+        true => Err(
+            Error::invalid(format!("the address {address} ends with no file name"))
+                .hint("fetch it with another program and give its path"),
+        ),
+        false => Ok(name.to_owned()),
+    }
+}
+
+/// Puts files, a folder's files or what addresses give where quadlets are looked for; of `.quadlets`
+/// what is in them. A folder is an application, so is what is in `.quadlets`, and a quadlet with the
+/// other files that follow it. Quadlets among them are checked first; answers the new paths.
 ///
 /// # Errors
-/// A quadlet that cannot be converted for itself; `Exists` without `replace`.
-pub fn install(scope: &Scope<'_>, paths: &[PathBuf], replace: bool) -> Result<Vec<PathBuf>> {
+/// A quadlet that cannot be converted for itself; `Exists` without `replace`; what a server says.
+pub fn install(
+    session: &Session,
+    scope: &Scope<'_>,
+    paths: &[String],
+    replace: bool,
+) -> Result<Vec<PathBuf>> {
     let folder = search::own_folder(scope.env, &scope.whose());
-    let mut all = Vec::new();
-    for path in paths {
-        let what = || format!("cannot install {}", path.display());
-        match fs::metadata(path).what(what)?.is_dir() {
-            false => read(path, &mut all)?,
-            true => {
-                for entry in fs::read_dir(path).what(what)? {
-                    let entry = entry.what(what)?.path();
-                    if entry.is_file() {
-                        read(&entry, &mut all)?;
-                    }
+    let mut all: Vec<File> = Vec::new();
+    for text in paths {
+        let what = || format!("cannot install {text}");
+        let path = Path::new(text);
+        if text.starts_with("http://") || text.starts_with("https://") {
+            let name = name_in(text)?;
+            let bytes = super::build::fetched(session, text).what(what)?;
+            take(name, path, bytes, None, &mut all)?;
+        } else if fs::metadata(path).what(what)?.is_dir() {
+            let app = apps::name_of(path)?;
+            for entry in fs::read_dir(path).what(what)? {
+                let entry = entry.what(what)?.path();
+                if entry.is_file() {
+                    read(&entry, Some(&app), &mut all)?;
                 }
             }
+        } else {
+            read(path, None, &mut all)?;
         }
+    }
+    // Other files belong to the quadlet before them.
+    let mut before: Option<String> = None;
+    let mut owners = Vec::new();
+    for file in &mut all {
+        match (&file.source, &file.app) {
+            (Some(_), None) => before = Some(file.name.clone()),
+            (None, None) => {
+                file.app.clone_from(&before);
+                owners.extend(before.clone());
+            }
+            (_, Some(_)) => {}
+        }
+    }
+    for file in all.iter_mut().filter(|f| f.app.is_none()) {
+        file.app = owners.contains(&file.name).then(|| file.name.clone());
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     let sources: Vec<Source> = all.iter().filter_map(|f| f.source.clone()).collect();
@@ -288,6 +357,10 @@ pub fn install(scope: &Scope<'_>, paths: &[PathBuf], replace: bool) -> Result<Ve
     let mut made = Vec::new();
     for file in all {
         let there = folder.join(&file.name);
+        if let Some(app) = &file.app {
+            // Known before it is there: a removal after a kill takes it along.
+            apps::add(&folder, app, std::slice::from_ref(&file.name))?;
+        }
         files::replace(&there, &file.bytes, 0o644, Durability::Durable)?;
         made.push(there);
     }
@@ -300,23 +373,74 @@ fn name_of(path: &Path) -> Result<String> {
         .ok_or_else(|| Error::invalid(format!("{} has no name", path.display())))
 }
 
-/// Removes a quadlet; its service is stopped first with `force`.
+/// Removes a quadlet, or all of an application; services are stopped first with `force`. Answers the
+/// quadlets that went.
 ///
 /// # Errors
-/// `NotFound`; `InUse` when its service runs; what the kernel says.
-pub fn remove(scope: &Scope<'_>, name: &str, force: bool) -> Result<()> {
-    let source = find(scope, name)?;
-    let unit = service_of(&source);
+/// `NotFound`; `InUse` when a service runs; what the kernel says.
+pub fn remove(scope: &Scope<'_>, name: &str, force: bool) -> Result<Vec<String>> {
+    let folder = search::own_folder(scope.env, &scope.whose());
+    let missing = match find(scope, name) {
+        Ok(source) => return remove_one(scope, &source, force).map(|()| vec![source.name]),
+        Err(e) => e,
+    };
+    let app = name.strip_prefix('.').unwrap_or(name);
+    let app = app.strip_suffix(".app").unwrap_or(app);
+    let Some(members) = apps::members(&folder, app)? else {
+        return Err(missing);
+    };
+    let mut gone = Vec::new();
+    for member in members.into_iter().filter(|m| Kind::of_name(m).is_some()) {
+        match find(scope, &member) {
+            Ok(source) => remove_one(scope, &source, force)?,
+            // Somebody removed the file by hand.
+            Err(e) if e.kind() == ErrorKind::NotFound => apps::forget(&folder, &member)?,
+            Err(e) => return Err(e),
+        }
+        gone.push(member);
+    }
+    Ok(gone)
+}
+
+fn remove_one(scope: &Scope<'_>, source: &Source, force: bool) -> Result<()> {
+    let unit = service_of(source);
     let state = states(scope, std::slice::from_ref(&unit));
     if state.iter().any(|s| s.starts_with("active/")) {
         if !force {
             return Err(Error::new(
                 ErrorKind::InUse,
-                format!("cannot remove quadlet {name:?}: {unit} runs"),
+                format!("cannot remove quadlet {:?}: {unit} runs", source.name),
             )
             .hint("--force stops it first"));
         }
         systemctl::run(scope.for_user, &["stop", "--", &unit])?;
     }
-    fs::remove_file(&source.path).what(|| format!("cannot remove {}", source.path.display()))
+    fs::remove_file(&source.path).what(|| format!("cannot remove {}", source.path.display()))?;
+    match source.path.parent() {
+        Some(folder) => apps::forget(folder, &source.name),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_a_file() {
+        for (address, name) in [
+            ("https://example.org/a/web.container", Some("web.container")),
+            (
+                "http://example.org/web.container?raw=1#x",
+                Some("web.container"),
+            ),
+            ("https://example.org/", None),
+            ("https://example.org", None),
+            ("https://example.org/..", None),
+            ("https://example.org/.x.app", None),
+            ("https://example.org/a%2Fb.container", None),
+        ] {
+            assert_eq!(name_in(address).ok().as_deref(), name, "{address}");
+        }
+    }
 }

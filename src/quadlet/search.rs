@@ -152,15 +152,6 @@ fn read(name: &str, path: &Path, folders: &[PathBuf]) -> Result<Source> {
     })
 }
 
-/// Reads a file that was named: without drop-ins.
-///
-/// # Errors
-/// As [`Unit::parse`], or what the kernel says.
-pub fn read_alone(path: &Path) -> Result<Source> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    read(&name, path, &[])
-}
-
 fn text(path: &Path) -> Result<String> {
     let bytes = crate::base::fs::read_regular_if_exists(path, LIMIT)?
         .ok_or_else(|| Error::not_found(format!("{} is gone", path.display())))?;

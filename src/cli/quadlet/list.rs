@@ -37,8 +37,12 @@ pub fn run(args: ListArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         }
     }
     Listing {
-        default: "table {{.Name}} {{.UnitName}} {{.Path}} {{.Status}}",
-        headers: &[("UnitName", "UNIT NAME"), ("Path", "PATH ON DISK")],
+        default: "table {{.Name}} {{.UnitName}} {{.Path}} {{.Status}} {{.App}}",
+        headers: &[
+            ("UnitName", "UNIT NAME"),
+            ("Path", "PATH ON DISK"),
+            ("App", "APPLICATION"),
+        ],
         format: args.format.as_deref(),
         no_heading: args.noheading,
         docker: &[],
@@ -54,6 +58,6 @@ fn row(listed: &Listed) -> Value {
         "UnitName": listed.unit,
         "Path": listed.path,
         "Status": listed.status,
-        "App": "",
+        "App": listed.app,
     })
 }

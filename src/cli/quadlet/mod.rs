@@ -21,7 +21,7 @@ pub const NOUN: &[Entry] = &[
     ),
     command!(
         "install",
-        "Install quadlets from files or a folder",
+        "Install quadlets from files, folders or addresses",
         install::InstallArgs,
         install::run
     ),

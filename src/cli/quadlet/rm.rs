@@ -20,7 +20,7 @@ pub struct RmArgs {
     /// Make systemd read its units again (on by default)
     #[arg(long)]
     pub reload_systemd: Option<bool>,
-    /// File names
+    /// File names, or the names of applications
     #[arg(value_name = "QUADLET")]
     pub names: Vec<String>,
 }
@@ -42,8 +42,9 @@ pub fn run(args: RmArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
         match remove(&scope, &name, args.force) {
             Err(e) if args.ignore && e.kind() == Kind::NotFound => {}
             other => {
-                other?;
-                out.line(name)?;
+                for gone in other? {
+                    out.line(gone)?;
+                }
             }
         }
     }
