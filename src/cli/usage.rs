@@ -106,7 +106,8 @@ pub fn explain(error: &clap::Error) -> Error {
     };
     let command = command_of_usage(error);
     let what = match error.kind() {
-        ErrorKind::UnknownArgument => {
+        // Without a word it is an error of our own, which says it all.
+        ErrorKind::UnknownArgument if !context(ContextKind::InvalidArg).is_empty() => {
             format!("unknown flag: {}", context(ContextKind::InvalidArg))
         }
         ErrorKind::InvalidSubcommand => format!(

@@ -450,6 +450,52 @@ fn a_pod_is_cloned_with_its_containers() {
         "but not with them"
     );
     world.ok(&["pod", "stop", "-t", "0", "app"]);
+    // What is given replaces what the first one has, or is added to it.
+    let flags = [
+        "pod",
+        "clone",
+        "--name",
+        "other",
+        "--hostname",
+        "changed",
+        "--label",
+        "c=d",
+        "--volume",
+        "more:/more",
+        "--volume",
+        "new:/data",
+        "--sysctl",
+        "net.ipv4.ip_default_ttl=42",
+        "--infra-name",
+        "holds",
+        "--memory",
+        "64m",
+        "--cpus",
+        "0.5",
+        "app",
+    ];
+    world.ok(&flags);
+    assert_eq!(
+        pod(
+            &world,
+            "other",
+            "{{.Hostname}} {{.Labels.a}} {{.Labels.c}} {{.memory_limit}} {{.cpu_quota}}"
+        ),
+        "changed b d 67108864 50000"
+    );
+    let mounts = "{{range .Mounts}}{{.Name}}:{{.Destination}} {{end}}";
+    assert_eq!(world.inspect("other-web", mounts), "more:/more new:/data ");
+    let sysctl = "{{index .HostConfig.Sysctls \"net.ipv4.ip_default_ttl\"}}";
+    assert_eq!(world.inspect("holds", sysctl), "42");
+    world
+        .run(&["pod", "clone", "--publish", "80:80", "app"])
+        .code(125)
+        .says("--publish stays as the first pod has it");
+    world
+        .run(&["pod", "clone", "--entrypoint", "x", "app"])
+        .code(125)
+        .says("--entrypoint is for containers");
+    world.ok(&["pod", "rm", "other"]);
     world.ok(&["pod", "clone", "--destroy", "app", "third"]);
     world.run(&["pod", "exists", "app"]).code(1);
     assert_eq!(

@@ -1,6 +1,6 @@
 //! `pod create`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Command};
 
@@ -70,18 +70,50 @@ const SHARED: &[&str] = &[
 #[derive(Debug)]
 pub struct PodFlags(CreateFlags);
 
+/// The tree of `run` with the flags that are in `shared` alone; the others are hidden.
+pub(super) fn augment(command: Command, shared: &'static [&'static str]) -> Command {
+    <CreateFlags as clap::Args>::augment_args(command).mut_args(|arg| {
+        let id = arg.get_id().clone();
+        match id.as_str() {
+            id if !shared.contains(&id) => arg.hide(true),
+            "name" => arg.short('n').help("Name of the pod; generated if absent"),
+            "replace" => arg.help("Remove a pod of the same name first"),
+            "pod_id_file" => arg.help("Write the pod's id to a file that must not exist"),
+            "restart" => arg.help("When to start its containers again, unless they say it"),
+            _ => arg,
+        }
+    })
+}
+
+/// Reads the flags; those that are not in `shared` are refused.
+pub(super) fn flags(
+    matches: &ArgMatches,
+    shared: &[&str],
+) -> std::result::Result<CreateFlags, clap::Error> {
+    let own = <CreateFlags as clap::Args>::augment_args(Command::new("pod"));
+    let foreign = own.get_arguments().find(|arg| {
+        let id = arg.get_id().as_str();
+        !shared.contains(&id)
+            && matches.try_contains_id(id).unwrap_or(false)
+            && matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine)
+    });
+    if let Some(arg) = foreign {
+        let name = arg.get_long().unwrap_or_default();
+        let known = SHARED.contains(&arg.get_id().as_str());
+        return Err(clap::Error::raw(
+            clap::error::ErrorKind::UnknownArgument,
+            match known {
+                true => format!("--{name} stays as the first pod has it"),
+                false => format!("--{name} is for containers, not for pods"),
+            },
+        ));
+    }
+    <CreateFlags as clap::FromArgMatches>::from_arg_matches(matches)
+}
+
 impl clap::Args for PodFlags {
     fn augment_args(command: Command) -> Command {
-        <CreateFlags as clap::Args>::augment_args(command).mut_args(|arg| {
-            match arg.get_id().as_str() {
-                "name" => arg.short('n').help("Name of the pod; generated if absent"),
-                "replace" => arg.help("Remove a pod of the same name first"),
-                "pod_id_file" => arg.help("Write the pod's id to a file that must not exist"),
-                "restart" => arg.help("When to start its containers again, unless they say it"),
-                id if SHARED.contains(&id) => arg,
-                _ => arg.hide(true),
-            }
-        })
+        augment(command, SHARED)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -91,21 +123,7 @@ impl clap::Args for PodFlags {
 
 impl clap::FromArgMatches for PodFlags {
     fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
-        let own = <CreateFlags as clap::Args>::augment_args(Command::new("pod"));
-        let foreign = own.get_arguments().find(|arg| {
-            let id = arg.get_id().as_str();
-            !SHARED.contains(&id)
-                && matches.try_contains_id(id).unwrap_or(false)
-                && matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine)
-        });
-        if let Some(arg) = foreign {
-            let name = arg.get_long().unwrap_or_default();
-            return Err(clap::Error::raw(
-                clap::error::ErrorKind::UnknownArgument,
-                format!("--{name} is for containers, not for pods"),
-            ));
-        }
-        CreateFlags::from_arg_matches(matches).map(Self)
+        flags(matches, SHARED).map(Self)
     }
 
     fn update_from_arg_matches(
@@ -160,19 +178,20 @@ pub struct CreateArgs {
 /// # Errors
 /// What the operation says.
 pub fn run(args: CreateArgs, session: &mut Session, out: &mut Out) -> Result<u8> {
-    for (given, flag) in [
-        (args.infra_image.is_some(), "--infra-image"),
-        (args.infra_command.is_some(), "--infra-command"),
-    ] {
-        if given {
-            out.warn(&format!(
-                "{flag} has no effect: a pod's namespaces are held by coracle itself"
-            ));
-        }
-    }
+    tell_of_infra("--infra-image", args.infra_image.as_ref(), out);
+    tell_of_infra("--infra-command", args.infra_command.as_ref(), out);
     let made = make(args, session, out)?;
     out.line(made.id.as_str())?;
     Ok(0)
+}
+
+/// Says what a flag about podman's own container is worth.
+pub(super) fn tell_of_infra(flag: &str, given: Option<&String>, out: &mut Out) {
+    if given.is_some() {
+        out.warn(&format!(
+            "{flag} has no effect: a pod's namespaces are held by coracle itself"
+        ));
+    }
 }
 
 /// As `pod create` with these words, printing nothing.
@@ -202,17 +221,17 @@ fn request(args: CreateArgs, session: &mut Session, out: &Out) -> Result<Request
     };
     let (mut asked, run) = ask(flags, &manner, &["pod".to_owned()], session, out)?;
     asked.image.clear();
-    if let Some(file) = &args.infra_conmon_pidfile {
-        let absolute = std::path::absolute(file);
-        asked.monitor_pidfile = Some(absolute.what(|| format!("cannot find {}", file.display()))?);
-    }
+    asked.monitor_pidfile = args
+        .infra_conmon_pidfile
+        .as_deref()
+        .map(absolute)
+        .transpose()?;
     let has_infra = args.infra.unwrap_or(true);
     let share = match (args.share.as_deref(), has_infra) {
         (Some(text), _) => Share::parse(text)?,
         (None, true) => Share::USUAL.to_vec(),
         (None, false) => Vec::new(),
     };
-    // What containers.conf says of processes is for each container.
     asked.resources.pids_limit = None;
     if asked.resources != Resources::default() && !has_infra {
         return Err(Error::invalid("limits of a pod need --infra"));
@@ -239,8 +258,13 @@ fn request(args: CreateArgs, session: &mut Session, out: &Out) -> Result<Request
     })
 }
 
+/// The path of `--infra-conmon-pidfile`, for whoever is in another folder.
+pub(super) fn absolute(file: &Path) -> Result<PathBuf> {
+    std::path::absolute(file).what(|| format!("cannot find {}", file.display()))
+}
+
 /// What of the options is the pod's: the rest is what containers.conf says of every container.
-fn kept(asked: ContainerOptions) -> ContainerOptions {
+pub(super) fn kept(asked: ContainerOptions) -> ContainerOptions {
     ContainerOptions {
         network: asked.network,
         hostname: asked.hostname,
@@ -254,7 +278,11 @@ fn kept(asked: ContainerOptions) -> ContainerOptions {
         security: asked.security,
         shm_size: asked.shm_size,
         shm_size_systemd: asked.shm_size_systemd,
-        resources: asked.resources,
+        // What containers.conf says of processes is for each container.
+        resources: Resources {
+            pids_limit: None,
+            ..asked.resources
+        },
         pid: asked.pid,
         uts: asked.uts,
         userns: asked.userns,

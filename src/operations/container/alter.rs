@@ -237,7 +237,8 @@ pub fn update(session: &Session, container: &Container, changes: &Changes) -> Re
     Ok(())
 }
 
-pub(super) fn merge(old: &Resources, new: &Resources) -> Resources {
+/// Limits with those of `new` in the place of the old ones. Pure.
+pub(in crate::operations) fn merge(old: &Resources, new: &Resources) -> Resources {
     Resources {
         memory: new.memory.or(old.memory),
         memory_reservation: new.memory_reservation.or(old.memory_reservation),

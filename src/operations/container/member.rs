@@ -306,6 +306,9 @@ pub(super) fn release(holder: &str, shared: &ContainerOptions, options: &mut Con
         .cdi_devices
         .retain(|d| !shared.cdi_devices.contains(d));
     options.gpus.retain(|g| !shared.gpus.contains(g));
+    if options.shm_size_systemd == shared.shm_size_systemd {
+        options.shm_size_systemd = None;
+    }
     if options.cgroup_parent == shared.cgroup_parent {
         options.cgroup_parent = None;
     }

@@ -1,13 +1,16 @@
 //! `pod clone`: another pod with the options of one, and its containers anew in it.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use super::create::{Request, create};
 use super::{act, members, remove};
 use crate::base::{Context as _, Error, Kind, Result};
-use crate::operations::container::copy;
+use crate::operations::container::{alter, copy};
 use crate::operations::session::Session;
 use crate::spec::id::ObjectName;
 use crate::state::container::State;
-use crate::state::options::ContainerOptions;
+use crate::state::options::{ContainerOptions, RestartPolicy};
 use crate::state::pod::{PodRecord, Pods};
 
 /// What differs from the first pod, and what is done besides.
@@ -19,6 +22,19 @@ pub struct CloneOptions {
     pub destroy: bool,
     /// `--start`: start the new one.
     pub start: bool,
+    /// `--infra-name`.
+    pub infra_name: Option<String>,
+    /// `--infra-conmon-pidfile`.
+    pub pidfile: Option<PathBuf>,
+    /// `--label`: besides the first one's.
+    pub labels: BTreeMap<String, String>,
+    /// `--restart`; absent means the first one's.
+    pub restart: Option<RestartPolicy>,
+    /// Options as `pod create` reads them, and what they are when nothing is given: where the two
+    /// differ, the new pod differs from the first one.
+    pub asked: Box<ContainerOptions>,
+    /// See `asked`.
+    pub usual: Box<ContainerOptions>,
 }
 
 /// How many names are tried.
@@ -48,17 +64,29 @@ pub fn clone(
         Some(name) => name.clone(),
         None => free_name(session, first)?,
     };
+    let mut labels = first.labels.clone();
+    labels.extend(wanted.labels.clone());
+    let infra = first.infra.as_ref().map(|infra| {
+        let own = asked(&infra.options, first.name.as_str());
+        Box::new(ContainerOptions {
+            monitor_pidfile: wanted.pidfile.clone(),
+            ..changed(own, &wanted.asked, &wanted.usual)
+        })
+    });
+    if infra.is_none() && wanted.asked != wanted.usual {
+        return Err(Error::invalid(format!(
+            "pod {:?} was made with --infra=false: there is nothing to have differently",
+            first.name.as_str()
+        )));
+    }
     let request = Request {
         name: Some(name.clone()),
-        labels: first.labels.clone(),
+        labels,
         share: first.share.clone(),
-        infra: first
-            .infra
-            .as_ref()
-            .map(|i| Box::new(asked(&i.options, first.name.as_str()))),
-        infra_name: None,
+        infra,
+        infra_name: wanted.infra_name.clone(),
         exit_policy: first.exit_policy,
-        restart: first.restart,
+        restart: wanted.restart.unwrap_or(first.restart),
         id_file: None,
         replace: false,
         create_command: session.command_line.clone(),
@@ -101,6 +129,44 @@ fn asked(options: &ContainerOptions, name: &str) -> ContainerOptions {
         }
     }
     options
+}
+
+/// The first pod's options with what was asked differently. Pure.
+fn changed(
+    mut own: ContainerOptions,
+    asked: &ContainerOptions,
+    usual: &ContainerOptions,
+) -> ContainerOptions {
+    macro_rules! replace {
+        ($($field:ident),*) => {
+            $(if asked.$field != usual.$field {
+                own.$field.clone_from(&asked.$field);
+            })*
+        };
+    }
+    // Where it is a list, the first one's stay.
+    macro_rules! add {
+        ($($field:ident),*) => {
+            $(
+                let new = asked.$field.iter().filter(|new| !usual.$field.contains(new));
+                own.$field.extend(new.cloned());
+            )*
+        };
+    }
+    replace!(hostname, security, userns, userns_asked, pid, uts);
+    replace!(shm_size, shm_size_systemd, cgroup_parent, cgroup_manager);
+    add!(volumes_from, devices, cdi_devices, gpus);
+    let sysctls = asked.sysctls.iter();
+    let sysctls = sysctls.filter(|(key, value)| usual.sysctls.get(*key) != Some(*value));
+    own.sysctls
+        .extend(sysctls.map(|(k, v)| (k.clone(), v.clone())));
+    own.cdi_dirs.clone_from(&asked.cdi_dirs);
+    for mount in asked.mounts.iter().filter(|m| !usual.mounts.contains(m)) {
+        own.mounts.retain(|m| m.destination != mount.destination);
+        own.mounts.push(mount.clone());
+    }
+    own.resources = alter::merge(&own.resources, &asked.resources);
+    own
 }
 
 fn free_name(session: &Session, first: &PodRecord) -> Result<String> {
