@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// An environment: that of this process, or a fixed one.
 #[derive(Clone, Debug, Default)]
@@ -143,6 +144,19 @@ impl Env {
             false => None,
         };
         given.unwrap_or_else(|| PathBuf::from(crate::base::journald::SOCKET))
+    }
+
+    /// How often systemd's watchdog wants to hear of the process `pid`: `WATCHDOG_USEC`, unless
+    /// `WATCHDOG_PID` names another one.
+    ///
+    /// Spec: sd_watchdog_enabled(3).
+    pub fn watchdog(&self, pid: u32) -> Option<Duration> {
+        let whose = self.text("WATCHDOG_PID").map(|p| p.parse::<u32>());
+        if matches!(whose, Some(Ok(other)) if other != pid) {
+            return None;
+        }
+        let usec: u64 = self.text("WATCHDOG_USEC")?.parse().ok()?;
+        (usec > 0).then(|| Duration::from_micros(usec))
     }
 
     /// `PODMAN_USERNS`: the `--userns` of who gives none.

@@ -1,5 +1,5 @@
 //! Containers as services: readiness, sockets and watchdog of systemd's, starting after a boot,
-//! quadlets and their generator. systemd itself is in tests/vm/service.sh.
+//! quadlets and their generator. systemd itself is in tests/vm (services.sh, pods.sh).
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::symlink;
@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::World;
+use crate::support::http::{Answer, serve};
 use crate::support::peer::{self, Mode};
 use crate::support::world::Outcome;
 
@@ -334,6 +335,47 @@ fn quadlets_are_installed_listed_printed_and_removed() {
         "{{.Name}} {{.UnitName}} {{.Status}}",
     ]);
     assert_eq!(list, "web.container web.service Not loaded");
+    // A folder is an application, whose name stands for all of it.
+    let apps = ["quadlet", "list", "-n", "--format", "{{.Name}}:{{.App}}"];
+    assert_eq!(w.ok(&apps), "web.container:app");
+    let folder = w.path().join("home/.config/containers/systemd");
+    let files = || std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(files(), 3, "quadlet, environment, list");
+    assert_eq!(w.ok(&["quadlet", "rm", quiet, "app"]), "web.container");
+    assert_eq!(files(), 0);
+    // So is a quadlet with the files that follow it; they go with it.
+    w.ok(&[
+        "quadlet",
+        "install",
+        quiet,
+        "app/web.container",
+        "app/web.env",
+    ]);
+    assert_eq!(w.ok(&apps), "web.container:web.container");
+    w.ok(&["quadlet", "rm", quiet, "web.container"]);
+    assert_eq!(files(), 0);
+    // From a server, by the last part of the address.
+    let server = serve(|request| match request.path.as_str() {
+        "/q/web.container" => Answer::ok("[Container]\nImage=localhost/web\n"),
+        "/q/bad.container" => Answer::ok("[Container]\n"),
+        _ => Answer::status(404),
+    });
+    let from = |name: &str| {
+        w.run(&[
+            "quadlet",
+            "install",
+            quiet,
+            &format!("http://{server}/q/{name}"),
+        ])
+    };
+    from("web.container").ok();
+    assert_eq!(w.ok(&apps), "web.container:");
+    from("gone.container").code(125).says("does not have it");
+    from("bad.container")
+        .code(125)
+        .says(&format!("http://{server}/q/bad.container"));
+    from("").code(125).says("no file name");
+    assert_eq!(files(), 1);
     assert_eq!(w.ok(&["quadlet", "list", "-n", "--filter", "name=db*"]), "");
     assert!(
         w.ok(&["quadlet", "print", "web.container"])
@@ -371,6 +413,8 @@ fn a_file_of_several_quadlets_is_taken_apart_at_its_installation() {
     );
     let print = w.ok(&["quadlet", "print", "app-pod.service"]);
     assert_eq!(print, "# FileName=app\n[Pod]");
+    let app = w.ok(&["quadlet", "list", "-n", "--format", "{{.App}}"]);
+    assert_eq!(app, "app\napp\napp\napp");
     w.ok(&["quadlet", "rm", quiet, "--all"]);
     assert_eq!(w.ok(&["quadlet", "list", "-n"]), "");
 }
@@ -405,6 +449,9 @@ fn a_manifest_is_a_service_until_all_of_it_has_ended() {
         let mut command = w.command(&args);
         command.env("NOTIFY_SOCKET", w.path().join("notify"));
         command.env("PODMAN_SYSTEMD_UNIT", "app.service");
+        if more.contains(&"--annotation=io.containers.autoupdate=local") {
+            command.env("WATCHDOG_USEC", "100000");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.spawn().unwrap()
     };
@@ -423,9 +470,15 @@ fn a_manifest_is_a_service_until_all_of_it_has_ended() {
     let label = "{{index .Config.Labels \"io.containers.autoupdate\"}} {{.Config.Labels.PODMAN_SYSTEMD_UNIT}}";
     assert_eq!(w.inspect("app-one", label), "local app.service");
     assert_eq!(w.inspect("app-two", label), "registry app.service");
+    assert_eq!(manager.hears(), "WATCHDOG=1\n");
+    assert_eq!(manager.hears(), "WATCHDOG=1\n");
     w.ok(&["exec", "app-two", "touch", "/end"]);
     assert_eq!(child.wait().unwrap().code(), Some(3));
     w.ok(&["kube", "down", "app.yml"]);
+    // What it still said of the watchdog.
+    manager.0.set_nonblocking(true).unwrap();
+    while manager.0.recv(&mut [0; 512]).is_ok() {}
+    manager.0.set_nonblocking(false).unwrap();
 
     // A signal ends it in order.
     manifest(&w, "exec sleep 1000", "exec sleep 1000");

@@ -57,7 +57,7 @@ spec:
   - {name: one, image: localhost/busybox, imagePullPolicy: Never, command: [sh, -c, '$loop']}
   - {name: two, image: localhost/busybox, imagePullPolicy: Never, command: [sh, -c, '$loop']}
 Y
-printf '[Unit]\nAfter=app.pod\n[Kube]\nYaml=all.yml\nNetwork=none\n' >$units/all.kube
+printf '[Unit]\nAfter=app.pod\n[Kube]\nYaml=all.yml\nNetwork=none\nAutoUpdate=local\n[Service]\nWatchdogSec=1\n' >$units/all.kube
 sed 's/name: all/name: ends/; s/terminationGrace.*/restartPolicy: Never/; s/trap.*done/exit 7/' $units/all.yml >$units/ends.yml
 printf '[Kube]\nYaml=ends.yml\nNetwork=none\nExitCodePropagation=all\n' >$units/ends.kube
 printf "[Container]\n${common}ContainerName=page\nNetwork=none\nExec=sh -c 'exec busybox httpd -i -h /srv <&3 >&3'\nMount=type=bind,src=./srv,dst=/srv,ro\n[Service]\nType=oneshot\n" >$units/page@.container
@@ -104,11 +104,27 @@ check 'it runs' 'running running' "$(echo $(coracle inspect --format '{{.State.S
 check 'and logs to the journal' journald "$(coracle inspect --format '{{.HostConfig.LogConfig.Type}}' all-one)"
 case $(tr '\0' ' ' </proc/$(property MainPID all.service)/cmdline) in *"kube play"*) ok=yes ;; *) ok=no ;; esac
 check 'its main process plays it' yes "$ok"
+# Its watchdog hears of it, and a newer image is taken.
+coracle run --name newer --network none busybox touch /newer && coracle commit -q newer localhost/busybox:latest >/dev/null
+coracle rm newer >/dev/null
+sleep 2
+check 'the watchdog is content' 'active 0' "$(active all) $(property NRestarts all.service)"
+pid=$(property MainPID all.service)
+check 'a newer image is taken' 'true true' "$(echo $(coracle auto-update --format '{{.Updated}}' 2>&1))"
+check 'by a restart of the unit' different "$([ "$pid" = "$(property MainPID all.service)" ] && echo same || echo different)"
+check 'with the new one' '/newer' "$(coracle exec all-two ls /newer)"
 check 'restart' 0 "$(systemctl --user restart all.service >&2; echo $?)"
 check 'it runs again' 'running running' "$(echo $(coracle inspect --format '{{.State.Status}}' all-one all-two))"
 systemctl --user stop all.service
 check 'stop' 'inactive success' "$(property ActiveState all.service) $(property Result all.service)"
 check 'no pod is left' '' "$(coracle pod ps -q)"
+# The same by the template that is shipped.
+sed 's/^spec:/&\n  hostNetwork: true/' $units/all.yml >$units/host.yml
+kube=coracle-kube@$(systemd-escape $units/host.yml).service
+check 'the template starts it' 0 "$(systemctl --user start $kube >&2; echo $?)"
+check 'all of it' 'running running' "$(echo $(coracle inspect --format '{{.State.Status}}' all-one all-two))"
+systemctl --user stop $kube
+check 'and stops it' 'success ' "$(property Result $kube) $(coracle pod ps -q)"
 systemctl --user start --no-block ends.service
 until_is 'its end is the end of the service' failed property ActiveState ends.service
 check 'with the exit code' 7 "$(property ExecMainStatus ends.service)"

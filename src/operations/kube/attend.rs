@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd as _;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::monitor::notify;
@@ -68,13 +68,10 @@ impl Propagation {
     }
 }
 
-/// Tells the manager that everything is up, and that this process is the main one.
-fn ready(session: &Session) {
+/// Tells the manager something.
+fn tell(session: &Session, message: &str) {
     if let Some(socket) = session.env.raw("NOTIFY_SOCKET") {
-        notify::tell(
-            &socket,
-            &format!("MAINPID={}\nREADY=1\n", std::process::id()),
-        );
+        notify::tell(&socket, message);
     }
 }
 
@@ -103,8 +100,18 @@ pub fn attend(
     let asked = signal::descriptor(&signals).what(|| "cannot wait for signals")?;
     if vigil.service {
         // From here on it can be asked to end.
-        ready(session);
+        let me = std::process::id();
+        tell(session, &format!("MAINPID={me}\nREADY=1\n"));
     }
+    // Twice as often as the watchdog wants it.
+    let watchdog = session.env.watchdog(std::process::id());
+    let beat = watchdog.filter(|_| vigil.service).map(|every| {
+        let half = every / 2;
+        Timespec {
+            tv_sec: half.as_secs().cast_signed(),
+            tv_nsec: half.subsec_nanos().max(1).into(),
+        }
+    });
     let (over, done) = std::io::pipe().what(|| "cannot make a pipe")?;
     std::thread::scope(|scope| {
         // The pipe ends with the thread, however that ends.
@@ -117,8 +124,12 @@ pub fn attend(
             let mut list = [&asked.as_fd(), &over.as_fd()]
                 .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN));
             let watched = if vigil.timers { 1 } else { 2 };
-            match poll(&mut list[..watched], None) {
+            match poll(&mut list[..watched], beat.as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
+                Ok(0) => {
+                    tell(session, "WATCHDOG=1\n");
+                    continue;
+                }
                 other => other.what(|| "cannot wait for the containers")?,
             };
             let [signalled, _] = list.map(|fd| !fd.revents().is_empty());

@@ -4,7 +4,6 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::base::{Context as _, Error, Result};
 use crate::handoff::address;
@@ -59,13 +58,7 @@ pub(super) fn of_caller(session: &Session, container: &Container) -> Result<Serv
     {
         return Ok(service);
     }
-    let watchdog = match env.text("WATCHDOG_PID").map(|p| p.parse::<u32>()) {
-        Some(Ok(pid)) if pid != me => None,
-        _ => env
-            .text("WATCHDOG_USEC")
-            .and_then(|t| t.parse().ok())
-            .filter(|u| *u > 0),
-    };
+    let watchdog = env.watchdog(me);
     let inside = options.sdnotify == SdNotify::Container;
     let proxy = match inside {
         false => None,
@@ -77,7 +70,7 @@ pub(super) fn of_caller(session: &Session, container: &Container) -> Result<Serv
             service
                 .env
                 .push(format!("NOTIFY_SOCKET={INSIDE}/notify.sock"));
-            if let Some(usec) = watchdog {
+            if let Some(usec) = watchdog.map(|w| w.as_micros()) {
                 service.env.push(format!("WATCHDOG_USEC={usec}"));
                 service.env.push(format!("WATCHDOG_PID={pid}"));
             }
@@ -90,7 +83,7 @@ pub(super) fn of_caller(session: &Session, container: &Container) -> Result<Serv
         socket,
         proxy,
         // The container sees to it itself.
-        watchdog: watchdog.filter(|_| !inside).map(Duration::from_micros),
+        watchdog: watchdog.filter(|_| !inside),
     });
     Ok(service)
 }
