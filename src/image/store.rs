@@ -3,7 +3,7 @@
 //! Invariants: a name in the index always has a record (the record is written first and removed
 //! last); `names.json` and records change only under the lock, an `flock` on `store/images`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -449,39 +449,66 @@ impl Images {
     /// # Errors
     /// What the kernel says.
     pub fn remove(&self, id: &Digest) -> Result<Option<Vec<Reference>>> {
-        self.remove_unless(id, || Ok(()))
+        let gone = self.remove_unless(std::slice::from_ref(id), || Ok(BTreeSet::new()))?;
+        Ok(gone.into_iter().next().map(|(_, names)| names))
     }
 
-    /// As [`Images::remove`], but all is as before when `check` fails, which is asked when the image
-    /// is out of sight: whoever counts on it from then on sees that it is gone, and whoever did
-    /// before is found by `check`. Who holds [`Images::lock`] sees nothing of that.
+    /// As [`Images::remove`], for any number at the cost of one: those that `used` answers are as
+    /// before. It is asked when all are out of sight: whoever counts on one from then on sees that it
+    /// is gone, and whoever did before is found by it. Who holds [`Images::lock`] sees nothing of
+    /// that. Answers what went, with its names.
     ///
     /// # Errors
-    /// That of `check`; what the kernel says.
+    /// That of `used`, and all is as before; what the kernel says.
     pub fn remove_unless(
         &self,
-        id: &Digest,
-        check: impl FnOnce() -> Result<()>,
-    ) -> Result<Option<Vec<Reference>>> {
+        ids: &[Digest],
+        used: impl FnOnce() -> Result<BTreeSet<Digest>>,
+    ) -> Result<Vec<(Digest, Vec<Reference>)>> {
         let _lock = self.lock()?;
-        let path = self.record_path(id);
-        let Some(record) = files::read_if_exists(&path, RECORD_LIMIT)? else {
-            return Ok(None);
-        };
         let before = self.own_names()?;
-        let names: Vec<Reference> = before.of(id).cloned().collect();
-        if !names.is_empty() {
-            let mut index = before.clone();
-            index.0.retain(|_, entry| entry.id != *id);
-            self.write_names(&index)?;
+        let mut there = Vec::new();
+        for id in ids {
+            if let Some(record) = files::read_if_exists(&self.record_path(id), RECORD_LIMIT)? {
+                there.push((id, record));
+            }
         }
-        files::remove_file_if_exists(&path)?;
-        if let Err(e) = check() {
-            files::replace(&path, &record, 0o600, Durability::Durable)?;
-            self.write_names(&before)?;
+        let away: BTreeSet<&Digest> = there.iter().map(|(id, _)| *id).collect();
+        self.replace_names(&before, |id| !away.contains(id))?;
+        for (id, _) in &there {
+            files::remove_file_if_exists(&self.record_path(id))?;
+        }
+        let (used, failure) = match used() {
+            Ok(used) => (used, None),
+            Err(e) => (there.iter().map(|(id, _)| (*id).clone()).collect(), Some(e)),
+        };
+        let (back, gone): (Vec<_>, Vec<_>) =
+            there.into_iter().partition(|(id, _)| used.contains(*id));
+        if !back.is_empty() {
+            for (id, record) in &back {
+                files::replace(&self.record_path(id), record, 0o600, Durability::Durable)?;
+            }
+            let gone: BTreeSet<&Digest> = gone.iter().map(|(id, _)| *id).collect();
+            self.replace_names(&before, |id| !gone.contains(id))?;
+        }
+        if let Some(e) = failure {
             return Err(e);
         }
-        Ok(Some(names))
+        let named = |id: &Digest| before.of(id).cloned().collect();
+        Ok(gone
+            .iter()
+            .map(|(id, _)| ((*id).clone(), named(id)))
+            .collect())
+    }
+
+    /// Writes the names of those images that `stays` holds for, unless it is what is written.
+    fn replace_names(&self, all: &Names, stays: impl Fn(&Digest) -> bool) -> Result<()> {
+        let mut index = all.clone();
+        index.0.retain(|_, entry| stays(&entry.id));
+        match index == self.own_names()? {
+            true => Ok(()),
+            false => self.write_names(&index),
+        }
     }
 
     /// Every blob that a record of an image, a list or an artifact needs: configurations and
@@ -489,8 +516,8 @@ impl Images {
     ///
     /// # Errors
     /// `Corrupt` for a damaged record.
-    pub fn referenced_blobs(&self) -> Result<std::collections::BTreeSet<Digest>> {
-        let mut blobs = std::collections::BTreeSet::new();
+    pub fn referenced_blobs(&self) -> Result<BTreeSet<Digest>> {
+        let mut blobs = BTreeSet::new();
         for record in self.list()? {
             blobs.extend(record.layers.iter().map(|l| l.digest.clone()));
             let members = record.list.iter().flat_map(|l| &l.members);

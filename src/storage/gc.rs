@@ -182,7 +182,15 @@ impl Store {
     /// # Errors
     /// `Corrupt` for a damaged record.
     pub fn with_parents(&self, layers: &BTreeSet<Digest>) -> Result<BTreeSet<Digest>> {
-        Ok(above(&self.layers().list()?, layers))
+        let mut wanted = BTreeSet::new();
+        for top in layers {
+            let mut next = Some(top.clone());
+            while let Some(chain) = next.filter(|c| !wanted.contains(c)) {
+                next = self.layers().get(&chain)?.and_then(|l| l.parent);
+                wanted.insert(chain);
+            }
+        }
+        Ok(wanted)
     }
 
     /// What everything weighs.

@@ -84,7 +84,7 @@ pub fn some(session: &Session, wish: &Prune) -> Result<Vec<Usage>> {
 pub fn list(session: &Session) -> Result<Vec<Usage>> {
     let store = enter_store(session)?;
     let held = remove::held(session)?;
-    Cache::new(session).usage(&store, &held)
+    Cache::new(session).usage(&store, &held.layers)
 }
 
 /// Removes entries and what only they hold. What a build uses now stays.

@@ -1,6 +1,6 @@
 //! `rmi` and `image prune`: names go first, then the image, then what nothing reaches any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 
@@ -8,7 +8,7 @@ use crate::base::fs as files;
 use crate::base::{Context as _, Error, Kind, Result};
 use crate::image::filter::Listed;
 use crate::image::store::read_only;
-use crate::image::{Found, Images, Names};
+use crate::image::{Found, ImageRecord, Images, Names};
 use crate::operations::session::Session;
 use crate::spec::digest::Digest;
 use crate::spec::reference::Reference;
@@ -196,26 +196,36 @@ fn untag(
 }
 
 fn delete(session: &Session, id: &Digest, gone: &mut Vec<Removed>) -> Result<()> {
-    let images = super::images(session);
-    // A container may have been made since somebody looked; one made from now on finds nothing.
-    let unused = || match super::list::users(session)?
-        .remove(id)
-        .and_then(|u| u.into_iter().next())
-    {
+    let users = delete_unused(session, std::slice::from_ref(id), gone)?;
+    match users.get(id).and_then(|u| u.first()) {
         Some(user) => Err(Error::new(
             Kind::InUse,
             format!("image {} is used by container {}", id.short(), user.name()),
         )
         .exit_code(IN_USE)),
         None => Ok(()),
-    };
-    if let Some(names) = images.remove_unless(id, unused)? {
-        let first = names.first().map(ToString::to_string).unwrap_or_default();
-        super::events::note(session, "remove", id, &first);
-        gone.extend(names.iter().map(|n| Removed::Untagged(n.to_string())));
-        gone.push(Removed::Deleted(id.clone()));
     }
-    Ok(())
+}
+
+/// Deletes those of `ids` that no container uses. Answers the containers of the images there are.
+fn delete_unused(
+    session: &Session,
+    ids: &[Digest],
+    gone: &mut Vec<Removed>,
+) -> Result<BTreeMap<Digest, Vec<Container>>> {
+    let mut users = BTreeMap::new();
+    // A container may have been made since somebody looked; one made from now on finds nothing.
+    let used = || {
+        users = super::list::users(session)?;
+        Ok(users.keys().cloned().collect())
+    };
+    for (id, names) in super::images(session).remove_unless(ids, used)? {
+        let first = names.first().map(ToString::to_string).unwrap_or_default();
+        super::events::note(session, "remove", &id, &first);
+        gone.extend(names.iter().map(|n| Removed::Untagged(n.to_string())));
+        gone.push(Removed::Deleted(id));
+    }
+    Ok(users)
 }
 
 /// Refuses an image that containers use, or removes them with `--force`.
@@ -292,7 +302,7 @@ pub fn prune(
     super::enter_store(session)?;
     // Removing an image may leave the one below it dangling: until nothing changes.
     loop {
-        let mut progress = false;
+        let mut candidates = Vec::new();
         for image in super::list::list(session)? {
             let candidate = if all {
                 !image.has_children
@@ -301,16 +311,20 @@ pub fn prune(
             };
             let own = !images.is_read_only(&image.record.id);
             if own && candidate && image.containers == 0 && wanted(&image)? {
-                match delete(session, &image.record.id, &mut pruned.lines) {
-                    // A container was just made of it.
-                    Err(e) if e.kind() == Kind::InUse => continue,
-                    other => other?,
-                }
-                pruned.images.push(image.record.id);
-                progress = true;
+                candidates.push(image.record.id);
             }
         }
-        if !progress {
+        let before = pruned.lines.len();
+        if !candidates.is_empty() {
+            delete_unused(session, &candidates, &mut pruned.lines)?;
+        }
+        let gone = pruned.lines[before..].iter().filter_map(|line| match line {
+            Removed::Deleted(id) => Some(id.clone()),
+            Removed::Untagged(_) => None,
+        });
+        let known = pruned.images.len();
+        pruned.images.extend(gone);
+        if pruned.images.len() == known {
             break;
         }
     }
@@ -407,26 +421,39 @@ pub fn reachable(session: &Session) -> Result<Reachable> {
 /// As [`reachable`].
 pub fn held(session: &Session) -> Result<Reachable> {
     let images = super::images(session);
-    let mut layers = BTreeSet::new();
     // A removal that finds the image in use has it out of sight for a moment.
     let _lock = images.lock()?;
-    for record in images.list()? {
-        layers.extend(record.layers.iter().map(|l| l.chain_id.clone()));
-    }
+    let records = images.list()?;
     let (containers, damaged) = Containers::new(&session.dirs).list()?;
     if let Some(error) = damaged.into_iter().next() {
         return Err(error);
     }
-    for container in containers {
-        // A container holds its image: one removed by force took its containers with it.
-        if let Some(image) = &container.record.image
+    let layers = held_layers(session, records.iter(), &containers);
+    Ok(Reachable {
+        layers,
+        blobs: images.referenced_blobs()?,
+    })
+}
+
+/// The layers of these images, and of those that the containers were made from.
+pub fn held_layers<'a>(
+    session: &Session,
+    records: impl Iterator<Item = &'a ImageRecord>,
+    containers: &[Container],
+) -> BTreeSet<Digest> {
+    let images = super::images(session);
+    let (mut layers, mut known) = (BTreeSet::new(), BTreeSet::new());
+    for record in records {
+        layers.extend(record.layers.iter().map(|l| l.chain_id.clone()));
+        known.insert(record.id.clone());
+    }
+    // A container holds its image: one removed by force took its containers with it.
+    for image in containers.iter().filter_map(|c| c.record.image.as_ref()) {
+        if known.insert(image.id.clone())
             && let Ok(record) = images.get(&image.id)
         {
             layers.extend(record.layers.iter().map(|l| l.chain_id.clone()));
         }
     }
-    Ok(Reachable {
-        layers,
-        blobs: images.referenced_blobs()?,
-    })
+    layers
 }

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::Result;
 use crate::base::filter::Filters;
+use crate::base::{Result, parallel};
 use crate::image::filter::Listed;
 use crate::image::manifest;
 use crate::operations::build::cache::{self, Cache};
@@ -157,17 +157,19 @@ pub fn df(session: &Session) -> Result<Usage> {
     let mut cached = Reachable::default();
     Cache::new(session).reachable(&mut cached)?;
     cached.layers = store.with_parents(&cached.layers)?;
-    let mut usage = weigh(image::list::list(session)?, &weights, &cached);
-    usage.cache = Cache::new(session).usage(&store, &image::remove::held(session)?)?;
+    let images = image::list::list(session)?;
     let (containers, _damaged) = Containers::new(&session.dirs).list()?;
-    for container in containers {
-        let size = disk_usage(container.dir());
-        usage.containers.push(ContainerUsage {
+    let held = image::remove::held_layers(session, images.iter().map(|i| &i.record), &containers);
+    let users = volume::users_among(&containers);
+    let mut usage = weigh(images, &weights, &cached);
+    usage.cache = Cache::new(session).usage(&store, &held)?;
+    let weighed = parallel::map(containers, |container| -> Result<ContainerUsage> {
+        Ok(ContainerUsage {
+            size: disk_usage(container.dir()),
             summary: Summary::of(container)?,
-            size,
-        });
-    }
-    let users = volume::users(session)?;
+        })
+    });
+    usage.containers = weighed.into_iter().collect::<Result<_>>()?;
     let volumes = Volumes::new(&session.dirs);
     for record in volume::list(session, &Filters::default())? {
         usage.volumes.push(VolumeUsage {

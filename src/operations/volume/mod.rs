@@ -96,8 +96,13 @@ pub fn mount_point(session: &Session, record: &VolumeRecord) -> String {
 /// # Errors
 /// What the kernel says.
 pub fn users(session: &Session) -> Result<BTreeMap<String, Vec<Container>>> {
-    let mut users: BTreeMap<String, Vec<Container>> = BTreeMap::new();
     let (containers, _) = Containers::new(&session.dirs).list()?;
+    Ok(users_among(&containers))
+}
+
+/// As [`users`], of these containers.
+pub fn users_among(containers: &[Container]) -> BTreeMap<String, Vec<Container>> {
+    let mut users: BTreeMap<String, Vec<Container>> = BTreeMap::new();
     for container in containers {
         let names: BTreeSet<String> = container
             .record
@@ -109,7 +114,7 @@ pub fn users(session: &Session) -> Result<BTreeMap<String, Vec<Container>>> {
             users.entry(name).or_default().push(container.clone());
         }
     }
-    Ok(users)
+    users
 }
 
 /// The volumes that pass the filters, by name.

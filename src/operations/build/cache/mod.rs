@@ -10,7 +10,7 @@ pub mod export;
 pub mod import;
 pub mod place;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -253,14 +253,14 @@ impl Cache {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn usage(&self, store: &Store, held: &Reachable) -> Result<Vec<Usage>> {
+    pub fn usage(&self, store: &Store, held: &BTreeSet<Digest>) -> Result<Vec<Usage>> {
         let mut found = Vec::new();
         for (record, used) in self.steps()? {
             let (bytes, shared) = match &record.layer {
                 None => (0, false),
                 Some(layer) => (
                     disk_usage(&store.layers().path(&layer.chain_id)) + layer.size,
-                    held.layers.contains(&layer.chain_id),
+                    held.contains(&layer.chain_id),
                 ),
             };
             found.push(Usage {
