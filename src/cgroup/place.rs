@@ -40,7 +40,7 @@ pub enum Place {
     /// Below the caller's own group, which a unit with `Delegate=yes` gave it.
     Split(PathBuf),
     /// The group of the pod with that id in that place, and a group of the container's own below it.
-    Pod(Box<Place>, String),
+    Pod(Box<Self>, String),
     /// A group below a pod's, which is there; a manager makes a scope first for who cannot reach it.
     Shared(PathBuf, Option<Manager>),
 }

@@ -495,6 +495,10 @@ fn a_pod_is_cloned_with_its_containers() {
         .run(&["pod", "clone", "--entrypoint", "x", "app"])
         .code(125)
         .says("--entrypoint is for containers");
+    for flags in [["--memory", "64m"], ["--cgroup-parent", "x.slice"]] {
+        let words = ["pod", "create", "--share-parent=false", flags[0], flags[1]];
+        world.run(&words).code(125).says("contradict each other");
+    }
     world.ok(&["pod", "rm", "other"]);
     world.ok(&["pod", "clone", "--destroy", "app", "third"]);
     world.run(&["pod", "exists", "app"]).code(1);

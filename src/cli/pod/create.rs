@@ -236,6 +236,13 @@ fn request(args: CreateArgs, session: &mut Session, out: &Out) -> Result<Request
     if asked.resources != Resources::default() && !has_infra {
         return Err(Error::invalid("limits of a pod need --infra"));
     }
+    let has_group = asked.resources != Resources::default() || asked.cgroup_parent.is_some();
+    if args.share_parent == Some(false) && has_group {
+        return Err(Error::invalid(
+            "--share-parent=false and a control group of the pod contradict each other",
+        )
+        .hint("leave it out, or give the limits and --cgroup-parent to the containers"));
+    }
     let name = match (asked.name.take(), args.called) {
         (Some(_), Some(other)) => {
             return Err(Error::invalid(format!(
