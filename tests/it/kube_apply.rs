@@ -301,7 +301,29 @@ fn a_project_is_deployed_to_a_cluster_and_what_it_has_no_more_is_pruned() {
         web["spec"]["template"]["spec"]["containers"][0]["image"],
         "r/web:2"
     );
-    w.run(&["compose", "deploy", "--to=swarm"])
-        .code(125)
-        .says("docker stack deploy");
+    for (flags, says) in [
+        (&["--to=nomad"][..], "--to takes kube and swarm"),
+        (
+            &["--to=kube", "--host=h"],
+            "--host does not go with --to kube",
+        ),
+        (
+            &["--to=swarm", "--force"],
+            "--force does not go with --to swarm",
+        ),
+        (&["--to=swarm", "--context=c"], "no docker context \"c\""),
+        (&["--to=swarm", "--host=ssh://h"], "forward its socket"),
+        (
+            &["--to=swarm", "--host=unix:///nowhere"],
+            "--host names another one",
+        ),
+        (
+            &["--to=swarm", "--host=tcp://127.0.0.1:1"],
+            "check the manager tcp://127.0.0.1:1",
+        ),
+    ] {
+        w.run(&[&["compose", "deploy"], flags].concat())
+            .code(125)
+            .says(says);
+    }
 }

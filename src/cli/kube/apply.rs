@@ -39,11 +39,17 @@ pub struct ClusterFlags {
 }
 
 impl ClusterFlags {
+    /// How long the rollout is waited for; `None` for not at all.
+    pub fn patience(&self) -> Option<Duration> {
+        self.wait.unwrap_or(true).then_some(self.timeout)
+    }
+
     /// Hands objects over and tells of it.
     ///
     /// # Errors
     /// As `operations::kube::apply`.
     pub fn apply(self, request: Request, session: &Session, out: &mut Out) -> Result<()> {
+        let wait = self.patience();
         let which = Which {
             kubeconfig: self.kubeconfig,
             context: self.context,
@@ -52,19 +58,27 @@ impl ClusterFlags {
         };
         let request = Request {
             namespace: self.namespace,
-            wait: self.wait.unwrap_or(true).then_some(self.timeout),
+            wait,
             ..request
         };
-        Cluster::open(session, &which)?.apply(&request, &mut |told| match told {
-            Told::Done(line) => {
-                out.line(line)?;
-                out.flush()
-            }
-            Told::Progress(line) => {
-                out.note(&line);
-                Ok(())
-            }
-        })
+        Cluster::open(session, &which)?.apply(&request, &mut |told| show(told, out))
+    }
+}
+
+/// What was done goes to standard output at once, how far it is beside it.
+///
+/// # Errors
+/// When standard output is gone.
+pub fn show(told: Told, out: &mut Out) -> Result<()> {
+    match told {
+        Told::Done(line) => {
+            out.line(line)?;
+            out.flush()
+        }
+        Told::Progress(line) => {
+            out.note(&line);
+            Ok(())
+        }
     }
 }
 

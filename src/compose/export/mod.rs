@@ -6,6 +6,7 @@
 pub mod kube;
 mod rules;
 pub mod stack;
+pub mod swarm;
 
 use std::collections::BTreeMap;
 
@@ -143,7 +144,7 @@ fn time(keys: &Keys, path: &[&str]) -> Option<f64> {
 }
 
 /// Whether something is declared to exist.
-fn is_external(keys: &Keys) -> bool {
+pub fn is_external(keys: &Keys) -> bool {
     keys.get("external") == Some(&Value::Bool(true))
 }
 

@@ -12,6 +12,7 @@ pub mod objects;
 pub mod observe;
 pub mod replace;
 pub mod start;
+pub mod swarm;
 pub mod tasks;
 pub mod up;
 

@@ -90,6 +90,37 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
+/// One exchange with the server of a cluster: its status, and what it says; `hint` is for when it cannot
+/// be reached.
+///
+/// # Errors
+/// `Unavailable` and its like when there is no answer, or half of one.
+pub fn exchanged(
+    http: &Http,
+    exchange: &Exchange<'_>,
+    hint: impl FnOnce() -> String,
+) -> Result<(u16, Value)> {
+    let response = http.send(exchange).map_err(|f| {
+        // The hints of registries are about other files.
+        Error::new(f.error.kind(), f.error.sentences().join(": ")).hint(hint())
+    })?;
+    let status = response.status().as_u16();
+    let mut text = Vec::new();
+    response
+        .into_body()
+        .into_reader()
+        .take(LIMIT)
+        .read_to_end(&mut text)
+        .what_kind(Kind::Unavailable, || format!("{} breaks off", exchange.url))?;
+    Ok((status, said(&text)))
+}
+
+/// What an answer holds; one that is no JSON is the text of a `message`.
+pub fn said(text: &[u8]) -> Value {
+    serde_json::from_slice(text)
+        .unwrap_or_else(|_| json!({"message": String::from_utf8_lossy(text).trim()}))
+}
+
 fn kubeconfigs(session: &Session, which: &Which) -> Result<Vec<config::Source>> {
     let read = |path: &Path| config::parse(path, &files::read(path, LIMIT)?);
     if let Some(path) = &which.kubeconfig {
@@ -171,24 +202,12 @@ impl Cluster {
                 None => Payload::None,
             },
         };
-        let response = self.http.send(&exchange).map_err(|f| {
-            // The hints of registries are about other files.
-            Error::new(f.error.kind(), f.error.sentences().join(": ")).hint(format!(
+        exchanged(&self.http, &exchange, || {
+            format!(
                 "check the server {}, the authority and the user of the kubeconfig",
                 self.access.server
-            ))
-        })?;
-        let status = response.status().as_u16();
-        let mut text = Vec::new();
-        response
-            .into_body()
-            .into_reader()
-            .take(LIMIT)
-            .read_to_end(&mut text)
-            .what_kind(Kind::Unavailable, || format!("{url} breaks off"))?;
-        let value = serde_json::from_slice(&text)
-            .unwrap_or_else(|_| json!({"message": String::from_utf8_lossy(&text).trim()}));
-        Ok((status, value))
+            )
+        })
     }
 
     /// What a bad answer means, about `what`.
@@ -398,68 +417,88 @@ impl Cluster {
     /// Waits until all rollouts are over.
     fn wait(
         &self,
-        mut left: Vec<(String, String)>,
+        left: Vec<(String, String)>,
         patience: Duration,
         tell: &mut dyn FnMut(Told) -> Result<()>,
     ) -> Result<()> {
-        let end = Instant::now() + patience;
-        let mut last: BTreeMap<String, String> = BTreeMap::new();
-        loop {
-            let mut still = Vec::new();
-            for (name, path) in left {
-                let answer = match self.ask(Method::GET, &path, None) {
-                    Ok(answer) => answer,
-                    // A server that is away for a moment: the rollout goes on without it.
-                    Err(e)
-                        if Instant::now() < end
-                            && matches!(e.kind(), Kind::Unavailable | Kind::TimedOut) =>
-                    {
-                        still.push((name, path));
-                        continue;
-                    }
-                    Err(e) => return Err(e),
-                };
-                if answer.0 != 200 {
-                    return Err(self.refused(&format!("cannot look at {name}"), &answer));
+        let look = |name: &str, path: &str| {
+            let answer = self.ask(Method::GET, path, None)?;
+            match answer.0 {
+                200 => Ok(rollout(&answer.1)),
+                _ => Err(self.refused(&format!("cannot look at {name}"), &answer)),
+            }
+        };
+        follow(
+            left,
+            patience,
+            "`kubectl describe` and `kubectl logs` tell more",
+            &look,
+            tell,
+        )
+    }
+}
+
+/// Looks at rollouts, given as names and what `look` takes, until all are over; one that it answers
+/// nothing about is none. `more` says where a failed one can be looked into.
+///
+/// # Errors
+/// `Unavailable` when one fails, `TimedOut` when they take longer; those of `look`, but a server that is
+/// away is asked again.
+pub fn follow(
+    mut left: Vec<(String, String)>,
+    patience: Duration,
+    more: &str,
+    look: &dyn Fn(&str, &str) -> Result<Option<Rollout>>,
+    tell: &mut dyn FnMut(Told) -> Result<()>,
+) -> Result<()> {
+    let end = Instant::now() + patience;
+    let mut last: BTreeMap<String, String> = BTreeMap::new();
+    loop {
+        let mut still = Vec::new();
+        for (name, at) in left {
+            match look(&name, &at) {
+                Ok(None) => {}
+                Ok(Some(Rollout::Done)) => tell(Told::Progress(format!("{name}: ready")))?,
+                Ok(Some(Rollout::Failed(why))) => {
+                    return Err(Error::new(
+                        Kind::Unavailable,
+                        format!("{name} does not become ready: {why}"),
+                    )
+                    .hint(more.to_owned()));
                 }
-                match rollout(&answer.1) {
-                    None => {}
-                    Some(Rollout::Done) => tell(Told::Progress(format!("{name}: ready")))?,
-                    Some(Rollout::Failed(why)) => {
-                        return Err(Error::new(
-                            Kind::Unavailable,
-                            format!("{name} does not become ready: {why}"),
-                        )
-                        .hint("`kubectl describe` and `kubectl logs` tell more"));
+                Ok(Some(Rollout::Waits(how))) => {
+                    if last.get(&name) != Some(&how) {
+                        tell(Told::Progress(format!("{name}: {how}")))?;
+                        last.insert(name.clone(), how);
                     }
-                    Some(Rollout::Waits(how)) => {
-                        if last.get(&name) != Some(&how) {
-                            tell(Told::Progress(format!("{name}: {how}")))?;
-                            last.insert(name.clone(), how);
-                        }
-                        still.push((name, path));
-                    }
+                    still.push((name, at));
                 }
+                // A server that is away for a moment: the rollout goes on without it.
+                Err(e)
+                    if Instant::now() < end
+                        && matches!(e.kind(), Kind::Unavailable | Kind::TimedOut) =>
+                {
+                    still.push((name, at));
+                }
+                Err(e) => return Err(e),
             }
-            if still.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() >= end {
-                let names: Vec<&str> = still.iter().map(|(n, _)| n.as_str()).collect();
-                return Err(Error::new(
-                    Kind::TimedOut,
-                    format!(
-                        "not ready after {} s: {}",
-                        patience.as_secs(),
-                        names.join(", ")
-                    ),
-                )
-                .hint(
-                    "it goes on without us; --timeout gives it longer, --wait=false does not wait",
-                ));
-            }
-            left = still;
-            crate::sys::process::pause(PAUSE.min(end.saturating_duration_since(Instant::now())));
         }
+        if still.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            let names: Vec<&str> = still.iter().map(|(n, _)| n.as_str()).collect();
+            return Err(Error::new(
+                Kind::TimedOut,
+                format!(
+                    "not ready after {} s: {}",
+                    patience.as_secs(),
+                    names.join(", ")
+                ),
+            )
+            .hint("it goes on without us; --timeout gives it longer, --wait=false does not wait"));
+        }
+        left = still;
+        crate::sys::process::pause(PAUSE.min(end.saturating_duration_since(Instant::now())));
     }
 }
